@@ -1,0 +1,30 @@
+"""The gateway's one clock: microseconds since the Unix epoch that never jump.
+
+The wall clock is read once; from then on the monotonic clock carries it, so that a step of the
+wall clock (NTP, an operator) does not tear a timeline. This room imports nothing of the project.
+"""
+
+from __future__ import annotations
+
+import time
+
+_EPOCH_OFFSET_NS = time.time_ns() - time.monotonic_ns()
+
+
+def now_us() -> int:
+    """Gateway time in µs since the Unix epoch; monotonic within the process."""
+    return (time.monotonic_ns() + _EPOCH_OFFSET_NS) // 1000
+
+
+def from_wall_us(wall_us: int) -> int:
+    """Map a wall-clock reading of now-ish (a device's or FFmpeg's) to gateway time.
+
+    The two differ only by what the wall clock was stepped since the process started.
+    """
+    step_us = (time.time_ns() - time.monotonic_ns() - _EPOCH_OFFSET_NS) // 1000
+    return wall_us - step_us
+
+
+def from_monotonic_us(monotonic_us: int) -> int:
+    """Map a CLOCK_MONOTONIC reading in µs to gateway time."""
+    return monotonic_us + _EPOCH_OFFSET_NS // 1000

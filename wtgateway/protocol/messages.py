@@ -1,0 +1,329 @@
+"""Control messages (docs/protocol.md, "Control messages"): msgpack maps, length-prefixed.
+
+Each kind is a frozen dataclass; :func:`pack` gives the bytes with their 32-bit length before them,
+:class:`MessageReader` takes a stream's bytes apart. Unknown fields are ignored, an unknown kind is
+a ProtocolError (UNKNOWN_MESSAGE), a field of the wrong type a ProtocolError (MALFORMED).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Union
+
+import msgpack
+
+from wtgateway.errors import ProtocolError
+from wtgateway.media import Catalog, Kind, Rendition, Track
+from wtgateway.protocol.codes import CloseCode
+
+MAX_MESSAGE_BYTES = 64 * 1024
+_LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Base of all control messages."""
+
+    kind: ClassVar[str] = ""
+
+
+# --- gateway to viewer ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome(Message):
+    """First message on the control stream."""
+
+    kind: ClassVar[str] = "welcome"
+    version: int
+    session: str
+    broadcast: str
+    server: str
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogMessage(Message):
+    """What the broadcast offers; sent at the start and whenever it changes."""
+
+    kind: ClassVar[str] = "catalog"
+    revision: int
+    tracks: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State(Message):
+    """State of the broadcast (a BroadcastState value) in machine and human words."""
+
+    kind: ClassVar[str] = "state"
+    state: str
+    reason: str = ""
+    retry_in_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificates(Message):
+    """The hashes a page needs to reconnect, now and after the next rotation.
+
+    Each is {"algorithm": "sha-256", "value": bytes(32), "notBefore": str, "notAfter": str}
+    with RFC 3339 times.
+    """
+
+    kind: ClassVar[str] = "certificates"
+    hashes: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscribed(Message):
+    """Which rendition the gateway sends for a track, from now on, and how."""
+
+    kind: ClassVar[str] = "subscribed"
+    track: int
+    rendition: int
+    delivery: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong(Message):
+    """Answer to Ping; times as in NTP."""
+
+    kind: ClassVar[str] = "pong"
+    id: int
+    client_us: int
+    received_us: int
+    sent_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics(Message):
+    """The gateway's side of the session, about once a second; all counts since its start."""
+
+    kind: ClassVar[str] = "statistics"
+    rtt_us: int = 0
+    congestion_window_bytes: int = 0
+    in_flight_bytes: int = 0
+    queue_frames: int = 0
+    queue_bytes: int = 0
+    queue_us: int = 0  # time the last frame waited between hub and transport
+    frames_sent: int = 0
+    frames_dropped: int = 0
+    streams_reset: int = 0
+    lost_packets: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Error(Message):
+    """Something the viewer asked for cannot be had; the session goes on unless it is closed."""
+
+    kind: ClassVar[str] = "error"
+    code: int
+    message: str
+
+
+# --- both directions -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goodbye(Message):
+    """The sender closes the session in order. ``retry_after_ms`` -1: do not come back."""
+
+    kind: ClassVar[str] = "goodbye"
+    code: int
+    reason: str = ""
+    retry_after_ms: int = 0
+
+
+# --- viewer to gateway ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello(Message):
+    """First message of a viewer; optional when the CONNECT query already said it."""
+
+    kind: ClassVar[str] = "hello"
+    version: int
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscribe(Message):
+    """Wish for a track; a second one for the same track replaces the first.
+
+    ``rendition`` -1: the gateway chooses. ``deadline_ms`` 0: the gateway's default.
+    """
+
+    kind: ClassVar[str] = "subscribe"
+    track: int
+    rendition: int = -1
+    delivery: str = "stream"
+    deadline_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsubscribe(Message):
+    """No more of that track."""
+
+    kind: ClassVar[str] = "unsubscribe"
+    track: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyframeRequest(Message):
+    """A keyframe is needed: ``reason`` is "gap", "decoder" or "start"."""
+
+    kind: ClassVar[str] = "keyframe"
+    track: int
+    reason: str = "gap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping(Message):
+    """Clock probe; ``client_us`` comes back in Pong."""
+
+    kind: ClassVar[str] = "ping"
+    id: int
+    client_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback(Message):
+    """A viewer's report on one track, a few times a second; counts since the session's start."""
+
+    kind: ClassVar[str] = "feedback"
+    track: int
+    group: int = 0  # newest frame received
+    index: int = 0
+    arrival_us: int = 0  # when, in gateway time as the viewer estimates it
+    frames_received: int = 0
+    frames_decoded: int = 0
+    frames_dropped: int = 0
+    frames_painted: int = 0
+    decode_queue: int = 0
+    latency_us: int = 0  # median of capture to paint since the last report; 0: unknown
+    jitter_us: int = 0
+
+
+_MESSAGES: dict[str, type[Message]] = {
+    m.kind: m
+    for m in (
+        Welcome, CatalogMessage, State, Certificates, Subscribed, Pong, Statistics, Error,
+        Goodbye, Hello, Subscribe, Unsubscribe, KeyframeRequest, Ping, Feedback,
+    )
+}  # fmt: skip
+
+
+def pack(message: Message) -> bytes:
+    """The message's bytes: 32-bit big-endian length, then a msgpack map with "kind" first."""
+    body = {"kind": message.kind} | {f.name: getattr(message, f.name) for f in dataclasses.fields(message)}
+    data: bytes = msgpack.packb(body)
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ValueError(f"a {message.kind} message of {len(data)} bytes is over the limit")
+    return _LENGTH.pack(len(data)) + data
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, h) for h in typing.get_args(hint))
+    if origin is list:
+        (item,) = typing.get_args(hint)
+        return isinstance(value, list) and all(_fits(v, item) for v in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(isinstance(k, str) for k in value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+    return isinstance(value, hint)
+
+
+_HINTS: dict[str, dict[str, Any]] = {
+    kind: {f.name: typing.get_type_hints(cls)[f.name] for f in dataclasses.fields(cls)}
+    for kind, cls in _MESSAGES.items()
+}
+
+
+def unpack(data: bytes | bytearray | memoryview) -> Message:
+    """One message from its msgpack bytes (without the length)."""
+    try:
+        body = msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
+    except Exception as error:  # msgpack raises a dozen unrelated types
+        raise ProtocolError(CloseCode.MALFORMED, "a control message is not msgpack") from error
+    if not isinstance(body, dict) or not isinstance(body.get("kind"), str):
+        raise ProtocolError(CloseCode.MALFORMED, 'a control message is not a map with a "kind"')
+    kind = body["kind"]
+    cls = _MESSAGES.get(kind)
+    if cls is None:
+        raise ProtocolError(CloseCode.UNKNOWN_MESSAGE, f"unknown control message {kind[:40]!r}")
+    known = {}
+    for name, hint in _HINTS[kind].items():
+        if name in body:
+            if not _fits(body[name], hint):
+                raise ProtocolError(CloseCode.MALFORMED, f"field {name!r} of {kind!r} has a wrong type")
+            known[name] = body[name]
+    try:
+        return cls(**known)
+    except TypeError as error:
+        raise ProtocolError(CloseCode.MALFORMED, f"a {kind!r} message lacks a field") from error
+
+
+@dataclass(slots=True)
+class MessageReader:
+    """Takes the bytes of a control stream apart; holds at most one unfinished message."""
+
+    _buffer: bytearray = field(default_factory=bytearray)
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages completed by ``data``; raises ProtocolError as :func:`unpack`."""
+        self._buffer += data
+        messages: list[Message] = []
+        while len(self._buffer) >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(self._buffer)
+            if size > MAX_MESSAGE_BYTES:
+                raise ProtocolError(
+                    CloseCode.TOO_LARGE, f"a control message of {size} bytes is over the limit"
+                )
+            end = _LENGTH.size + size
+            if len(self._buffer) < end:
+                break
+            messages.append(unpack(bytes(self._buffer[_LENGTH.size : end])))
+            del self._buffer[:end]
+        return messages
+
+
+def catalog_message(catalog: Catalog) -> CatalogMessage:
+    """The control message that describes a catalog."""
+    return CatalogMessage(
+        revision=catalog.revision,
+        tracks=[
+            {
+                "id": track.id,
+                "kind": str(track.kind),
+                "renditions": [dataclasses.asdict(r) for r in track.renditions],
+            }
+            for track in catalog.tracks
+        ],
+    )
+
+
+def catalog_from_message(message: CatalogMessage) -> Catalog:
+    """The catalog of a control message; raises ProtocolError (MALFORMED)."""
+    names = {f.name for f in dataclasses.fields(Rendition)}
+    try:
+        return Catalog(
+            revision=message.revision,
+            tracks=tuple(
+                Track(
+                    id=track["id"],
+                    kind=Kind(track["kind"]),
+                    renditions=tuple(
+                        Rendition(**{k: v for k, v in r.items() if k in names}) for r in track["renditions"]
+                    ),
+                )
+                for track in message.tracks
+            ),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProtocolError(CloseCode.MALFORMED, "a catalog is not well formed") from error
