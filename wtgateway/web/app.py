@@ -1,0 +1,154 @@
+"""The ASGI application: pages, API, health, client files. See :func:`create_app`.
+
+Everything it says comes from a :class:`~wtgateway.web.view.GatewayView`; it holds no state but the
+client's files. Imports media, errors and the web room only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route, Router
+
+from wtgateway.web import pages
+from wtgateway.web.api import broadcast_value, transport_value
+from wtgateway.web.assets import Assets, find_client_dir
+from wtgateway.web.headers import SECURITY_HEADERS, SecurityHeaders
+from wtgateway.web.view import BroadcastSummary, GatewayView, is_broadcast_name
+
+__all__ = ["BroadcastSummary", "GatewayView", "create_app", "find_client_dir"]
+
+_STARTING = "the gateway is starting"
+_NO_CACHE = {"cache-control": "no-cache"}
+_FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
+_ANY_ORIGIN = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
+
+
+class _Web:
+    """The routes' functions, bound to one gateway and its client files."""
+
+    def __init__(self, view: GatewayView, assets: Assets, *, open_access: bool) -> None:
+        self._view = view
+        self._assets = assets
+        # A page of any origin may read where to connect and with which hashes only where whoever
+        # reaches the gateway may watch anyway. On loopback it must not: the hashes are what keeps a
+        # web site out of the screen or camera that the visitor's own gateway shows.
+        self._open = _NO_CACHE | (_ANY_ORIGIN if open_access else {})
+
+    async def healthz(self, _: Request) -> Response:
+        return PlainTextResponse("ok\n", headers=_NO_CACHE)
+
+    async def readyz(self, _: Request) -> Response:
+        if self._view.ready():
+            return PlainTextResponse("ready\n", headers=_NO_CACHE)
+        return PlainTextResponse(f"not ready: {_STARTING}\n", 503, headers=_NO_CACHE)
+
+    async def broadcasts(self, _: Request) -> Response:
+        return JSONResponse([broadcast_value(b) for b in self._view.broadcasts()], headers=self._open)
+
+    async def transport(self, request: Request) -> Response:
+        if not self._view.ready():
+            raise HTTPException(503, _STARTING, {"retry-after": "1"})
+        value = transport_value(self._view, request.headers.get("host", ""))
+        return JSONResponse(value, headers=self._open)
+
+    async def certificate(self, _: Request) -> Response:
+        hashes = self._view.certificate_hashes()
+        if not hashes:
+            raise HTTPException(503, _STARTING, {"retry-after": "1"})
+        return PlainTextResponse(hashes[0]["value"].hex(), headers=self._open)
+
+    async def client_file(self, request: Request) -> Response:
+        path: str = request.path_params["path"]
+        snapshot = await self._assets.refresh()
+        caching = _NO_CACHE
+        if path.startswith("@"):
+            tag, _, path = path[1:].partition("/")
+            # A page of before an update asks with the old tag: it gets the new file, not for ever.
+            caching = _FOR_EVER if tag == snapshot.digest else _NO_CACHE
+        asset = snapshot.files.get(path)
+        if asset is None:
+            raise HTTPException(404, f"There is no client file {path!r}.")
+        headers = caching | _ANY_ORIGIN | {"etag": asset.etag}  # published source code: for any page
+        known = request.headers.get("if-none-match", "")
+        if asset.etag in (tag.strip().removeprefix("W/") for tag in known.split(",")) or known == "*":
+            return Response(status_code=304, headers=headers)
+        return Response(asset.data, headers=headers | {"content-type": asset.media_type})
+
+    async def icon(self, _: Request) -> Response:
+        asset = (await self._assets.refresh()).files.get("icons/favicon.svg")
+        if asset is None:
+            raise HTTPException(404)
+        return Response(asset.data, media_type=asset.media_type, headers=_NO_CACHE | {"etag": asset.etag})
+
+    async def index(self, _: Request) -> Response:
+        return HTMLResponse(pages.list_page(await self._assets.refresh(), self._view), headers=_NO_CACHE)
+
+    async def watch(self, request: Request) -> Response:
+        path: str = request.path_params["path"]
+        name = path.rstrip("/")
+        if not is_broadcast_name(name):
+            raise HTTPException(404)
+        if name != path:
+            return RedirectResponse(f"/{name}", 308)
+        host = request.headers.get("host", "")
+        page, known = pages.watch_page(await self._assets.refresh(), self._view, name, host)
+        return HTMLResponse(page, 200 if known else 404, headers=_NO_CACHE)
+
+    async def on_http_error(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        headers = _NO_CACHE | dict(error.headers or {})
+        path = request.url.path
+        if path == "/api" or path.startswith("/api/"):
+            detail = f"There is no {path}." if error.detail == "Not Found" else error.detail
+            return JSONResponse({"error": detail, "status": error.status_code}, error.status_code, headers)
+        if error.status_code != 404 or path.startswith(pages.CLIENT):
+            return PlainTextResponse(f"{error.detail}\n", error.status_code, headers)
+        page = pages.error_page(
+            self._assets.snapshot,
+            "There is nothing here",
+            "A broadcast's name has letters, digits and . _ ~ - between its slashes.",
+        )
+        return HTMLResponse(page, 404, headers)
+
+    async def on_bug(self, request: Request, _: Exception) -> Response:
+        """Answer without a word of the inside; the server logs what it was."""
+        headers = _NO_CACHE | SECURITY_HEADERS  # the outermost layer: the middleware is not passed
+        text = "Something went wrong in the gateway; its log says what."
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"error": text, "status": 500}, 500, headers)
+        return PlainTextResponse(f"{text}\n", 500, headers)
+
+
+def create_app(view: GatewayView, client_dir: Path, *, open_access: bool = False) -> Starlette:
+    """The application for ``view``, with the client's files from ``client_dir``.
+
+    ``open_access``: pages of any origin may read the API (for ``Player`` embedded elsewhere); for a
+    gateway whose broadcasts are public. Raises ConfigError when ``client_dir`` is not a client.
+    """
+    web = _Web(view, Assets(client_dir), open_access=open_access)
+    api = Router(
+        [Route("/v1/broadcasts", web.broadcasts), Route("/v1/transport", web.transport)],
+        redirect_slashes=False,
+    )
+    app = Starlette(
+        routes=[
+            Route("/", web.index),
+            Route("/healthz", web.healthz),
+            Route("/readyz", web.readyz),
+            Route("/certificate.sha256", web.certificate),
+            Route("/favicon.ico", web.icon),
+            Mount("/api", app=api),
+            Route("/_client/{path:path}", web.client_file),
+            Route("/{path:path}", web.watch),
+        ],
+        middleware=[Middleware(SecurityHeaders)],
+        exception_handlers={HTTPException: web.on_http_error, Exception: web.on_bug},
+    )
+    app.router.redirect_slashes = False
+    return app

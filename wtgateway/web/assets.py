@@ -1,0 +1,166 @@
+"""The browser client's files: found, held in memory, versioned, and their import graph known.
+
+Rule: a request never reaches the file system by its path. Files are looked up in a snapshot of the
+client directory, so no spelling of a path leads out of it. A snapshot carries a digest of all files;
+pages name files below ``/_client/@<digest>/``, which may be cached for ever, and everybody else below
+``/_client/``, which is revalidated. Imports errors only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import posixpath
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wtgateway.errors import ConfigError
+
+MEDIA_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".ico": "image/x-icon",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".wasm": "application/wasm",
+    ".woff2": "font/woff2",
+    ".txt": "text/plain; charset=utf-8",
+    ".md": "text/plain; charset=utf-8",
+}
+MAX_FILE_BYTES = 8 * 1024 * 1024
+_REQUIRED = ("index.html", "watch.html", "error.html")
+_REFRESH_S = 0.5
+
+_COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
+_IMPORT = re.compile(r"""\b(?:import|export)\b(?:[\w\s{},*$]*?\bfrom)?\s*["'](\.{1,2}/[^"']+)["']""")
+_FILE_URL = re.compile(r"""new\s+URL\(\s*["'](\.{1,2}/[^"']+\.m?js)["']\s*,\s*import\.meta\.url""")
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file: its bytes, media type and entity tag (RFC 9110, section 8.8.3)."""
+
+    data: bytes
+    media_type: str
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All client files at one time, by their path with "/"; ``digest`` names their content."""
+
+    files: dict[str, Asset]
+    digest: str
+
+    def text(self, path: str) -> str:
+        """A file's text; raises KeyError when there is none."""
+        return self.files[path].data.decode()
+
+    def graph(self, entry: str) -> tuple[list[str], list[str]]:
+        """The modules that ``entry`` needs, as (of the page, of its workers), nearest first.
+
+        Of the page: ``entry`` and what it statically imports. Of its workers: what those name as
+        ``new URL('./x.js', import.meta.url)`` and what that imports.
+        """
+        page, urls = self._closure([entry])
+        workers, _ = self._closure(urls)
+        return page, workers
+
+    def _closure(self, entries: Iterable[str]) -> tuple[list[str], list[str]]:
+        found = [e for e in dict.fromkeys(entries) if e in self.files]
+        urls: list[str] = []
+        for module in found:  # grows while it is read: a queue that keeps what it has seen
+            source = _COMMENT.sub("", self.files[module].data.decode(errors="replace"))
+            base = posixpath.dirname(module)
+            for target in _IMPORT.findall(source):
+                path = posixpath.normpath(posixpath.join(base, target))
+                if path in self.files and path not in found:
+                    found.append(path)
+            urls += [posixpath.normpath(posixpath.join(base, u)) for u in _FILE_URL.findall(source)]
+        return found, urls
+
+
+def take_snapshot(directory: Path) -> Snapshot:
+    """Read all files of known type below ``directory`` (blocking; a few ms).
+
+    Hidden files, links that lead out of the directory and files over 8 MiB are left out.
+    """
+    root = directory.resolve()
+    files: dict[str, Asset] = {}
+    whole = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if any(part.startswith(".") for part in relative.parts) or path.suffix not in MEDIA_TYPES:
+            continue
+        if not path.is_file() or not path.resolve().is_relative_to(root):
+            continue
+        if path.stat().st_size > MAX_FILE_BYTES:
+            continue
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        whole.update(f"{relative.as_posix()}\0{digest}\n".encode())
+        files[relative.as_posix()] = Asset(data, MEDIA_TYPES[path.suffix], f'"{digest[:20]}"')
+    return Snapshot(files, whole.hexdigest()[:12])
+
+
+def find_client_dir() -> Path:
+    """The client's files: those in the installed package, else those of the checkout.
+
+    Raises ConfigError when there are none, which means a broken installation.
+    """
+    package = Path(__file__).resolve().parent.parent
+    for candidate in (package / "_client", package.parent / "client" / "src"):
+        if (candidate / "index.html").is_file():
+            return candidate
+    raise ConfigError(
+        "installation",
+        "client files",
+        str(package / "_client"),
+        "the browser client; install wtgateway again",
+    )
+
+
+class Assets:
+    """The client's files, read again when they change (only where they can: in a checkout)."""
+
+    def __init__(self, directory: Path, *, watch: bool | None = None) -> None:
+        """Read ``directory``; raises ConfigError when it is not a client directory."""
+        self._directory = directory
+        self._watch = directory.name != "_client" if watch is None else watch
+        self._checked = time.monotonic()
+        self._stamp = self._stamp_of_tree() if self._watch else 0
+        self.snapshot = take_snapshot(directory)
+        for name in _REQUIRED:
+            if name not in self.snapshot.files:
+                raise ConfigError("installation", "client files", str(directory), f"a directory with {name}")
+
+    def _stamp_of_tree(self) -> int:
+        stats = [p.stat() for p in self._directory.rglob("*") if p.is_file()]
+        return hash(tuple(sorted((s.st_ino, s.st_mtime_ns, s.st_size) for s in stats)))
+
+    def _reread(self) -> Snapshot | None:
+        try:
+            stamp = self._stamp_of_tree()
+            if stamp == self._stamp:
+                return None
+            snapshot = take_snapshot(self._directory)
+        except OSError:  # a file went away while the tree was read: the next request tries again
+            return None
+        self._stamp = stamp
+        return snapshot if all(name in snapshot.files for name in _REQUIRED) else None
+
+    async def refresh(self) -> Snapshot:
+        """The current snapshot; looks at the disk at most twice a second, in a thread."""
+        now = time.monotonic()
+        if self._watch and now - self._checked >= _REFRESH_S:
+            self._checked = now
+            changed: Snapshot | None = await asyncio.to_thread(self._reread)
+            self.snapshot = changed or self.snapshot
+        return self.snapshot

@@ -1,0 +1,139 @@
+"""Runs an ASGI application on hypercorn (HTTP/1.1 and HTTP/2) in the loop that calls it.
+
+We bind the sockets ourselves, so that a taken port is an error in words, port 0 is possible and its
+number known. Imports errors of the project only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wtgateway.errors import ConfigError
+
+_BACKLOG = 128
+_GRACE_S = 2.0
+_MISSING_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+_log = logging.getLogger(__name__)
+
+Address = tuple[str, int]
+
+
+def _listen(family: int, address: tuple[Any, ...], *, dual_stack: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _unusable(host: str, port: int, error: OSError) -> ConfigError:
+    reasons = {
+        errno.EADDRINUSE: "an address that no other program uses (try another port)",
+        errno.EACCES: "a port this user may use (1024 or above)",
+        errno.EADDRNOTAVAIL: "an address of this machine",
+    }
+    expected = reasons.get(error.errno or 0, f"an address to listen on ({error.strerror or error})")
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return ConfigError("--web", "", shown, expected)
+
+
+async def bind_sockets(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets on all addresses of ``host``; "::" listens on both families.
+
+    Port 0: a free port, the same on all addresses. Raises ConfigError.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise _unusable(host, port, error) from error
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, address in dict.fromkeys((info[0], info[4]) for info in infos):
+        if sockets:
+            address = (address[0], sockets[0].getsockname()[1], *address[2:])
+        try:
+            sockets.append(_listen(family, address, dual_stack=address[0] == "::"))
+        except OSError as error:
+            if error.errno in _MISSING_FAMILY:  # "localhost" on a machine without IPv6
+                missing = error
+                continue
+            for sock in sockets:
+                sock.close()
+            raise _unusable(host, port, error) from error
+    if not sockets:
+        raise _unusable(host, port, missing or OSError("no address"))
+    return sockets
+
+
+def _hypercorn_config(tls_cert: Path | None, tls_key: Path | None) -> Any:
+    from hypercorn.config import Config  # takes a tenth of a second that other commands do not need
+
+    config = Config()
+    config.accesslog = None
+    config.errorlog = logging.getLogger("wtgateway.web.hypercorn")
+    config.errorlog.setLevel(logging.WARNING)
+    config.include_server_header = False
+    config.graceful_timeout = _GRACE_S
+    config.keep_alive_timeout = 75
+    config.backlog = _BACKLOG
+    if tls_cert is not None or tls_key is not None:
+        config.certfile, config.keyfile = str(tls_cert or ""), str(tls_key or tls_cert)
+        try:
+            config.create_ssl_context()
+        except (OSError, ssl.SSLError) as error:
+            shown = f"{tls_cert} and {tls_key}"
+            expected = f"a certificate and its key as PEM files ({error.strerror or error})"
+            raise ConfigError("--web-tls-cert, --web-tls-key", "", shown, expected) from error
+    return config
+
+
+async def serve(
+    app: Any,
+    *,
+    host: str,
+    port: int,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    shutdown: asyncio.Event,
+    started: Callable[[list[Address]], None] | None = None,
+) -> None:
+    """Serve until ``shutdown`` is set; open answers get 2 s more.
+
+    ``started`` is called once, with the bound (host, port) pairs, when connections are accepted.
+    ``tls_cert`` and ``tls_key`` (PEM) make it HTTPS. Raises ConfigError before ``started``.
+    """
+    config = _hypercorn_config(tls_cert, tls_key)
+    from hypercorn.asyncio import serve as hypercorn_serve
+
+    sockets = await bind_sockets(host, port)
+    addresses: list[Address] = [sock.getsockname()[:2] for sock in sockets]
+    config.bind = [f"fd://{sock.detach()}" for sock in sockets]
+    if started is not None:
+        started(addresses)  # the kernel accepts from now on; hypercorn takes them within this turn
+    task = asyncio.current_task()
+    try:
+        await hypercorn_serve(app, config, shutdown_trigger=shutdown.wait)
+    except asyncio.CancelledError:
+        # hypercorn lets its own cancellation of unfinished answers out when the grace is over
+        if task is None or task.cancelling() or not shutdown.is_set():
+            raise
+        _log.info("web: unfinished answers were cut off at shutdown")
+    finally:
+        with contextlib.suppress(RuntimeError):
+            await asyncio.sleep(0)  # let closed transports run their last callbacks

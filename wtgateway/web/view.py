@@ -1,0 +1,66 @@
+"""What the web room needs to know of the gateway, as values and one Protocol.
+
+The gateway implements :class:`GatewayView`; tests and page development use a fake one. Rule: all
+methods answer at once from memory, since they are called on the event loop.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from wtgateway.media import BroadcastState, Catalog
+
+_SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+"
+_NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_RESERVED = frozenset({"api", "healthz", "readyz", "certificate.sha256", "favicon.ico", "robots.txt"})
+MAX_NAME_LENGTH = 200
+
+
+def is_broadcast_name(name: str) -> bool:
+    """Whether ``name`` can be the name of a broadcast, and so a page's path without its slash.
+
+    Segments of unreserved URL characters (RFC 3986, section 2.3) joined by "/"; the first one does
+    not start with "_" and is none of the gateway's own paths.
+    """
+    first = name.split("/", 1)[0]
+    if len(name) > MAX_NAME_LENGTH or first.startswith("_") or first in _RESERVED:
+        return False
+    return _NAME.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BroadcastSummary:
+    """One broadcast as the API and the pages show it."""
+
+    name: str
+    state: BroadcastState
+    reason: str = ""  # why it is in that state, in words; shown to anybody, so without passwords
+    retry_in_ms: int = 0
+    catalog: Catalog = field(default_factory=Catalog)
+    viewers: int = 0
+    source: str = ""  # what it is made from, without passwords
+    uptime_s: float = 0.0  # since it last became live; 0: it is not
+
+
+class GatewayView(Protocol):
+    """The gateway, seen from the web."""
+
+    def broadcasts(self) -> list[BroadcastSummary]:
+        """All configured broadcasts, in the order in which they are to be listed."""
+
+    def transport_url(self, host_header: str) -> str:
+        """Where WebTransport listens, as ``https://host:port`` reachable by a page from that Host.
+
+        ``host_header`` is syntactically a host with an optional port, and still a stranger's word.
+        """
+
+    def certificate_hashes(self) -> list[dict[str, Any]]:
+        """Current certificate first, then the next one, as in the ``certificates`` message.
+
+        Each is {"algorithm": "sha-256", "value": bytes(32), "notBefore": str, "notAfter": str}.
+        """
+
+    def ready(self) -> bool:
+        """Whether viewers can be served."""
