@@ -1,0 +1,87 @@
+"""Any picture to the planar 4:2:0 that encoders take, with its colour said out loud.
+
+May import av. The rule: a picture that already fits is passed on untouched, without a copy.
+RGB becomes BT.709 in limited range, the one combination every browser gets right; YUV keeps its
+own matrix, which is signalled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+
+_UNSPECIFIED = 2  # of matrix, primaries and transfer alike (ITU-T H.273)
+_HD_LINES = 720  # unlabelled pictures: BT.709 from here on, BT.601 below, as players assume
+
+
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """Code points of ITU-T H.273, and FFmpeg's range."""
+
+    matrix: int
+    primaries: int
+    transfer: int
+    range: int = int(ColorRange.MPEG)
+
+
+BT709 = Colour(int(Colorspace.ITU709), int(ColorPrimaries.BT709), int(ColorTrc.BT709))
+BT601 = Colour(int(Colorspace.SMPTE170M), int(ColorPrimaries.SMPTE170M), int(ColorTrc.SMPTE170M))
+
+
+def colour_of(frame: av.VideoFrame) -> Colour:
+    """The colour an encoded picture of this frame should be labelled with."""
+    default = BT709 if frame.format.is_rgb or frame.height >= _HD_LINES else BT601
+    if frame.format.is_rgb:
+        return BT709
+    if frame.colorspace in (0, 3, _UNSPECIFIED):  # 0 would be RGB, 3 is reserved
+        return default
+    return Colour(
+        frame.colorspace,
+        default.primaries if frame.color_primaries in (0, _UNSPECIFIED) else frame.color_primaries,
+        default.transfer if frame.color_trc in (0, _UNSPECIFIED) else frame.color_trc,
+    )
+
+
+class PictureConverter:
+    """Keeps swscale's tables between pictures. ``width``, ``height`` 0: the picture's own."""
+
+    def __init__(self, width: int = 0, height: int = 0) -> None:
+        self._width, self._height = width, height
+        self._reformatter = VideoReformatter()
+
+    def size_for(self, width: int, height: int) -> tuple[int, int]:
+        """The encoded size of a picture of this size: even, as 4:2:0 needs."""
+        if self._width and self._height:
+            wanted = (self._width, self._height)
+        elif self._width:
+            wanted = (self._width, round(height * self._width / width))
+        elif self._height:
+            wanted = (round(width * self._height / height), self._height)
+        else:
+            wanted = (width, height)
+        return max(2, wanted[0] & ~1), max(2, wanted[1] & ~1)
+
+    def convert(self, frame: av.VideoFrame) -> tuple[av.VideoFrame, Colour]:
+        """A yuv420p picture in limited range, and its colour. Raises av.FFmpegError, ValueError."""
+        width, height = self.size_for(frame.width, frame.height)
+        colour = colour_of(frame)
+        fits = (
+            frame.format.name == "yuv420p"
+            and frame.color_range != ColorRange.JPEG
+            and (frame.width, frame.height) == (width, height)
+        )
+        if fits:
+            return frame, colour
+        converted = self._reformatter.reformat(
+            frame,
+            width,
+            height,
+            "yuv420p",
+            src_colorspace=None if frame.format.is_rgb else colour.matrix,
+            dst_colorspace=colour.matrix,
+            dst_color_range=ColorRange.MPEG,
+            interpolation="POINT" if (width, height) == (frame.width, frame.height) else "BILINEAR",
+        )
+        return converted, colour
