@@ -1,0 +1,237 @@
+"""Who watches what: broadcasts, their cached groups, their viewers, and the wishes of all of them.
+
+The hub lives on the event loop and never awaits a viewer: a frame is cut into wire bytes once and
+handed to every viewer, whose own queue decides what becomes of it. Imports media, errors, clock
+and protocol.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from wtgateway.errors import ConfigError
+from wtgateway.media import BroadcastState, Catalog, Frame, Kind
+from wtgateway.protocol.wire import encode_frame
+
+log = logging.getLogger("wtgateway.hub")
+
+CACHE_BYTES = 8 * 1024 * 1024
+AUDIO_CACHE_FRAMES = 4  # an Opus decoder converges within 80 ms (RFC 7845, section 4.6)
+# A decoder takes in a cached group far faster than real time, but not for nothing.
+REPLAY_COST_US_PER_FRAME = 1_500
+REPLAY_BYTES_PER_US = 2.5  # 20 Mbit/s, what a joining viewer's path is taken to carry
+FRESH_KEYFRAME_COST_US = 8_000  # encoding it, and its being larger than a delta
+KEYFRAME_PATIENCE_US = 500_000  # a request unanswered for so long is made again
+
+
+class Viewer(Protocol):
+    """What the hub tells a viewer; every call returns at once."""
+
+    def on_frame(self, frame: Frame, data: bytes, kind: Kind) -> None:
+        """A new frame; ``data`` is its wire form, shared by all viewers."""
+
+    def on_catalog(self, catalog: Catalog) -> None:
+        """The broadcast offers something else now."""
+
+    def on_state(self, status: Status) -> None:
+        """The broadcast's state changed."""
+
+
+class Producer(Protocol):
+    """What the hub asks of the pipeline behind a broadcast; every call returns at once."""
+
+    def request_keyframe(self, track: int) -> None:
+        """Make the next frame of a track a keyframe."""
+
+    def demand_changed(self, viewers: int) -> None:
+        """The number of viewers changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A broadcast's state and the reason for it in words."""
+
+    state: BroadcastState
+    reason: str = ""
+    retry_in_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CutFrame:
+    """A frame and its wire bytes."""
+
+    frame: Frame
+    data: bytes
+
+
+@dataclass(slots=True)
+class GroupCache:
+    """The current group of one rendition, bounded in bytes; a group over the bound is given up."""
+
+    limit_bytes: int = CACHE_BYTES
+    frames: list[CutFrame] = field(default_factory=list)
+    size_bytes: int = 0
+    overflows: int = 0
+
+    def add(self, cut: CutFrame) -> None:
+        """Append to the group, or begin a new one at a keyframe."""
+        if cut.frame.index == 0:
+            self.frames, self.size_bytes = [], 0
+        elif not self.frames:
+            return  # without its keyframe a group is of no use to anyone
+        self.frames.append(cut)
+        self.size_bytes += len(cut.data)
+        if self.size_bytes > self.limit_bytes:
+            self.frames, self.size_bytes, self.overflows = [], 0, self.overflows + 1
+
+    def deltas(self) -> tuple[int, int]:
+        """Number and bytes of the frames after the keyframe."""
+        return len(self.frames) - 1, self.size_bytes - len(self.frames[0].data)
+
+
+def replay_is_faster(deltas: int, delta_bytes: int, frame_interval_us: int) -> bool:
+    """Whether a viewer paints sooner from a cached group than from a fresh keyframe.
+
+    Either way one keyframe travels and is decoded. The cached group brings ``deltas`` more frames
+    of ``delta_bytes`` in all; the fresh keyframe has to be waited for, a quarter of the frame
+    interval on average (an encoder with nothing new repeats its last picture), and encoded.
+    """
+    replay_us = deltas * REPLAY_COST_US_PER_FRAME + delta_bytes / REPLAY_BYTES_PER_US
+    return replay_us <= FRESH_KEYFRAME_COST_US + frame_interval_us / 4
+
+
+class Broadcast:
+    """One named thing to watch. All methods belong to the event loop's thread."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.catalog = Catalog()
+        self.status = Status(BroadcastState.IDLE)
+        self.frames_published = 0
+        self.keyframe_requests = 0
+        self.keyframe_requests_coalesced = 0
+        self._producer: Producer | None = None
+        self._viewers: dict[Viewer, None] = {}
+        self._groups: dict[tuple[int, int], GroupCache] = {}
+        self._recent_audio: dict[tuple[int, int], deque[CutFrame]] = {}
+        self._keyframe_asked_us: dict[int, int] = {}
+
+    @property
+    def viewers(self) -> int:
+        """How many viewers are attached."""
+        return len(self._viewers)
+
+    def bind(self, producer: Producer) -> None:
+        """Name the producer that keyframe requests and demand go to."""
+        self._producer = producer
+
+    def attach(self, viewer: Viewer) -> None:
+        """Add a viewer; from now on it hears of frames, catalog and state."""
+        self._viewers[viewer] = None
+        self._demand()
+
+    def detach(self, viewer: Viewer) -> None:
+        """Remove a viewer; unknown ones are ignored."""
+        if viewer in self._viewers:
+            del self._viewers[viewer]
+            self._demand()
+
+    def publish(self, frame: Frame) -> None:
+        """Hand a frame to the cache and to every viewer."""
+        track = self.catalog.track(frame.track)
+        if track is None:
+            log.warning("frame of an unannounced track dropped broadcast=%s track=%d", self.name, frame.track)
+            return
+        cut = CutFrame(frame, encode_frame(frame))
+        key = (frame.track, frame.rendition)
+        if track.kind is Kind.VIDEO:
+            self._groups.setdefault(key, GroupCache()).add(cut)
+            if frame.keyframe:
+                self._keyframe_asked_us.pop(frame.track, None)
+        else:
+            self._recent_audio.setdefault(key, deque(maxlen=AUDIO_CACHE_FRAMES)).append(cut)
+        self.frames_published += 1
+        for viewer in list(self._viewers):
+            viewer.on_frame(frame, cut.data, track.kind)
+
+    def set_catalog(self, catalog: Catalog) -> None:
+        """Announce what is offered now; caches of renditions that are gone are dropped."""
+        self.catalog = catalog
+        alive = {(t.id, r.id) for t in catalog.tracks for r in t.renditions}
+        self._groups = {k: v for k, v in self._groups.items() if k in alive}
+        self._recent_audio = {k: v for k, v in self._recent_audio.items() if k in alive}
+        for viewer in list(self._viewers):
+            viewer.on_catalog(catalog)
+
+    def set_status(self, status: Status) -> None:
+        """Announce a change of state; the same state again is not a change."""
+        if status == self.status:
+            return
+        self.status = status
+        if status.state is not BroadcastState.LIVE:
+            # What is cached is the past: nobody who joins later wants to be shown it as live.
+            self._groups.clear()
+            self._recent_audio.clear()
+        for viewer in list(self._viewers):
+            viewer.on_state(status)
+
+    def join(self, track_id: int, rendition: int, now_us: int) -> Iterator[CutFrame]:
+        """What a viewer that begins with a track now should be sent from the past.
+
+        For video that is the cached group if it paints sooner than a fresh keyframe, which is
+        asked for otherwise; for audio the frames of the last group that are not yet stale.
+        """
+        track = self.catalog.track(track_id)
+        if track is None:
+            return
+        key = (track_id, rendition)
+        if track.kind is not Kind.VIDEO:
+            yield from self._recent_audio.get(key, ())
+            return
+        cache = self._groups.get(key)
+        wanted = track.rendition(rendition)
+        interval_us = round(1e6 / wanted.fps) if wanted and wanted.fps else 33_333
+        if cache and cache.frames and replay_is_faster(*cache.deltas(), interval_us):
+            yield from list(cache.frames)
+        else:
+            self.request_keyframe(track_id, now_us)
+
+    def request_keyframe(self, track_id: int, now_us: int) -> None:
+        """Ask the producer for a keyframe; requests made while one is on its way coalesce."""
+        asked_us = self._keyframe_asked_us.get(track_id)
+        if asked_us is not None and now_us - asked_us < KEYFRAME_PATIENCE_US:
+            self.keyframe_requests_coalesced += 1
+            return
+        if self._producer is not None:
+            self._keyframe_asked_us[track_id] = now_us
+            self.keyframe_requests += 1
+            self._producer.request_keyframe(track_id)
+
+    def _demand(self) -> None:
+        if self._producer is not None:
+            self._producer.demand_changed(len(self._viewers))
+
+
+class Hub:
+    """All broadcasts by name."""
+
+    def __init__(self) -> None:
+        self._broadcasts: dict[str, Broadcast] = {}
+
+    def __iter__(self) -> Iterator[Broadcast]:
+        return iter(list(self._broadcasts.values()))
+
+    def add(self, name: str) -> Broadcast:
+        """A new broadcast; raises ConfigError for a name that is taken."""
+        if name in self._broadcasts:
+            raise ConfigError("broadcasts", name, name, "a name that no other broadcast has")
+        broadcast = self._broadcasts[name] = Broadcast(name)
+        return broadcast
+
+    def get(self, name: str) -> Broadcast | None:
+        """The broadcast of that name, or None."""
+        return self._broadcasts.get(name)
