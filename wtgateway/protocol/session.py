@@ -1,0 +1,370 @@
+"""The gateway's side of one session: what this viewer is sent, and what it asks for.
+
+Bytes and ``now`` in, events and bytes out. The contract with the transport glue:
+
+1. After any call, send :meth:`ServerSession.control_to_send` on the control stream (if its last bytes
+   are gone) and frames from :meth:`~ServerSession.next_frame` while the path has room, then act on
+   :meth:`~ServerSession.poll_events`.
+2. Call :meth:`~ServerSession.handle_timeout` no later than :meth:`~ServerSession.next_timeout`.
+3. On ProtocolError send :meth:`~ServerSession.control_to_send` once more (it says in words what was
+   wrong), then close the session with the error's code.
+
+``now`` is seconds of a monotonic clock, ``now_us`` gateway time. Imports media and errors only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from wtgateway.errors import ProtocolError
+from wtgateway.media import Catalog, Frame, Kind, Track
+from wtgateway.protocol import messages
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.limiter import MessageLimiter
+from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
+from wtgateway.protocol.session_events import (
+    Event,
+    FeedbackReceived,
+    KeyframeNeeded,
+    PeerGoodbye,
+    SessionExpired,
+    StatisticsDue,
+    SubscriptionChanged,
+)
+from wtgateway.protocol.subscribe_query import (
+    DELIVERY_MODES,
+    MAX_DEADLINE_MS,
+    SubscribeQuery,
+    parse_connect_path,
+    version_words,
+)
+from wtgateway.protocol.wire import PROTOCOL_VERSION
+
+__all__ = [
+    "Event",
+    "FeedbackReceived",
+    "KeyframeNeeded",
+    "PeerGoodbye",
+    "ServerSession",
+    "SessionExpired",
+    "SessionLimits",
+    "StatisticsDue",
+    "SubscribeQuery",
+    "SubscriptionChanged",
+    "parse_connect_path",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLimits:
+    """Bounds of one session; times in seconds."""
+
+    queue_bytes: int = 4 * 1024 * 1024
+    queue_time: float = 1.0  # the longest a frame may wait, whatever deadline the viewer wishes
+    deadline: float = 0.5  # of a frame, unless the viewer wishes another
+    messages_per_second: float = 100.0
+    messages_burst: int = 200
+    control_backlog_bytes: int = 1024 * 1024  # control bytes the viewer may leave unread
+    statistics_interval: float = 1.0  # what the gateway says at least so often keeps the session alive
+    silence: float = 60.0  # a viewer that says nothing for so long is gone; 0: never
+    keyframe_interval: float = 0.5  # the least time between two KeyframeNeeded of a track
+
+
+@dataclass(slots=True)
+class Subscription:
+    """What one track's frames are measured by; ``deadline`` in seconds."""
+
+    rendition: int
+    delivery: str
+    deadline: float
+
+
+class ServerSession:
+    """One viewer's session, gateway side. See the module for the contract."""
+
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        broadcast: str,
+        query: SubscribeQuery,
+        limits: SessionLimits | None = None,
+        now_us: int,
+        server: str = "wtgateway",
+    ) -> None:
+        self.session_id, self.broadcast, self.query = session_id, broadcast, query
+        self.limits = limits or SessionLimits()
+        self.queue = SendQueue(max_bytes=self.limits.queue_bytes, max_time=self.limits.queue_time)
+        self.client = ""  # what the viewer calls itself in its hello
+        self.catalog = Catalog()
+        self.frames_sent = 0
+        self.frames_offered = 0
+        self.bytes_sent = 0
+        self.messages_received = 0
+        self.queue_us = 0  # how long the last frame taken had waited
+        self._reader = messages.MessageReader()
+        self._limiter = MessageLimiter(self.limits.messages_per_second, self.limits.messages_burst)
+        self._out = bytearray()
+        self._events: list[Event] = []
+        self._subscriptions: dict[int, Subscription] = {}
+        self._wishes: dict[int, messages.Subscribe] = {}
+        self._declined: set[int] = set()
+        self._keyframes_wanted: set[int] = set()
+        self._keyframe_asked: dict[int, float] = {}
+        self._next_statistics: float | None = None
+        self._last_heard: float | None = None
+        self._send(
+            messages.Welcome(
+                version=PROTOCOL_VERSION,
+                session=session_id,
+                broadcast=broadcast,
+                server=server,
+                time_us=now_us,
+            )
+        )
+
+    # --- from the hub ------------------------------------------------------------------------------
+
+    def set_catalog(self, catalog: Catalog) -> None:
+        """Tell the viewer what is offered; subscriptions follow what it wished for."""
+        self.catalog = catalog
+        self._send(messages.catalog_message(catalog))
+        for track_id in [t for t in self._subscriptions if catalog.track(t) is None]:
+            self._end(track_id)
+        for track in catalog.tracks:
+            self._apply(track)
+
+    def set_state(self, state: messages.State) -> None:
+        """Tell the viewer the broadcast's state."""
+        self._send(state)
+
+    def set_certificates(self, hashes: list[dict[str, Any]]) -> None:
+        """Tell the viewer the certificate hashes, current first."""
+        self._send(messages.Certificates(hashes=hashes))
+
+    def say_goodbye(self, code: CloseCode, reason: str, retry_after_ms: int = 0) -> None:
+        """Announce the close that follows; ``retry_after_ms`` -1: do not come back."""
+        self._send(messages.Goodbye(code=code, reason=reason, retry_after_ms=retry_after_ms))
+
+    def offer(self, frame: Frame, data: bytes, kind: Kind, now: float) -> None:
+        """Queue a frame if the viewer is subscribed to its rendition; ``data`` is its wire form."""
+        subscription = self._subscriptions.get(frame.track)
+        if subscription is None or subscription.rendition != frame.rendition:
+            return
+        self.frames_offered += 1
+        self.queue.push(QueuedFrame(frame, data, kind, now, now + subscription.deadline), now)
+        if self.queue.starved:
+            self._ask_for_keyframes(now)
+
+    # --- from the wire -----------------------------------------------------------------------------
+
+    def receive_control(self, data: bytes, now: float, now_us: int) -> list[Event]:
+        """Take bytes of the control stream; returns all events since the last poll.
+
+        Raises ProtocolError after queueing an ``error`` message that says the same to the viewer.
+        """
+        try:
+            for message in self._reader.feed(data):
+                self._limiter.count(now)
+                self.messages_received += 1
+                self._last_heard = now
+                self._handle(message, now, now_us)
+        except ProtocolError as error:
+            self._send(messages.Error(code=error.code, message=str(error)))
+            raise
+        return self.poll_events()
+
+    def abandoned(self, queued: QueuedFrame, now: float) -> None:
+        """The transport reset the stream of a frame it had taken from :meth:`next_frame`."""
+        self.queue.abandon(queued)
+        self._ask_for_keyframes(now)
+
+    # --- to the wire -------------------------------------------------------------------------------
+
+    def control_to_send(self) -> bytes:
+        """The bytes to append to the control stream; empty if there is nothing to say."""
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    def next_frame(self, now: float) -> QueuedFrame | None:
+        """The next frame to send, or None; late ones are dropped on the way."""
+        queued = self.queue.pop(now)
+        if self.queue.starved:
+            self._ask_for_keyframes(now)
+        if queued is not None:
+            self.frames_sent += 1
+            self.bytes_sent += len(queued.data)
+            self.queue_us = round((now - queued.queued_at) * 1e6)
+        return queued
+
+    def queue_statistics(
+        self,
+        *,
+        rtt_us: int = 0,
+        congestion_window_bytes: int = 0,
+        in_flight_bytes: int = 0,
+        streams_reset: int = 0,
+        lost_packets: int = 0,
+    ) -> None:
+        """Say the gateway's figures to the viewer; the path's are the transport's, the rest is ours."""
+        self._send(
+            messages.Statistics(
+                rtt_us=rtt_us,
+                congestion_window_bytes=congestion_window_bytes,
+                in_flight_bytes=in_flight_bytes,
+                queue_frames=self.queue.frames,
+                queue_bytes=self.queue.bytes,
+                queue_us=self.queue_us,
+                frames_sent=self.frames_sent,
+                frames_dropped=self.queue.dropped,
+                streams_reset=streams_reset,
+                lost_packets=lost_packets,
+            )
+        )
+
+    # --- events and time ---------------------------------------------------------------------------
+
+    def poll_events(self) -> list[Event]:
+        """All events since the last poll, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def subscription(self, track_id: int) -> Subscription | None:
+        """What the viewer gets of a track, or None."""
+        return self._subscriptions.get(track_id)
+
+    def next_timeout(self) -> float | None:
+        """When :meth:`handle_timeout` wants to be called; None before its first call."""
+        if self._next_statistics is None:
+            return None
+        times = [self._next_statistics]
+        if (deadline := self.queue.next_deadline()) is not None:
+            times.append(deadline)
+        times += [
+            self._keyframe_asked[track] + self.limits.keyframe_interval
+            for track in self.queue.starved | self._keyframes_wanted
+            if track in self._keyframe_asked
+        ]
+        return min(times)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what time demands: expiry, statistics, repeated keyframe requests, silence.
+
+        Call it once when the session begins, which starts its clocks.
+        """
+        self.queue.expire(now)
+        self._ask_for_keyframes(now)
+        if self._next_statistics is None or now >= self._next_statistics:
+            self._next_statistics = now + self.limits.statistics_interval
+            self._events.append(StatisticsDue())
+        if self._last_heard is None:
+            self._last_heard = now
+        if self.limits.silence and now - self._last_heard > self.limits.silence:
+            self._last_heard = now
+            self._events.append(SessionExpired(CloseCode.TOO_SLOW, "the viewer has said nothing for long"))
+        if len(self._out) > self.limits.control_backlog_bytes:
+            self._out.clear()
+            self._events.append(SessionExpired(CloseCode.TOO_SLOW, "the viewer does not read its messages"))
+
+    # --- messages ----------------------------------------------------------------------------------
+
+    def _send(self, message: messages.Message) -> None:
+        self._out += messages.pack(message)
+
+    def _handle(self, message: messages.Message, now: float, now_us: int) -> None:
+        match message:
+            case messages.Ping():
+                # Both times are the same moment: bytes are handled as they come, with nothing between.
+                self._send(
+                    messages.Pong(
+                        id=message.id, client_us=message.client_us, received_us=now_us, sent_us=now_us
+                    )
+                )
+            case messages.Feedback():
+                self._events.append(FeedbackReceived(message))
+            case messages.KeyframeRequest():
+                if message.track in self._subscriptions:
+                    self._keyframes_wanted.add(message.track)
+                    self._ask_for_keyframes(now)
+            case messages.Subscribe():
+                self._subscribe(message)
+            case messages.Unsubscribe():
+                if not 0 <= message.track <= 255:
+                    raise ProtocolError(CloseCode.MALFORMED, f"track {message.track} cannot be")
+                self._declined.add(message.track)
+                self._wishes.pop(message.track, None)
+                self._end(message.track)
+            case messages.Hello():
+                if message.version != PROTOCOL_VERSION:
+                    raise ProtocolError(CloseCode.VERSION, version_words(message.version))
+                self.client = message.client[:200]
+            case messages.Goodbye():
+                self._events.append(PeerGoodbye(message.code, message.reason[:200]))
+            case _:
+                raise ProtocolError(CloseCode.MALFORMED, f"only the gateway may send {message.kind!r}")
+
+    # --- subscriptions -----------------------------------------------------------------------------
+
+    def _subscribe(self, wish: messages.Subscribe) -> None:
+        if wish.delivery not in DELIVERY_MODES or not 0 <= wish.deadline_ms <= MAX_DEADLINE_MS:
+            raise ProtocolError(CloseCode.MALFORMED, f"the wish for track {wish.track} makes no sense")
+        track = self.catalog.track(wish.track)
+        if track is None or (wish.rendition >= 0 and track.rendition(wish.rendition) is None):
+            words = f"there is no rendition {wish.rendition} of track {wish.track}"
+            self._send(messages.Error(code=CloseCode.NOT_FOUND, message=words))
+            return
+        self._declined.discard(wish.track)
+        self._wishes[wish.track] = wish
+        self._apply(track)
+
+    def _apply(self, track: Track) -> None:
+        """Make the subscription of a track what the viewer wishes and the catalog has."""
+        wish = self._wishes.get(track.id)
+        if wish is None and (track.id in self._declined or track.kind not in self.query.kinds):
+            return
+        deadline_ms = wish.deadline_ms if wish else self.query.deadline_ms
+        # Other modes than "stream" are wishes that this version cannot grant; it says what it does.
+        wanted = Subscription(
+            rendition=self._choose(track, wish.rendition if wish else -1),
+            delivery="stream",
+            deadline=deadline_ms / 1000 or self.limits.deadline,
+        )
+        if wanted.rendition < 0:
+            self._end(track.id)
+            return
+        before = self._subscriptions.get(track.id)
+        self._subscriptions[track.id] = wanted
+        if before is None or before.rendition != wanted.rendition or (wish is not None and before != wanted):
+            self._send(
+                messages.Subscribed(track=track.id, rendition=wanted.rendition, delivery=wanted.delivery)
+            )
+        if before is None or before.rendition != wanted.rendition:
+            self.queue.restart(track.id)
+            self._events.append(SubscriptionChanged(track.id, wanted.rendition))
+
+    def _choose(self, track: Track, wished: int) -> int:
+        """The wished rendition if it is there, else the one in use, else the first; -1: there is none."""
+        current = self._subscriptions.get(track.id)
+        for candidate in (wished, current.rendition if current else -1):
+            if candidate >= 0 and track.rendition(candidate) is not None:
+                return candidate
+        return track.renditions[0].id if track.renditions else -1
+
+    def _end(self, track_id: int) -> None:
+        if self._subscriptions.pop(track_id, None) is None:
+            return
+        self.queue.restart(track_id)
+        self._keyframes_wanted.discard(track_id)
+        self._events.append(SubscriptionChanged(track_id, None))
+
+    def _ask_for_keyframes(self, now: float) -> None:
+        for track in sorted(self.queue.starved | self._keyframes_wanted):
+            asked = self._keyframe_asked.get(track)
+            subscription = self._subscriptions.get(track)
+            if subscription is None or (asked is not None and now - asked < self.limits.keyframe_interval):
+                continue
+            self._keyframe_asked[track] = now
+            self._keyframes_wanted.discard(track)
+            self._events.append(KeyframeNeeded(track, subscription.rendition))

@@ -1,0 +1,60 @@
+"""What a :class:`~wtgateway.protocol.session.ServerSession` tells the gateway: frozen dataclasses.
+
+Imports nothing but the messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wtgateway.protocol import messages
+from wtgateway.protocol.codes import CloseCode
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of what a session tells the gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionChanged(Event):
+    """The viewer now gets ``rendition`` of the track from its next keyframe on; None: nothing."""
+
+    track_id: int
+    rendition: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyframeNeeded(Event):
+    """The viewer cannot go on without a keyframe; already limited in rate for this session."""
+
+    track_id: int
+    rendition: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackReceived(Event):
+    """The viewer's report on a track."""
+
+    feedback: messages.Feedback
+
+
+@dataclass(frozen=True, slots=True)
+class PeerGoodbye(Event):
+    """The viewer leaves in order; close the session with NORMAL."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsDue(Event):
+    """Time for :meth:`ServerSession.queue_statistics` with the path's figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExpired(Event):
+    """The viewer is gone or does not read; close the session with ``code``."""
+
+    code: CloseCode
+    reason: str
