@@ -1,0 +1,35 @@
+"""The configuration room: command line > ``WTG_*`` environment > YAML file > defaults, in one frozen tree.
+
+Imports only errors, and YAML only when there is a file (start-up time). Every wrong setting raises
+:exc:`wtgateway.errors.ConfigError` that names where it was written, key, value and what was expected.
+"""
+
+from __future__ import annotations
+
+from wtgateway.config.load import load
+from wtgateway.config.model import Address, AudioConfig, BroadcastConfig, GatewayConfig, VideoConfig
+from wtgateway.config.names import derive_name
+from wtgateway.config.values import (
+    format_duration,
+    parse_address,
+    parse_bitrate,
+    parse_duration,
+    parse_name,
+    parse_size,
+)
+
+__all__ = [
+    "Address",
+    "AudioConfig",
+    "BroadcastConfig",
+    "GatewayConfig",
+    "VideoConfig",
+    "derive_name",
+    "format_duration",
+    "load",
+    "parse_address",
+    "parse_bitrate",
+    "parse_duration",
+    "parse_name",
+    "parse_size",
+]

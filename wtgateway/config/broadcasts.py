@@ -1,0 +1,162 @@
+"""Broadcasts out of the layers: built-in defaults < `defaults:` < the broadcast's block < environment and flags.
+
+Imports only errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from wtgateway.config import settings
+from wtgateway.config.document import Section, Text, parsed, unknown_key
+from wtgateway.config.model import AudioConfig, BroadcastConfig, VideoConfig
+from wtgateway.config.names import derive_name
+from wtgateway.config.values import parse_bool, parse_name
+from wtgateway.errors import ConfigError
+
+Layer: TypeAlias = dict[str, Text]
+_KEYS = tuple(s.key for s in settings.BROADCAST) + ("source", "options", "video", "audio")
+_MEDIA: Mapping[str, tuple[tuple[settings.Setting, ...], Callable[..., Any]]] = {
+    "video": (settings.VIDEO, VideoConfig),
+    "audio": (settings.AUDIO, AudioConfig),
+}
+Values: TypeAlias = dict[str, Any]  # field values of one broadcast; "video"/"audio" are dicts or None
+
+
+def broadcasts_from_file(
+    defaults: Text | Section | None, blocks: Text | Section | None, layer: Layer
+) -> dict[str, BroadcastConfig]:
+    """The file's `broadcasts:` by name. Raises :exc:`ConfigError`."""
+    found: dict[str, BroadcastConfig] = {}
+    base = _defaults(defaults)
+    for raw_name, block in _section(blocks).items():
+        name = parsed(Text(block.where, block.key, raw_name), parse_name)
+        if name in found:
+            raise ConfigError(block.where, block.key, raw_name, "each broadcast name once")
+        values = _with_block(base, block)
+        if "source" not in values:
+            raise ConfigError(
+                block.where, block.key, "no source", f"a source, such as '{name}: {{source: test:}}'"
+            )
+        found[name] = _build(name, values, layer)
+    return found
+
+
+def broadcasts_from_sources(
+    sources: Sequence[Text],
+    names: Sequence[Text],
+    defaults: Text | Section | None,
+    layer: Layer,
+    taken: set[str],
+) -> Iterator[BroadcastConfig]:
+    """SOURCE... with --name...; a source without a name gets one that is not taken."""
+    if len(names) > len(sources):
+        extra = names[len(sources)]
+        raise ConfigError(
+            extra.where, extra.key, extra.text, f"at most one name a source ({len(sources)} given)"
+        )
+    base = _defaults(defaults)
+    given = [parsed(name, parse_name) for name in names]
+    for twice in (name for index, name in enumerate(given) if name in given[:index]):
+        raise ConfigError(names[0].where, names[0].key, twice, "a different name for each source")
+    used = taken | set(given)
+    for index, source in enumerate(sources):
+        name = given[index] if index < len(given) else derive_name(source.text, used)
+        used.add(name)
+        yield _build(name, base | {"source": parsed(source, _source)}, layer)
+
+
+def _source(text: str) -> str:
+    if not text.strip() or any(ord(sign) < 32 for sign in text):
+        raise ConfigError("source", "", text, "a file or a URL such as rtsp://camera/stream, x11::0 or test:")
+    return text.strip()
+
+
+def _section(value: Text | Section | None) -> Section:
+    """An absent or empty block is an empty one."""
+    if isinstance(value, Section):
+        return value
+    if value is not None and not value.is_null and value.text:
+        raise ConfigError(value.where, value.key, value.text, "a mapping")
+    return Section("", "", "")
+
+
+def _defaults(block: Text | Section | None) -> Values:
+    section = _section(block)
+    for name, value in section.items():
+        if name == "source":
+            raise ConfigError(value.where, value.key, name, "source only inside a broadcast")
+    return _with_block({"video": {}, "audio": {}, "options": {}}, section)
+
+
+def _with_block(base: Values, block: Text | Section) -> Values:
+    """``base`` overlaid with a block of the file; a lone text is the source (``cam: rtsp://...``)."""
+    if isinstance(block, Text):
+        return base if block.is_null else base | {"source": parsed(block, _source)}
+    values = dict(base)
+    simple = {s.key: s.parse for s in settings.BROADCAST} | {"source": _source}
+    for name, given in block.items():
+        if name not in _KEYS:
+            raise unknown_key(given.where, given.key, name, _KEYS)
+        if isinstance(given, Text) and given.is_null:
+            continue
+        if name in _MEDIA:
+            values[name] = _with_medium(values[name], given, _MEDIA[name][0])
+        elif name == "options":
+            values[name] = values[name] | dict(_options(_section(given)))
+        else:
+            values[name] = parsed(given, simple[name])
+    return values
+
+
+def _with_medium(
+    base: Values | None, given: Text | Section, table: Iterable[settings.Setting]
+) -> Values | None:
+    """``video: false`` is off, ``true`` on, a mapping on with those settings over ``base``."""
+    if isinstance(given, Text):
+        on = parsed(given, _switch)
+        return (base or {}) if on else None
+    values = dict(base or {})
+    known = {s.key: s for s in table}
+    for name, value in given.items():
+        if name not in known:
+            raise unknown_key(value.where, value.key, name, known)
+        if not (isinstance(value, Text) and value.is_null):
+            values |= _fields(known[name], value)
+    return values
+
+
+def _switch(text: str) -> bool:
+    try:
+        return parse_bool(text)
+    except ConfigError as error:
+        raise ConfigError("switch", "", text, f"{error.expected}, or a mapping of settings") from None
+
+
+def _fields(setting: settings.Setting, given: Text | Section) -> Values:
+    value = parsed(given, setting.parse)
+    return dict(zip(setting.fields, value if len(setting.fields) > 1 else (value,), strict=True))
+
+
+def _options(section: Section) -> Iterator[tuple[str, str]]:
+    for name, value in section.items():
+        yield name, parsed(value, str)
+
+
+def _build(name: str, values: Values, layer: Layer) -> BroadcastConfig:
+    values = dict(values)
+    for setting in settings.BROADCAST:
+        if setting.layer_key in layer:
+            values |= _fields(setting, layer[setting.layer_key])
+    for medium, (table, make) in _MEDIA.items():
+        fields = values[medium]
+        if medium in layer:
+            fields = (fields or {}) if parsed(layer[medium], parse_bool) else None
+        if fields is not None:
+            for setting in (s for s in table if s.layer_key in layer and s.layer_key):
+                fields = fields | _fields(setting, layer[setting.layer_key])
+        values[medium] = None if fields is None else make(**fields)
+    if values["video"] is None and values["audio"] is None:
+        raise ConfigError("broadcast", name, "no video and no audio", "at least one of them on")
+    return BroadcastConfig(name=name, **values)

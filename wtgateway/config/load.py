@@ -1,0 +1,144 @@
+"""Merge the layers into a :class:`GatewayConfig`: command line > environment > file > defaults.
+
+Imports only errors. The rule kept: a value is parsed where it was written, so that an error names the
+flag, the variable or the file and line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from wtgateway.config import settings
+from wtgateway.config.broadcasts import Layer, broadcasts_from_file, broadcasts_from_sources
+from wtgateway.config.document import Section, Text, read_document, unknown_key
+from wtgateway.config.model import Address, BroadcastConfig, GatewayConfig
+from wtgateway.errors import ConfigError
+
+PUBLIC_BIND = Address("::", 4433)
+PUBLIC_WEB = Address("::", 8443)
+_FILE_KEYS = tuple(s.key for s in settings.GATEWAY) + ("defaults", "broadcasts")
+_FLAGS = {"loop": "--loop/--no-loop", "video": "--no-video", "audio": "--no-audio", "source": "SOURCE"}
+
+
+def load(
+    overrides: Mapping[str, object], environ: Mapping[str, str], file: Path | None = None
+) -> GatewayConfig:
+    """The merged configuration. Raises :exc:`ConfigError`.
+
+    ``overrides``: the command line by setting (``bind``, ``cert_rotate``, ``video_bitrate``, ``source`` and
+    ``name`` as lists, ...; None: not given). ``environ``: ``WTG_*`` of the same names; others are
+    ignored. ``file``: YAML; ``WTG_CONFIG`` when None.
+    """
+    file = file or (Path(environ["WTG_CONFIG"]) if environ.get("WTG_CONFIG") else None)
+    _refuse_misspelt_variables(environ)
+    root = read_document(file) if file else Section("", "", "")
+    top = _top_level(root)
+    layer = _layer(overrides, environ)
+    values = _gateway_values(top, layer)
+    config = GatewayConfig(**values, broadcasts=_broadcasts(top, layer, overrides, environ))
+    _check_tls(config, layer, top)
+    return config
+
+
+def _top_level(root: Section) -> dict[str, Text | Section]:
+    top: dict[str, Text | Section] = {}
+    for name, value in root.items():
+        if name not in _FILE_KEYS:
+            raise unknown_key(value.where, value.key, name, _FILE_KEYS)
+        top[name] = value
+    return top
+
+
+def _layer(overrides: Mapping[str, object], environ: Mapping[str, str]) -> Layer:
+    """What the command line and the environment say, the command line first."""
+    layer: Layer = {}
+    known = settings.layer_keys()
+    for key, value in overrides.items():
+        if key not in known:
+            raise unknown_key("command line", key, key, known)
+        if value is not None and key not in settings.LIST_KEYS and key != "config":
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            layer[key] = Text("command line", _FLAGS.get(key, "--" + key.replace("_", "-")), text)
+    for key, variable in known.items():
+        if environ.get(variable) and key not in settings.LIST_KEYS:
+            layer.setdefault(key, Text("environment", variable, environ[variable]))
+    return layer
+
+
+def _gateway_values(top: Mapping[str, Text | Section], layer: Layer) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for setting in settings.GATEWAY:
+        given = layer.get(setting.layer_key) or top.get(setting.key)
+        if given is not None and not (isinstance(given, Text) and given.is_null):
+            values[setting.fields[0]] = parse_text(given, setting.parse)
+    if values.get("public"):
+        values = {"bind": PUBLIC_BIND, "web": PUBLIC_WEB} | values
+    return values
+
+
+def parse_text(given: Text | Section, parse: Callable[[str], object]) -> object:
+    """Parse a value where it was written. Raises :exc:`ConfigError` that names the place."""
+    if isinstance(given, Section):
+        raise ConfigError(given.where, given.key, "a mapping", "a single value")
+    try:
+        return parse(given.text)
+    except ConfigError as error:
+        raise ConfigError(given.where, given.key, given.text, error.expected) from None
+
+
+def _broadcasts(
+    top: Mapping[str, Text | Section],
+    layer: Layer,
+    overrides: Mapping[str, object],
+    environ: Mapping[str, str],
+) -> tuple[BroadcastConfig, ...]:
+    """The file's broadcasts and those of the command line; the latter replace one of the same name."""
+    found = broadcasts_from_file(top.get("defaults"), top.get("broadcasts"), layer)
+    sources, names = (_listed(key, overrides, environ) for key in settings.LIST_KEYS)
+    for broadcast in broadcasts_from_sources(sources, names, top.get("defaults"), layer, set(found)):
+        found[broadcast.name] = broadcast
+    if not found:
+        test = [Text("built in", "SOURCE", "test:")]
+        found = {b.name: b for b in broadcasts_from_sources(test, [], top.get("defaults"), layer, set())}
+    return tuple(found.values())
+
+
+def _listed(key: str, overrides: Mapping[str, object], environ: Mapping[str, str]) -> list[Text]:
+    """SOURCE... or --name...; in the environment one a line, for a path or a URL may hold any other sign."""
+    given = overrides.get(key)
+    if isinstance(given, str):
+        given = [given]
+    if given:
+        assert isinstance(given, Iterable)
+        flag = "SOURCE" if key == "source" else "--name"
+        return [Text("command line", flag, str(item)) for item in given]
+    if key == "name" and overrides.get("source"):
+        return []  # WTG_NAME belongs to WTG_SOURCE
+    variable = f"WTG_{key.upper()}"
+    lines = (line.strip() for line in environ.get(variable, "").splitlines())
+    return [Text("environment", variable, line) for line in lines if line]
+
+
+def _refuse_misspelt_variables(environ: Mapping[str, str]) -> None:
+    """A near miss is an error; what is far from ours (WTG_SERVICE_HOST of Kubernetes) is not ours."""
+    known = settings.layer_keys().values()
+    for variable in environ:
+        if variable.startswith("WTG_") and variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
+            if near:
+                raise ConfigError(
+                    "environment", variable, environ[variable], f"{near[0]}? (no such variable)"
+                )
+
+
+def _check_tls(config: GatewayConfig, layer: Layer, top: Mapping[str, Text | Section]) -> None:
+    if (config.web_tls_cert is None) == (config.web_tls_key is None):
+        return
+    given, missing = (
+        ("web_tls_cert", "web_tls_key") if config.web_tls_cert else ("web_tls_key", "web_tls_cert")
+    )
+    place = layer.get(given) or top[given]
+    raise ConfigError(place.where, place.key, str(getattr(config, given)), f"{missing} beside it")

@@ -1,0 +1,85 @@
+"""The configuration as one tree of frozen values.
+
+Units are in the names (``_s`` seconds, ``_bps`` bits a second). Nothing here reads files, flags or
+the environment: :mod:`wtgateway.config.load` does and fills this tree. Imports nothing of the project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+DAY_S = 86400.0
+
+
+class Address(NamedTuple):
+    """Where to listen. ``host`` is a name or an IP without brackets; port 0: the system chooses.
+
+    ``localhost`` means both loopback addresses (127.0.0.1 and ::1), ``::`` all addresses of both families.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoConfig:
+    """How pictures are encoded. Zero: as the source has it."""
+
+    codec: str = "h264"
+    bitrate_bps: int = 4_000_000
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    preset: str = ""  # empty: the encoder room's choice
+    keyframe_interval_s: float = 10.0  # 0: only on demand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioConfig:
+    """How sound is encoded."""
+
+    codec: str = "opus"
+    bitrate_bps: int = 128_000
+    channels: int = 0  # 0: the source's
+    frame_ms: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BroadcastConfig:
+    """One broadcast: what it shows and how. ``video`` or ``audio`` None: that medium is off."""
+
+    name: str
+    source: str
+    on_demand: bool = False
+    loop: bool = True
+    capture: str = "auto"  # x11: "damage", "poll" or "auto"
+    options: Mapping[str, str] = field(default_factory=dict)
+    video: VideoConfig | None = field(default_factory=VideoConfig)
+    audio: AudioConfig | None = field(default_factory=AudioConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """Everything `wtgateway run` needs to know."""
+
+    bind: Address = Address("localhost", 4433)
+    web: Address = Address("127.0.0.1", 8080)
+    web_tls_cert: Path | None = None
+    web_tls_key: Path | None = None
+    public: bool = False
+    cert_rotate_s: float = 13 * DAY_S
+    certs_dir: Path = Path("certs")
+    json_log: bool = False
+    log_level: str = "info"
+    broadcasts: tuple[BroadcastConfig, ...] = (BroadcastConfig(name="test", source="test:"),)

@@ -1,0 +1,123 @@
+"""The table of all settings: file key, field of the model, parser, and in which layers it may be given.
+
+The loader, the command line, the documentation's test and `wtgateway check` all read this one table.
+Pure; imports only errors (through values).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from wtgateway.config.model import DAY_S
+from wtgateway.config.values import between, one_of, parse_address, parse_bitrate, parse_bool, parse_duration
+from wtgateway.config.values import parse_size as parse_size
+from wtgateway.errors import ConfigError
+
+MIN_ROTATE_S = 1.0
+MAX_ROTATE_S = 13 * DAY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. ``fields``: where its value goes (two for a pair such as ``size``).
+
+    ``layer_key``: its name on the command line and, as ``WTG_<upper case>``, in the environment; empty
+    for a setting that only the file has.
+    """
+
+    key: str
+    fields: tuple[str, ...]
+    parse: Callable[[str], object]
+    layer_key: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable, or an empty text."""
+        return f"WTG_{self.layer_key.upper()}" if self.layer_key else ""
+
+
+def _path(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise ConfigError("path", "", text, "a path")
+    return Path(text.strip()).expanduser()
+
+
+def _readable_file(text: str) -> Path:
+    path = _path(text)
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ConfigError("path", "", text, f"a PEM file that can be read ({error.strerror})") from None
+
+
+def _preset(text: str) -> str:
+    if not text.isascii() or not text.replace("-", "").isalnum():
+        raise ConfigError("preset", "", text, "a preset of the encoder such as ultrafast or veryfast")
+    return text.lower()
+
+
+def _of_numbers(*numbers: int) -> Callable[[str], int]:
+    choose = one_of(*(str(number) for number in numbers))
+    return lambda text: int(choose(text))
+
+
+def _side(text: str) -> int:
+    return parse_size(f"{text.strip()}x16")[0]
+
+
+def _same(key: str, parse: Callable[[str], object], layer_key: str | None = None) -> Setting:
+    return Setting(key, (key,), parse, key if layer_key is None else layer_key)
+
+
+_ROTATE = between(parse_duration, MIN_ROTATE_S, MAX_ROTATE_S, "a duration from 1s to 13d, such as 90s or 13d")
+_FPS = between(float, 0.0, 240.0, "frames a second from 0 (the source's own) to 240")
+_INTERVAL = between(parse_duration, 0.0, 3600.0, "a duration from 0s (only on demand) to 1h")
+_VIDEO_BPS = between(parse_bitrate, 50_000, 200_000_000, "a bit rate from 50k to 200M, such as 4M")
+_AUDIO_BPS = between(parse_bitrate, 6_000, 512_000, "a bit rate from 6k to 512k, such as 128k")
+
+GATEWAY: Final = (
+    _same("bind", parse_address),
+    _same("web", parse_address),
+    _same("web_tls_cert", _readable_file),
+    _same("web_tls_key", _readable_file),
+    _same("public", parse_bool),
+    Setting("cert_rotate", ("cert_rotate_s",), _ROTATE, "cert_rotate"),
+    _same("certs_dir", _path),
+    _same("json_log", parse_bool),
+    _same("log_level", one_of("debug", "info", "warning", "error")),
+)
+BROADCAST: Final = (
+    _same("on_demand", parse_bool),
+    _same("loop", parse_bool),
+    _same("capture", one_of("auto", "damage", "poll")),
+)
+VIDEO: Final = (
+    _same("codec", one_of("h264"), ""),
+    Setting("bitrate", ("bitrate_bps",), _VIDEO_BPS, "video_bitrate"),
+    _same("fps", _FPS),
+    Setting("size", ("width", "height"), parse_size, "size"),
+    _same("width", _side, ""),
+    _same("height", _side, ""),
+    _same("preset", _preset, ""),
+    Setting("keyframe_interval", ("keyframe_interval_s",), _INTERVAL, "keyframe_interval"),
+)
+AUDIO: Final = (
+    _same("codec", one_of("opus"), ""),
+    Setting("bitrate", ("bitrate_bps",), _AUDIO_BPS, "audio_bitrate"),
+    _same("channels", _of_numbers(0, 1, 2, 6), ""),
+    _same("frame_ms", _of_numbers(10, 20), ""),
+)
+# switches of a whole medium, and the sources themselves: keys of no dataclass field
+MEDIA_SWITCHES: Final = (_same("video", parse_bool), _same("audio", parse_bool))
+LIST_KEYS: Final = ("source", "name")
+
+
+def layer_keys() -> dict[str, str]:
+    """Every key that the command line and the environment know, with its variable."""
+    tables = (GATEWAY, BROADCAST, VIDEO, AUDIO, MEDIA_SWITCHES)
+    keys = {s.layer_key: s.variable for table in tables for s in table if s.layer_key}
+    return keys | {key: f"WTG_{key.upper()}" for key in LIST_KEYS} | {"config": "WTG_CONFIG"}
