@@ -1,0 +1,220 @@
+"""One interface to a tab, and the two browsers of Debian behind it.
+
+Chromium is driven by Playwright (never with ``--disable-quic``, which turns WebTransport off),
+Firefox by puppeteer-core over WebDriver BiDi in a small Node process (``firefox_bridge.mjs``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+from playwright.async_api import Browser as PlaywrightBrowser
+from playwright.async_api import Page, Playwright, async_playwright
+from scripts.support.processes import ROOT
+
+CHROMIUM_FLAGS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required")
+FIREFOX_PREFS = {
+    "media.autoplay.default": 0,  # allow sound without a click
+    "media.autoplay.blocking_policy": 0,
+    "app.update.enabled": False,
+    "datareporting.policy.dataSubmissionEnabled": False,
+}
+CONSOLE_LINES = 200
+Json = Any
+
+
+class Tab(Protocol):
+    """A page in a context of its own. ``evaluate`` takes an expression; a promise is awaited."""
+
+    browser: str
+
+    async def goto(self, url: str) -> int:
+        """Load a page; its HTTP status."""
+
+    async def evaluate(self, expression: str) -> Json: ...
+    async def click(self, selector: str) -> None: ...
+    async def press(self, key: str) -> None: ...
+    async def screenshot(self, path: Path) -> None: ...
+    async def console(self) -> list[str]: ...
+    async def close(self) -> None: ...
+
+
+class Browser(Protocol):
+    """A running browser."""
+
+    name: str
+
+    async def open(self, width: int = 1280, height: int = 800, **options: Json) -> Tab: ...
+    async def close(self) -> None: ...
+
+
+class ChromiumTab:
+    """A Playwright page in its own context."""
+
+    browser = "chromium"
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self._console: list[str] = []
+        page.on("console", lambda message: self._remember(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self._remember(f"pageerror: {error}"))
+
+    def _remember(self, line: str) -> None:
+        self._console.append(line)
+        del self._console[:-CONSOLE_LINES]
+
+    async def goto(self, url: str) -> int:
+        answer = await self.page.goto(url, wait_until="domcontentloaded")
+        return answer.status if answer else 0
+
+    async def evaluate(self, expression: str) -> Json:
+        return await self.page.evaluate(expression)
+
+    async def click(self, selector: str) -> None:
+        await self.page.click(selector)
+
+    async def press(self, key: str) -> None:
+        await self.page.keyboard.press(key)
+
+    async def screenshot(self, path: Path) -> None:
+        await self.page.screenshot(path=path)
+
+    async def console(self) -> list[str]:
+        return list(self._console)
+
+    async def close(self) -> None:
+        await self.page.context.close()
+
+
+class Chromium:
+    """Debian's Chromium, headless."""
+
+    name = "chromium"
+
+    def __init__(self, playwright: Playwright, browser: PlaywrightBrowser) -> None:
+        self._playwright, self._browser = playwright, browser
+
+    @classmethod
+    async def launch(cls) -> Chromium:
+        playwright = await async_playwright().start()
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*CHROMIUM_FLAGS])
+        return cls(playwright, browser)
+
+    async def open(self, width: int = 1280, height: int = 800, **options: Json) -> ChromiumTab:
+        """``options`` go to Playwright's ``new_context`` (colour scheme, touch, scale)."""
+        context = await self._browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(30_000)
+        return ChromiumTab(await context.new_page())
+
+    async def close(self) -> None:
+        await self._browser.close()
+        await self._playwright.stop()
+
+
+class FirefoxTab:
+    """A tab of the bridge, by its number."""
+
+    browser = "firefox"
+
+    def __init__(self, firefox: Firefox, number: int) -> None:
+        self._firefox, self._number = firefox, number
+
+    async def _call(self, method: str, **parameters: Json) -> Json:
+        return await self._firefox.call(method, tab=self._number, **parameters)
+
+    async def goto(self, url: str) -> int:
+        status: int = await self._call("goto", url=url)
+        return status
+
+    async def evaluate(self, expression: str) -> Json:
+        return await self._call("evaluate", expression=expression)
+
+    async def click(self, selector: str) -> None:
+        await self._call("click", selector=selector)
+
+    async def press(self, key: str) -> None:
+        await self._call("press", key=key)
+
+    async def screenshot(self, path: Path) -> None:
+        await self._call("screenshot", path=str(path))
+
+    async def console(self) -> list[str]:
+        lines: list[str] = await self._call("console")
+        return lines
+
+    async def close(self) -> None:
+        await self._call("closeTab")
+
+
+class BridgeError(RuntimeError):
+    """The browser or the bridge said no."""
+
+
+class Firefox:
+    """Debian's Firefox ESR, headless, behind ``firefox_bridge.mjs``."""
+
+    name = "firefox"
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Json]] = {}
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def launch(cls) -> Firefox:
+        node = shutil.which("node") or "node"
+        process = await asyncio.create_subprocess_exec(
+            *(node, str(Path(__file__).with_name("firefox_bridge.mjs")), str(ROOT / "client")),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=1 << 24,
+        )
+        firefox = cls(process)
+        await firefox.call("launch", executable="/usr/bin/firefox-esr", prefs=FIREFOX_PREFS, env={})
+        return firefox
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            answer = json.loads(line)
+            future = self._waiting.pop(answer["id"], None)
+            if future is None or future.done():
+                continue
+            if "error" in answer:
+                future.set_exception(BridgeError(answer["error"]))
+            else:
+                future.set_result(answer["result"])
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(BridgeError("the bridge to Firefox ended"))
+
+    async def call(self, method: str, **parameters: Json) -> Json:
+        """One call of the bridge; raises :exc:`BridgeError`."""
+        assert self._process.stdin is not None
+        number = next(self._numbers)
+        self._waiting[number] = future = asyncio.get_running_loop().create_future()
+        self._process.stdin.write(json.dumps({"id": number, "method": method, **parameters}).encode() + b"\n")
+        async with asyncio.timeout(60):
+            return await future
+
+    async def open(self, width: int = 1280, height: int = 800, **options: Json) -> FirefoxTab:
+        assert not options, "only Chromium takes options"
+        return FirefoxTab(self, await self.call("open", width=width, height=height))
+
+    async def close(self) -> None:
+        with contextlib.suppress(BridgeError, TimeoutError):
+            await self.call("quit")
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+        await self._reader
+
+
+BROWSERS = {"chromium": Chromium, "firefox": Firefox}

@@ -1,0 +1,88 @@
+"""Fixtures: one browser of each kind for the whole run, a tab and a gateway for each test.
+
+All of them live on the session's event loop; the tests here are put on it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from scripts.support.gateway import Gateway
+
+from tests.e2e.browsers import BROWSERS, Browser, Tab
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def launched() -> AsyncIterator[Callable[[str], Awaitable[Browser]]]:
+    """Browsers by name, started when first asked for."""
+    running: dict[str, Browser] = {}
+
+    async def get(name: str) -> Browser:
+        if name not in running:
+            running[name] = await BROWSERS[name].launch()
+        return running[name]
+
+    yield get
+    for browser in running.values():
+        await browser.close()
+
+
+@pytest.fixture(params=list(BROWSERS))
+def browser_name(request: pytest.FixtureRequest) -> str:
+    """Each test that opens a tab runs once in each browser."""
+    name: str = request.param
+    return name
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(browser_name: str, launched: Callable[[str], Awaitable[Browser]]) -> Browser:
+    return await launched(browser_name)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tab(browser: Browser) -> AsyncIterator[Tab]:
+    """A fresh tab in the browser of this test."""
+    tab = await browser.open()
+    yield tab
+    await tab.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def gateways(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
+    """Starts gateways that end with the test: ``await gateways("test:", "--name", "test")``."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make(*arguments: str | Path, host: str = "127.0.0.1") -> Gateway:
+            gateway = Gateway(*arguments, directory=tmp_path, host=host)
+            return await stack.enter_async_context(gateway)
+
+        yield make
+
+
+@pytest.fixture
+def http_page(tmp_path: Path) -> Iterator[str]:
+    """A plain page from loopback, which browsers hold for a secure context."""
+    (tmp_path / "index.html").write_text("<!doctype html><title>plain</title>")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
