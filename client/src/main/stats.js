@@ -1,0 +1,18 @@
+/** The statistics before anything happened: every field of PlayerStats, so that callers need no guards. */
+
+/**
+ * @param {import('../types.js').LatencyMode} latencyMode
+ * @returns {import('../types.js').PlayerStats}
+ */
+export function emptyStats(latencyMode) {
+  const none = { last: 0, p50: 0, p95: 0 };
+  return {
+    state: 'idle', transport: 'webtransport', delivery: 'stream', codec: '', audioCodec: '', width: 0, height: 0,
+    framesReceived: 0, framesDecoded: 0, framesDropped: 0, framesPainted: 0, fps: 0, bitrateBps: 0,
+    latencyMs: none, avSkewMs: 0, audioUnderruns: 0, audioPlayedMs: 0, firstFrameMs: 0, reconnects: 0,
+    sink: '', latencyMode, decodeQueue: 0, jitterMs: 0, stages: { encode: 0, network: 0, decode: 0, paint: 0 },
+    rttMs: 0, clockOffsetMs: 0, audioFramesReceived: 0, audioFramesDropped: 0, audioBufferMs: 0, audioTargetMs: 0,
+    audioLevelRate: 1, navigationToFirstFrameMs: 0, framesOutOfOrder: 0, framesLost: 0, decoderErrors: 0,
+    keyframeRequests: 0, gateway: null,
+  };
+}

@@ -1,0 +1,237 @@
+/**
+ * Player: plays one broadcast of a wtgateway in any page. This file does DOM and messages; media
+ * lives in the worker (worker/main.js). It imports only the page's side and the message types.
+ *
+ *     const player = new Player({ broadcast: 'test', container: document.querySelector('#picture') });
+ *     player.addEventListener('state', (event) => console.log(event.detail.message));
+ *     player.start();
+ */
+
+import { Debug } from './main/debug.js';
+import { Sound } from './main/sound.js';
+import { emptyStats } from './main/stats.js';
+import { Surface } from './main/surface.js';
+
+/** @typedef {import('./types.js').PlayerOptions} PlayerOptions */
+/** @typedef {import('./types.js').PlayerStats} PlayerStats */
+/** @typedef {import('./types.js').StateDetail} StateDetail */
+/** @typedef {import('./types.js').LatencyMode} LatencyMode */
+/** @typedef {import('./types.js').ToWorker} ToWorker */
+/** @typedef {import('./types.js').FromWorker} FromWorker */
+/** @typedef {import('./types.js').TransportInfo} TransportInfo */
+
+/**
+ * Events, all CustomEvent: `state` (detail {state, message, retryInMs}), `stats` (detail as
+ * stats(), about five a second), `error` (detail {message, fatal}), `catalog` (detail Catalog),
+ * `sound` (detail {available, running, muted, volume}), `size` (detail {width, height}).
+ */
+export class Player extends EventTarget {
+  /** @type {PlayerOptions} */ #options;
+  /** @type {Worker | null} */ #worker = null;
+  /** @type {Surface} */ #surface;
+  /** @type {Sound} */ #sound;
+  /** @type {PlayerStats} */ #stats;
+  /** @type {StateDetail} */ #state = { state: 'idle', message: '', retryInMs: 0 };
+  /** @type {LatencyMode} */ #latencyMode;
+  #firstFrameLocalMs = 0;
+  #onVisibility = () => this.#visibility();
+
+  /** @param {PlayerOptions} options */
+  constructor(options) {
+    super();
+    const target = options.canvas ?? options.container;
+    if (!options.broadcast) throw new TypeError('new Player({broadcast}): the name of a broadcast is needed');
+    if (!target) throw new TypeError('new Player({canvas}): a <canvas> or an element to put the picture into is needed');
+    this.#options = options;
+    this.#latencyMode = options.latencyMode ?? 'asap';
+    this.#stats = emptyStats(this.#latencyMode);
+    this.#surface = new Surface(target, options.sink, (on) => this.#post({ type: 'mirror', on }));
+    this.#sound = new Sound((message, transfer) => this.#post(message, transfer), (detail) => this.#emit('sound', detail));
+    this.debug = new Debug((message) => this.#post(message), (count) => this.#sound.samples(count));
+  }
+
+  /** Connects and plays until stop(); whatever breaks in between is mended without being asked. */
+  start() {
+    const { url = '', transportUrl, broadcast, smoothDelayMs = 250 } = this.#options;
+    const baseUrl = new URL(url || '/', document.baseURI).href.replace(/\/$/, '');
+    const canRefetch = !transportUrl || Boolean(url);
+    this.#spawn();
+    this.#post({ type: 'start', baseUrl, broadcast, latencyMode: this.#latencyMode, smoothDelayMs, canRefetch });
+    this.#sendTransport(baseUrl);
+    document.addEventListener('visibilitychange', this.#onVisibility);
+  }
+
+  /** Ends the session and keeps the last picture; start() plays again. */
+  stop() {
+    document.removeEventListener('visibilitychange', this.#onVisibility);
+    this.#post({ type: 'stop' });
+  }
+
+  /** Stops and frees everything, for good. */
+  close() {
+    this.stop();
+    this.#sound.close();
+    this.#surface.close();
+    const worker = this.#worker;
+    this.#worker = null;
+    setTimeout(() => worker?.terminate(), 200); // time to say goodbye on the wire
+  }
+
+  /** @returns {PlayerStats} a plain object, at most a quarter of a second old */
+  stats() {
+    return { ...this.#stats, state: this.#state.state };
+  }
+
+  /** The state last told by a `state` event. @returns {StateDetail} */
+  get state() {
+    return this.#state;
+  }
+
+  /** @returns {LatencyMode} */
+  get latencyMode() {
+    return this.#latencyMode;
+  }
+
+  /** @param {LatencyMode} mode */
+  setLatencyMode(mode) {
+    if (!['asap', 'sync', 'smooth'].includes(mode)) throw new TypeError(`latency mode ${mode} is not asap, sync or smooth`);
+    this.#latencyMode = mode;
+    this.#post({ type: 'latencyMode', mode });
+  }
+
+  /** Sound starts muted. Call setMuted(false) in a click: browsers want a gesture. @param {boolean} muted */
+  setMuted(muted) {
+    this.#sound.setMuted(muted);
+  }
+
+  /** @returns {boolean} */
+  get muted() {
+    return this.#sound.muted;
+  }
+
+  /** @param {number} volume 0..1 */
+  setVolume(volume) {
+    this.#sound.setVolume(volume);
+  }
+
+  /** @returns {number} */
+  get volume() {
+    return this.#sound.volume;
+  }
+
+  /** Does not wait for the back-off: tries to connect now. */
+  retryNow() {
+    this.#post({ type: 'retryNow' });
+  }
+
+  /**
+   * A new MediaStreamTrack of the picture; stop() it when done. It can be given to another
+   * element, to WebRTC or to a recorder in this page. No browser of today can post it to a worker.
+   * @returns {MediaStreamTrack | null}
+   */
+  getVideoTrack() {
+    return this.#surface.videoTrack();
+  }
+
+  /** A new MediaStreamTrack of the sound, before mute and volume. @returns {MediaStreamTrack | null} */
+  getAudioTrack() {
+    return this.#sound.audioTrack();
+  }
+
+  #spawn() {
+    if (this.#worker) return;
+    const worker = new Worker(new URL('./worker/main.js', import.meta.url), { type: 'module' });
+    worker.onmessage = (event) => this.#receive(event.data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#fail(`The player's worker stopped: ${event.message || 'it could not be loaded'}. Reload the page.`);
+    };
+    this.#worker = worker;
+    const { message, transfer } = this.#surface.offer();
+    this.#post(message, transfer);
+  }
+
+  /** @param {ToWorker} message @param {Transferable[]} [transfer] */
+  #post(message, transfer = []) {
+    this.#worker?.postMessage(message, transfer);
+  }
+
+  /** The first address is fetched here, while the worker is still loading. @param {string} baseUrl */
+  async #sendTransport(baseUrl) {
+    const { transportUrl, certificateHashes = [] } = this.#options;
+    try {
+      const info = transportUrl ? { url: transportUrl, certificateHashes } : await fetchTransport(baseUrl);
+      this.#post({ type: 'transport', info });
+    } catch (error) {
+      this.#post({ type: 'transport', info: null, error: String(error) });
+    }
+  }
+
+  /** @param {FromWorker} message */
+  #receive(message) {
+    switch (message.type) {
+      case 'state': return this.#setState(message.state, message.message, message.retryInMs);
+      case 'stats': return this.#setStats(message.stats);
+      case 'error': return this.#emit('error', { message: message.message, fatal: message.fatal });
+      case 'catalog': return this.#emit('catalog', message.catalog);
+      case 'size': return this.#emit('size', { width: message.width, height: message.height });
+      case 'firstFrame': return void (this.#firstFrameLocalMs = message.localMs);
+      case 'audioFormat': return void this.#openSound(message.channels, message.sampleRate);
+      case 'track': return this.#surface.showTrack(message.track);
+      case 'frame': return message.mirror ? this.#surface.mirror(message.frame) : this.#surface.paint(message.frame);
+      case 'sinkFailed': return this.#nextSink();
+      case 'debug': return this.debug.answer(message);
+    }
+  }
+
+  /** @param {number} channels @param {number} sampleRate */
+  async #openSound(channels, sampleRate) {
+    try {
+      await this.#sound.open(channels, sampleRate);
+    } catch (error) {
+      this.#emit('error', { message: `There will be no sound: ${error}`, fatal: false });
+    }
+  }
+
+  #nextSink() {
+    const { message, transfer } = this.#surface.next();
+    this.#post(message, transfer);
+  }
+
+  /** @param {PlayerStats} stats */
+  #setStats(stats) {
+    const navigationToFirstFrameMs = this.#firstFrameLocalMs ? this.#firstFrameLocalMs - performance.timeOrigin : 0;
+    this.#stats = { ...stats, navigationToFirstFrameMs };
+    this.#emit('stats', this.stats());
+  }
+
+  /** @param {StateDetail['state']} state @param {string} message @param {number} retryInMs */
+  #setState(state, message, retryInMs) {
+    this.#state = { state, message, retryInMs };
+    this.#emit('state', this.#state);
+  }
+
+  /** @param {string} message */
+  #fail(message) {
+    this.#setState('failed', message, 0);
+    this.#emit('error', { message, fatal: true });
+  }
+
+  #visibility() {
+    const visible = document.visibilityState === 'visible';
+    this.#post({ type: 'visible', visible });
+    if (visible) this.#surface.play();
+  }
+
+  /** @param {string} type @param {unknown} detail */
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/** @param {string} baseUrl @returns {Promise<TransportInfo>} */
+async function fetchTransport(baseUrl) {
+  const response = await fetch(`${baseUrl}/api/v1/transport`, { cache: 'no-store' });
+  if (!response.ok) throw new Error(`${baseUrl}/api/v1/transport answered ${response.status}`);
+  return response.json();
+}

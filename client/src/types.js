@@ -1,0 +1,162 @@
+/**
+ * Types that cross a border of the client: the Player's public values and the two message unions
+ * between page and worker. No code lives here, so that both sides may import it.
+ *
+ * Times ending in `Us` are microseconds; gateway time unless the name says `local`. "Local" is
+ * `performance.timeOrigin + performance.now()` of whoever measured it, which page and worker share.
+ */
+
+/** @typedef {'asap' | 'sync' | 'smooth'} LatencyMode */
+
+/**
+ * @typedef {'idle' | 'connecting' | 'joining' | 'playing' | 'waiting' | 'reconnecting' | 'failed'
+ *   | 'stopped'} PlayerState
+ * `waiting`: connected, but the source is away. `failed`: it will not come back by itself.
+ */
+
+/** @typedef {'generator' | 'trackgenerator' | 'offscreen' | 'canvas'} SinkKind */
+
+/** @typedef {{state: PlayerState, message: string, retryInMs: number}} StateDetail */
+
+/** @typedef {{algorithm: string, value: string | Uint8Array, notBefore?: string, notAfter?: string}} CertificateHash */
+
+/** @typedef {{url: string, certificateHashes: CertificateHash[]}} TransportInfo */
+
+/**
+ * @typedef {object} PlayerOptions
+ * @property {string} [url] base URL of the gateway's pages; the page's own origin when absent.
+ *   `${url}/api/v1/transport` is fetched before every attempt to connect.
+ * @property {string} [transportUrl] where to CONNECT, when it is known already (https://host:port).
+ *   With `url` as well it serves the first attempt only, which saves that attempt a round trip.
+ * @property {CertificateHash[]} [certificateHashes] hashes that go with `transportUrl`
+ * @property {string} broadcast name of the broadcast, without a slash before it
+ * @property {HTMLElement} [canvas] a <canvas> to paint on, or any element to put the picture into
+ * @property {HTMLElement} [container] the same as a container; give one of the two
+ * @property {LatencyMode} [latencyMode] default `asap`
+ * @property {number} [smoothDelayMs] capture to paint that `smooth` aims at; default 250
+ * @property {SinkKind} [sink] force a sink, for tests; default: the first that works
+ */
+
+/** @typedef {{last: number, p50: number, p95: number}} Percentiles */
+
+/**
+ * @typedef {object} PlayerStats
+ * @property {PlayerState} state
+ * @property {string} transport `webtransport`
+ * @property {string} delivery `stream`
+ * @property {string} codec of the video, as WebCodecs names it; empty before the first keyframe
+ * @property {string} audioCodec
+ * @property {number} width
+ * @property {number} height
+ * @property {number} framesReceived whole video frames that arrived (since start(), all sessions)
+ * @property {number} framesDecoded video frames the decoder gave out
+ * @property {number} framesDropped video frames given up: late, undecodable or overtaken
+ * @property {number} framesPainted video frames handed to the sink
+ * @property {number} fps painted in the last second
+ * @property {number} bitrateBps received in the last second, audio and video
+ * @property {Percentiles} latencyMs capture to paint of the last seconds, see docs/client.md
+ * @property {number} avSkewMs audio position minus the pts last painted; positive: sound is ahead
+ * @property {number} audioUnderruns times that the sound ran dry and was bridged by silence
+ * @property {number} audioPlayedMs samples really played by the worklet
+ * @property {number} firstFrameMs CONNECT to first painted frame; 0 before
+ * @property {number} reconnects
+ * @property {SinkKind | ''} sink
+ * @property {LatencyMode} latencyMode
+ * @property {number} decodeQueue chunks that wait in the video decoder
+ * @property {number} jitterMs of video arrival (RFC 3550, section 6.4.1)
+ * @property {{encode: number, network: number, decode: number, paint: number}} stages p50 ms each:
+ *   capture to encoded, encoded to received, received to decoded, decoded to painted
+ * @property {number} rttMs round trip of the control stream
+ * @property {number} clockOffsetMs gateway time minus local time
+ * @property {number} audioFramesReceived
+ * @property {number} audioFramesDropped late or out of bounds
+ * @property {number} audioBufferMs samples that wait in the ring
+ * @property {number} audioTargetMs what the ring is steered to
+ * @property {number} audioLevelRate speed at which samples are consumed, 1 is natural
+ * @property {number} navigationToFirstFrameMs 0 before
+ * @property {number} framesOutOfOrder frames that arrived after a later one
+ * @property {number} framesLost frames that never came and were skipped
+ * @property {number} decoderErrors
+ * @property {number} keyframeRequests
+ * @property {Record<string, number | string> | null} gateway last `statistics` message
+ */
+
+/**
+ * @typedef {object} StartMessage
+ * @property {'start'} type
+ * @property {string} baseUrl
+ * @property {string} broadcast
+ * @property {LatencyMode} latencyMode
+ * @property {number} smoothDelayMs
+ * @property {boolean} canRefetch false when only `transportUrl` was given
+ */
+
+/**
+ * Page to worker.
+ * @typedef {StartMessage
+ *   | {type: 'transport', info: TransportInfo | null, error?: string}
+ *   | {type: 'sink', kind: SinkKind, writable?: WritableStream<VideoFrame>, canvas?: OffscreenCanvas}
+ *   | {type: 'audioOutput', ring: SharedArrayBuffer | null, port: MessagePort | null, channels: number, capacity: number, sampleRate: number}
+ *   | {type: 'audioState', running: boolean, latencyMs: number}
+ *   | {type: 'latencyMode', mode: LatencyMode}
+ *   | {type: 'visible', visible: boolean}
+ *   | {type: 'mirror', on: boolean}
+ *   | {type: 'retryNow'}
+ *   | {type: 'stop'}
+ *   | {type: 'debug', id: number, command: 'failDecoder' | 'grab' | 'frames' | 'received' | 'dropSession'}
+ * } ToWorker
+ */
+
+/**
+ * Worker to page. A VideoFrame in `frame` belongs to the page, which closes it.
+ * @typedef {{type: 'ready'}
+ *   | {type: 'state', state: PlayerState, message: string, retryInMs: number}
+ *   | {type: 'stats', stats: PlayerStats}
+ *   | {type: 'error', message: string, fatal: boolean}
+ *   | {type: 'catalog', catalog: Catalog}
+ *   | {type: 'audioFormat', channels: number, sampleRate: number}
+ *   | {type: 'firstFrame', localMs: number}
+ *   | {type: 'size', width: number, height: number}
+ *   | {type: 'track', track: MediaStreamTrack}
+ *   | {type: 'frame', frame: VideoFrame, mirror: boolean}
+ *   | {type: 'sinkFailed', message: string}
+ *   | {type: 'debug', id: number, value?: unknown, error?: string}
+ * } FromWorker
+ */
+
+/**
+ * @typedef {object} Rendition
+ * @property {number} id
+ * @property {string} codec
+ * @property {number} bitrate_bps
+ * @property {number} width
+ * @property {number} height
+ * @property {number} fps
+ * @property {number} sample_rate
+ * @property {number} channels
+ * @property {Uint8Array} [description]
+ */
+
+/** @typedef {{id: number, kind: string, renditions: Rendition[]}} Track */
+
+/** @typedef {{revision: number, tracks: Track[]}} Catalog */
+
+/**
+ * One encoded frame as it left the wire (docs/protocol.md).
+ * @typedef {object} Frame
+ * @property {number} track
+ * @property {number} rendition
+ * @property {number} group
+ * @property {number} index
+ * @property {boolean} keyframe
+ * @property {boolean} discardable
+ * @property {number} ptsUs
+ * @property {number} captureUs
+ * @property {number} durationUs
+ * @property {number} grabbedUs 0: no such stage
+ * @property {number} convertedUs
+ * @property {number} encodedUs
+ * @property {Uint8Array} payload
+ */
+
+export {};
