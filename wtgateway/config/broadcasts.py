@@ -1,4 +1,4 @@
-"""Broadcasts out of the layers: built-in defaults < `defaults:` < the broadcast's block < environment and flags.
+"""Broadcasts out of the layers: built in < `defaults:` < the broadcast's block < environment < flags.
 
 Imports only errors.
 """
@@ -16,7 +16,7 @@ from wtgateway.config.values import parse_bool, parse_name
 from wtgateway.errors import ConfigError
 
 Layer: TypeAlias = dict[str, Text]
-_KEYS = tuple(s.key for s in settings.BROADCAST) + ("source", "options", "video", "audio")
+_KEYS = (*(s.key for s in settings.BROADCAST), "source", "options", "video", "audio")
 _MEDIA: Mapping[str, tuple[tuple[settings.Setting, ...], Callable[..., Any]]] = {
     "video": (settings.VIDEO, VideoConfig),
     "audio": (settings.AUDIO, AudioConfig),
@@ -36,9 +36,7 @@ def broadcasts_from_file(
             raise ConfigError(block.where, block.key, raw_name, "each broadcast name once")
         values = _with_block(base, block)
         if "source" not in values:
-            raise ConfigError(
-                block.where, block.key, "no source", f"a source, such as '{name}: {{source: test:}}'"
-            )
+            raise ConfigError(block.where, block.key, "no source", "a source, such as source: movie.mp4")
         found[name] = _build(name, values, layer)
     return found
 
@@ -54,7 +52,7 @@ def broadcasts_from_sources(
     if len(names) > len(sources):
         extra = names[len(sources)]
         raise ConfigError(
-            extra.where, extra.key, extra.text, f"at most one name a source ({len(sources)} given)"
+            extra.where, extra.key, extra.text, f"one name a source at most ({len(sources)} given)"
         )
     base = _defaults(defaults)
     given = [parsed(name, parse_name) for name in names]

@@ -7,10 +7,10 @@ PyYAML only when there is a file to read, and only errors of the project.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wtgateway.errors import ConfigError
 
@@ -57,12 +57,23 @@ class Section:
 def node_value(node: yaml.Node, file: str, key: str) -> Text | Section:
     """One node as :class:`Text` or :class:`Section`. Raises :exc:`ConfigError` for a list."""
     where = f"{file}:{node.start_mark.line + 1}"
-    if node.id == "mapping":
+    kind = getattr(node, "id", "")  # types-PyYAML does not know it
+    if kind == "mapping":
         return Section(where, key, file, tuple(node.value))
-    if node.id == "scalar":
+    if kind == "scalar":
         return Text(where, key, str(node.value), is_null=node.tag.endswith(":null"))
     hint = "; put quotes around an address that begins with [" if key in ("bind", "web") else ""
     raise ConfigError(where, key, "a list", f"a single value or a mapping{hint}")
+
+
+def parsed(given: Text | Section, parse: Callable[[str], Any]) -> Any:
+    """Parse a value where it was written. Raises :exc:`ConfigError` that names the place."""
+    if isinstance(given, Section):
+        raise ConfigError(given.where, given.key, "a mapping", "a single value")
+    try:
+        return parse(given.text)
+    except ConfigError as error:
+        raise ConfigError(given.where, given.key, given.text, error.expected) from None
 
 
 def read_document(path: Path) -> Section:
@@ -103,7 +114,7 @@ def _syntax_error(file: str, error: Exception) -> ConfigError:
     mark = getattr(error, "problem_mark", None)
     where = f"{file}:{mark.line + 1}" if mark is not None else file
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    hint = "valid YAML; a value with '[', ']', '{', '#' or ': ' in it needs quotes, such as '[::]:4433'"
+    hint = "valid YAML; a value that begins with '[' or ends with ':' needs quotes: '[::]:4433', 'test:'"
     return ConfigError(where, "", problem, hint)
 
 

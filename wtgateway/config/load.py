@@ -7,19 +7,19 @@ flag, the variable or the file and line.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from wtgateway.config import settings
 from wtgateway.config.broadcasts import Layer, broadcasts_from_file, broadcasts_from_sources
-from wtgateway.config.document import Section, Text, read_document, unknown_key
+from wtgateway.config.document import Section, Text, parsed, read_document, unknown_key
 from wtgateway.config.model import Address, BroadcastConfig, GatewayConfig
 from wtgateway.errors import ConfigError
 
 PUBLIC_BIND = Address("::", 4433)
 PUBLIC_WEB = Address("::", 8443)
-_FILE_KEYS = tuple(s.key for s in settings.GATEWAY) + ("defaults", "broadcasts")
+_FILE_KEYS = (*(s.key for s in settings.GATEWAY), "defaults", "broadcasts")
 _FLAGS = {"loop": "--loop/--no-loop", "video": "--no-video", "audio": "--no-audio", "source": "SOURCE"}
 
 
@@ -73,20 +73,10 @@ def _gateway_values(top: Mapping[str, Text | Section], layer: Layer) -> dict[str
     for setting in settings.GATEWAY:
         given = layer.get(setting.layer_key) or top.get(setting.key)
         if given is not None and not (isinstance(given, Text) and given.is_null):
-            values[setting.fields[0]] = parse_text(given, setting.parse)
+            values[setting.fields[0]] = parsed(given, setting.parse)
     if values.get("public"):
         values = {"bind": PUBLIC_BIND, "web": PUBLIC_WEB} | values
     return values
-
-
-def parse_text(given: Text | Section, parse: Callable[[str], object]) -> object:
-    """Parse a value where it was written. Raises :exc:`ConfigError` that names the place."""
-    if isinstance(given, Section):
-        raise ConfigError(given.where, given.key, "a mapping", "a single value")
-    try:
-        return parse(given.text)
-    except ConfigError as error:
-        raise ConfigError(given.where, given.key, given.text, error.expected) from None
 
 
 def _broadcasts(
@@ -129,9 +119,7 @@ def _refuse_misspelt_variables(environ: Mapping[str, str]) -> None:
         if variable.startswith("WTG_") and variable not in known:
             near = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
             if near:
-                raise ConfigError(
-                    "environment", variable, environ[variable], f"{near[0]}? (no such variable)"
-                )
+                raise ConfigError("environment", variable, environ[variable], f"{near[0]}?")
 
 
 def _check_tls(config: GatewayConfig, layer: Layer, top: Mapping[str, Text | Section]) -> None:

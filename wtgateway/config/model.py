@@ -32,6 +32,11 @@ class Address(NamedTuple):
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
 
+# loopback unless told otherwise
+DEFAULT_BIND = Address("localhost", 4433)
+DEFAULT_WEB = Address("127.0.0.1", 8080)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoConfig:
     """How pictures are encoded. Zero: as the source has it."""
@@ -73,8 +78,8 @@ class BroadcastConfig:
 class GatewayConfig:
     """Everything `wtgateway run` needs to know."""
 
-    bind: Address = Address("localhost", 4433)
-    web: Address = Address("127.0.0.1", 8080)
+    bind: Address = DEFAULT_BIND
+    web: Address = DEFAULT_WEB
     web_tls_cert: Path | None = None
     web_tls_key: Path | None = None
     public: bool = False
