@@ -1,0 +1,389 @@
+"""Writes the golden vectors beside this file: ``python tests/vectors/make.py``. See README.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from wtgateway.media import Catalog, Frame, Kind, Rendition, Track
+from wtgateway.protocol import messages as m
+from wtgateway.protocol.clock_sync import ClockSync
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.ordering import FrameOrder
+from wtgateway.protocol.wire import encode_frame
+
+HERE = Path(__file__).parent
+NOW = 1_790_000_000_000_000
+FRAME_US = 33_333
+Step = dict[str, Any]
+
+
+# --- frames and messages ---------------------------------------------------------------------------
+
+
+def frames() -> list[dict[str, Any]]:
+    plain = Frame(
+        track=0,
+        rendition=0,
+        group=1,
+        index=0,
+        keyframe=True,
+        pts_us=NOW,
+        capture_us=NOW - 500,
+        duration_us=FRAME_US,
+        payload=bytes.fromhex("000000016742c01f"),
+        grabbed_us=NOW,
+        converted_us=NOW + 700,
+        encoded_us=NOW + 3_000,
+    )
+    change = dataclasses.replace
+    cases = {
+        "keyframe with all stages": plain,
+        "delta frame": change(plain, index=7, keyframe=False, payload=b"\0\0\0\1\x41\x9a"),
+        "discardable frame": change(plain, index=8, keyframe=False, discardable=True),
+        "no stages": change(plain, grabbed_us=0, converted_us=0, encoded_us=0),
+        "empty payload": change(plain, payload=b""),
+        "sound": change(plain, track=1, index=49, duration_us=20_000, payload=b"\xfc\xff\xfe"),
+        "largest numbers": change(
+            plain, track=255, rendition=255, group=(1 << 32) - 1, index=(1 << 32) - 1,
+            pts_us=(1 << 53) - 1, capture_us=(1 << 52), duration_us=(1 << 32) - 1,
+            grabbed_us=0, converted_us=0, encoded_us=0,
+        ),
+        "timestamp zero": change(
+            plain, pts_us=0, capture_us=0, grabbed_us=0, converted_us=0, encoded_us=0
+        ),
+    }  # fmt: skip
+    return [
+        {
+            "name": name,
+            "frame": dataclasses.asdict(frame) | {"payload": frame.payload.hex()},
+            "hex": encode_frame(frame).hex(),
+        }
+        for name, frame in cases.items()
+    ]
+
+
+CATALOG = Catalog(
+    revision=3,
+    tracks=(
+        Track(
+            id=0,
+            kind=Kind.VIDEO,
+            renditions=(
+                Rendition(id=0, codec="avc1.42E01F", bitrate_bps=4_000_000, width=640, height=360, fps=29.97),
+            ),
+        ),
+        Track(
+            id=1,
+            kind=Kind.AUDIO,
+            renditions=(
+                Rendition(
+                    id=2, codec="opus", bitrate_bps=128_000, sample_rate=48_000, channels=6,
+                    description=b"OpusHead\x01\x06",
+                ),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+MESSAGES: list[tuple[str, m.Message]] = [
+    ("welcome", m.Welcome(version=1, session="s1", broadcast="cam/1", server="wtgateway/1.0", time_us=NOW)),
+    ("catalog", m.catalog_message(CATALOG)),
+    ("empty catalog", m.catalog_message(Catalog())),
+    ("live", m.State(state="live")),
+    ("retrying", m.State(state="retrying", reason="connexion refusée: caméra", retry_in_ms=2_000)),
+    (
+        "certificates",
+        m.Certificates(
+            hashes=[
+                {
+                    "algorithm": "sha-256",
+                    "value": bytes(range(32)),
+                    "notBefore": "2026-09-21T10:00:00Z",
+                    "notAfter": "2026-10-05T09:00:00Z",
+                }
+            ]
+        ),
+    ),
+    ("subscribed", m.Subscribed(track=0, rendition=0, delivery="stream")),
+    ("pong", m.Pong(id=9, client_us=123_456_789, received_us=NOW, sent_us=NOW + 40)),
+    ("statistics", m.Statistics(rtt_us=40_000, congestion_window_bytes=65_536, frames_sent=900)),
+    ("error", m.Error(code=CloseCode.NOT_FOUND, message="there is no track 9")),
+    ("goodbye for ever", m.Goodbye(code=CloseCode.NOT_FOUND, reason="removed", retry_after_ms=-1)),
+    ("hello", m.Hello(version=1, client="wtgateway-js/1")),
+    ("subscribe", m.Subscribe(track=0, rendition=2, delivery="auto", deadline_ms=250)),
+    ("unsubscribe", m.Unsubscribe(track=1)),
+    ("keyframe request", m.KeyframeRequest(track=0, reason="decoder")),
+    ("ping with a negative clock", m.Ping(id=1, client_us=-5)),
+    ("feedback", m.Feedback(track=0, group=4, index=200, arrival_us=NOW, frames_received=300, jitter_us=900)),
+]
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"$hex": value.hex()}
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return value
+
+
+def messages() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "message": {"kind": message.kind} | _jsonable(dataclasses.asdict(message)),
+            "hex": m.pack(message).hex(),
+        }
+        for name, message in MESSAGES
+    ]
+
+
+def malformed() -> list[dict[str, Any]]:
+    good = bytes.fromhex(frames()[0]["hex"])
+
+    def message(body: Any) -> bytes:
+        data = body if isinstance(body, bytes) else msgpack.packb(body)
+        return struct.pack(">I", len(data)) + data
+
+    cases = [
+        ("reserved object type", "frame", b"\x10" + good[1:], CloseCode.MALFORMED),
+        ("payload over the limit", "frame", good[:12] + b"\x01\0\0\1" + good[16:], CloseCode.TOO_LARGE),
+        ("message over the limit", "message", struct.pack(">I", 65_537), CloseCode.TOO_LARGE),
+        ("not msgpack", "message", message(b"\xc1"), CloseCode.MALFORMED),
+        ("empty message", "message", message(b""), CloseCode.MALFORMED),
+        ("not a map", "message", message(["ping"]), CloseCode.MALFORMED),
+        ("no kind", "message", message({"id": 1}), CloseCode.MALFORMED),
+        ("unknown kind", "message", message({"kind": "dance"}), CloseCode.UNKNOWN_MESSAGE),
+        ("missing field", "message", message({"kind": "ping", "id": 1}), CloseCode.MALFORMED),
+        ("wrong type", "message", message({"kind": "unsubscribe", "track": "0"}), CloseCode.MALFORMED),
+        ("bytes after the map", "message", message(msgpack.packb({"kind": "hello"}) + b"\0"),
+         CloseCode.MALFORMED),
+    ]  # fmt: skip
+    return [{"name": name, "of": of, "hex": data.hex(), "code": int(code)} for name, of, data, code in cases]
+
+
+# --- clock -----------------------------------------------------------------------------------------
+
+
+def _pings(offset_us: int, trips: list[tuple[int, int, int]], interval_us: int = 1_000_000) -> list[Step]:
+    """Pongs of a gateway ``offset_us`` ahead; a trip is (way there, time held, way back) in µs."""
+    return [
+        {
+            "client_us": (sent := 5_000_000 + i * interval_us),
+            "received_us": sent + there + offset_us,
+            "sent_us": sent + there + held + offset_us,
+            "arrival_us": sent + there + held + back,
+        }
+        for i, (there, held, back) in enumerate(trips)
+    ]
+
+
+def clock() -> list[dict[str, Any]]:
+    jitter = random.Random(7)
+    wide = [(jitter.randrange(5_000, 60_000), 50, jitter.randrange(5_000, 60_000)) for _ in range(30)]
+    scenarios: dict[str, list[Step]] = {
+        "symmetric": _pings(NOW, [(10_000, 100, 10_000)] * 3),
+        "the least round trip wins": _pings(NOW, [(40_000, 0, 9_000), (5_001, 0, 5_000), (9_000, 0, 90_000)]),
+        "of equals the newest": _pings(-700, [(5_000, 0, 5_100), (5_100, 0, 5_000)]),
+        "old samples go": _pings(NOW, [(1_000, 0, 1_000)] + [(20_000, 0, 30_000)] * 4, 6_000_000),
+        "jitter": _pings(NOW, wide),
+        "nonsense is refused": [
+            {"client_us": 100, "received_us": 500, "sent_us": 500, "arrival_us": 50},
+            {"client_us": 100, "received_us": 500, "sent_us": 400, "arrival_us": 200},
+            {"client_us": 100, "received_us": 500, "sent_us": 900, "arrival_us": 200},
+            {"client_us": 100, "received_us": 500, "sent_us": 500, "arrival_us": 200},
+        ],
+    }
+    out = []
+    for name, samples in scenarios.items():
+        sync = ClockSync()
+        for sample in samples:
+            sample["accepted"] = sync.add(**sample)
+            sample["offset_us"], sample["rtt_us"] = sync.offset_us, sync.rtt_us
+        out.append({"name": name, "window_us": sync.window_us, "samples": samples})
+    return out
+
+
+# --- ordering --------------------------------------------------------------------------------------
+
+
+def _push(at_ms: float, group: int, index: int, *, pts: int | None = None, size: int = 1_000) -> Step:
+    """A frame whose timestamp is ``pts`` frames (default: its index) after the start."""
+    return {
+        "at_us": round(at_ms * 1_000),
+        "push": {
+            "group": group,
+            "index": index,
+            "keyframe": index == 0,
+            "pts_us": (index if pts is None else pts) * FRAME_US,
+            "duration_us": FRAME_US,
+            "bytes": size,
+        },
+    }
+
+
+def _lost(at_ms: float, group: int, index: int) -> Step:
+    return {"at_us": round(at_ms * 1_000), "lost": [group, index]}
+
+
+def _advance(at_ms: float) -> Step:
+    return {"at_us": round(at_ms * 1_000), "advance": True}
+
+
+def _shuffled(seed: int) -> list[Step]:
+    """Ten groups of ten, frames up to four places out of order."""
+    rng = random.Random(seed)
+    order = sorted(range(100), key=lambda i: i + rng.uniform(0, 4))
+    return [_push(n * 8, i // 10, i % 10, pts=i) for n, i in enumerate(order)] + [_advance(1_000)]
+
+
+ORDERING: dict[str, tuple[dict[str, Any], list[Step]]] = {
+    "in order": ({}, [_push(0, 5, 0), _push(33, 5, 1), _push(66, 5, 2), _push(100, 6, 0, pts=3)]),
+    "two streams change places": ({}, [_push(0, 1, 0), _push(10, 1, 2), _push(12, 1, 1), _push(43, 1, 3)]),
+    "duplicates and late frames": (
+        {},
+        [_push(0, 1, 0), _push(1, 1, 0), _push(2, 1, 2), _push(3, 1, 2), _push(4, 1, 1), _push(5, 1, 1)],
+    ),
+    "deltas before the first keyframe wait for it": (
+        {},
+        [_push(0, 1, 1), _push(1, 1, 2), _push(9, 1, 0)],
+    ),
+    "without a first keyframe one is asked for": (
+        {},
+        [_push(0, 1, 4), _push(33, 1, 5), _advance(149), _advance(150), _push(170, 2, 0, pts=7)],
+    ),
+    "a gap that closes in time": (
+        {},
+        [_push(0, 1, 0), _push(66, 1, 2), _push(100, 1, 3), _advance(215), _push(215.5, 1, 1)],
+    ),
+    "a gap that does not close": (
+        {},
+        [
+            _push(0, 1, 0), _push(66, 1, 2), _advance(216), _advance(300), _advance(366),
+            _push(380, 2, 0, pts=9), _push(381, 1, 1),
+        ],
+    ),
+    "a gap that closes after the request": (
+        {},
+        [_push(0, 1, 0), _push(66, 1, 2), _advance(216), _push(230, 1, 1), _push(260, 1, 3)],
+    ),
+    "the newest of several groups wins": (
+        {},
+        [
+            _push(0, 1, 0), _push(10, 1, 2), _push(11, 2, 0, pts=40), _push(12, 3, 0, pts=80),
+            _push(13, 3, 1, pts=81), _advance(24), _advance(25),
+        ],
+    ),
+    "a beginning waits a little for the tail of the old group": (
+        {},
+        [_push(0, 1, 0), _push(40, 2, 0, pts=2), _push(45, 1, 1), _push(80, 2, 1, pts=3)],
+    ),
+    "the tail does not come": (
+        {},
+        [_push(0, 1, 0), _push(40, 2, 0, pts=2), _push(54, 2, 1, pts=3), _advance(55), _push(56, 1, 1)],
+    ),
+    "a pause of the source delays its next keyframe by the tail only": (
+        {},
+        [_push(0, 1, 0), _push(5_000, 2, 0, pts=150), _advance(5_015)],
+    ),
+    "a reset stream is not waited for": (
+        {},
+        [_push(0, 1, 0), _lost(20, 1, 1), _push(33, 1, 2), _push(60, 2, 0, pts=3), _push(93, 2, 1, pts=4)],
+    ),
+    "a reset stream further ahead": (
+        {},
+        [_push(0, 1, 0), _lost(20, 1, 3), _push(21, 1, 1), _push(22, 1, 2), _push(23, 1, 4), _advance(180)],
+    ),
+    "a reset stream of the past": ({}, [_push(0, 1, 0), _push(33, 1, 1), _lost(40, 1, 1), _advance(300)]),
+    "a reset keyframe": (
+        {},
+        [_push(0, 1, 0), _lost(20, 2, 0), _push(33, 2, 1, pts=2), _push(70, 3, 0, pts=3)],
+    ),
+    "too much is held back": (
+        {"max_frames": 3},
+        [_push(0, 1, 0), *[_push(10 + i, 1, i) for i in range(2, 7)], _push(20, 2, 0, pts=8), _advance(170)],
+    ),
+    "too many bytes are held back": (
+        {"max_bytes": 5_000},
+        [_push(0, 1, 0), _push(1, 1, 2, size=3_000), _push(2, 1, 3, size=3_000), _push(3, 1, 1)],
+    ),
+    "shuffled video": ({}, _shuffled(1)),
+    "shuffled sound": ({"independent": True}, _shuffled(2)),
+    "sound begins anywhere": ({"independent": True}, [_push(0, 4, 30), _push(20, 4, 31), _push(21, 4, 29)]),
+    "sound skips a gap": (
+        {"independent": True, "patience_us": 60_000},
+        [_push(0, 4, 0), _push(40, 4, 2), _push(60, 4, 3), _advance(99), _advance(100), _push(101, 4, 1)],
+    ),
+    "sound skips a reset stream at once": (
+        {"independent": True},
+        [_push(0, 4, 0), _push(40, 4, 2), _lost(41, 4, 1), _push(60, 4, 3)],
+    ),
+    "sound goes on in the next group": (
+        {"independent": True},
+        [_push(0, 4, 49, pts=49), _push(20, 5, 1, pts=51), _push(21, 5, 0, pts=50)],
+    ),
+}  # fmt: skip
+
+
+def run_ordering(options: dict[str, Any], steps: list[Step]) -> tuple[list[Step], dict[str, int]]:
+    """Each step with what comes of it, and the counters at the end."""
+    order = FrameOrder(**options)
+    out = []
+    for step in steps:
+        at = step["at_us"]
+        if "push" in step:
+            fields = dict(step["push"])
+            payload = bytes(fields.pop("bytes"))
+            frame = Frame(track=0, rendition=0, capture_us=0, payload=payload, **fields)
+            delivered = order.push(frame, at)
+        elif "lost" in step:
+            delivered = order.lost(*step["lost"], at)
+        else:
+            delivered = order.advance(at)
+        expected = {
+            "deliver": [[frame.group, frame.index] for frame in delivered],
+            "keyframe_request": order.take_keyframe_request(),
+            "next_timeout_us": order.next_timeout(),
+        }
+        out.append({key: step[key] for key in ("at_us", "push", "lost", "advance") if key in step} | expected)
+    return out, dataclasses.asdict(order.counters)
+
+
+def ordering() -> list[dict[str, Any]]:
+    defaults = {"independent": False, "patience_us": 150_000, "tail_us": 15_000}
+    defaults |= {"max_frames": 512, "max_bytes": 32 * 1024 * 1024}
+    out = []
+    for name, (options, steps) in ORDERING.items():
+        done, counters = run_ordering(defaults | options, steps)
+        out.append({"name": name, "options": defaults | options, "steps": done, "counters": counters})
+    return out
+
+
+FILES = {
+    "frames.json": frames,
+    "messages.json": messages,
+    "malformed.json": malformed,
+    "clock.json": clock,
+    "ordering.json": ordering,
+}
+
+
+def text(make: Any) -> str:
+    """A file's text: one case a line, so that a difference is easy to read."""
+    cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in make())
+    return f"[\n{cases}\n]\n"
+
+
+if __name__ == "__main__":
+    for file_name, make in FILES.items():
+        (HERE / file_name).write_text(text(make), encoding="utf-8")
+        sys.stdout.write(f"{file_name}\n")
