@@ -90,7 +90,7 @@ def _hypercorn_config(tls_cert: Path | None, tls_key: Path | None) -> Any:
     config.errorlog.setLevel(logging.WARNING)
     config.include_server_header = False
     config.graceful_timeout = _GRACE_S
-    config.keep_alive_timeout = 75
+    config.keep_alive_timeout = 30
     config.backlog = _BACKLOG
     if tls_cert is not None or tls_key is not None:
         config.certfile, config.keyfile = str(tls_cert or ""), str(tls_key or tls_cert)
