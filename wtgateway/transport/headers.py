@@ -1,0 +1,92 @@
+"""The header fields of a WebTransport CONNECT (RFC 9220, draft-ietf-webtrans-http3 section 3).
+
+Pure: lists of byte pairs in and out. Imports the values of this package only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wtgateway.transport.webtransport import Refusal, SessionRequest
+
+Fields = list[tuple[bytes, bytes]]
+
+REASON_FIELD = b"wtgateway-reason"
+_PROTOCOLS = ("webtransport", "webtransport-h3")  # drafts before and after the rename
+_MAX_OFFERS = 32
+_MAX_REASON = 256
+_OFFER = re.compile(r'[ \t]*(?:"((?:[^"\\]|\\["\\])*)"|([A-Za-z*][\w!#$%&\'*+.^`|~:/-]*))[ \t]*(?:;[^,]*)?(?:,|$)')
+
+
+def parse_request(fields: Sequence[tuple[bytes, bytes]], remote: tuple[Any, ...]) -> SessionRequest | Refusal:
+    """The CONNECT that ``fields`` are, or how to refuse what they are instead."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
+    if headers.get(":method") != "CONNECT":
+        return Refusal(404, "this port speaks WebTransport only; pages are on the web port")
+    if headers.get(":protocol") not in _PROTOCOLS:
+        return Refusal(501, "only WebTransport can be CONNECTed to here")
+    if headers.get(":scheme") != "https" or not headers.get(":path", "").startswith("/"):
+        return Refusal(400, "a WebTransport CONNECT needs the scheme https and an absolute path")
+    return SessionRequest(
+        path=headers[":path"],
+        authority=headers.get(":authority", ""),
+        origin=headers.get("origin", ""),
+        headers={name: value for name, value in headers.items() if not name.startswith(":")},
+        remote=remote,
+        protocols=parse_protocols(headers.get("wt-available-protocols", "")),
+    )
+
+
+def parse_protocols(value: str) -> tuple[str, ...]:
+    """A structured-field list of strings (RFC 9651); tokens are taken too, a malformed list is empty."""
+    offers: list[str] = []
+    position = 0
+    while position < len(value):
+        found = _OFFER.match(value, position)
+        if found is None or len(offers) >= _MAX_OFFERS:
+            return ()
+        quoted, token = found.groups()
+        offers.append(token if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
+        position = found.end()
+    return tuple(offers)
+
+
+def format_protocols(protocols: Sequence[str]) -> str:
+    """The structured-field list of those strings."""
+    return ", ".join('"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' for name in protocols)
+
+
+def choose_protocol(offered: Sequence[str], supported: Sequence[str]) -> str:
+    """The client's first offer that we support, or the empty string."""
+    return next((name for name in offered if name in supported), "")
+
+
+def acceptance(protocol: str) -> Fields:
+    """The fields of 200. Browsers still announce draft 02 and want it answered."""
+    fields = [(b":status", b"200"), (b"sec-webtransport-http3-draft", b"draft02")]
+    if protocol:
+        fields.append((b"wt-protocol", format_protocols([protocol]).encode()))
+    return fields
+
+
+def refusal(answer: Refusal) -> Fields:
+    """The fields of a 4xx or 5xx; what no field may carry is taken out of the reason."""
+    words = "".join(c if 0x20 <= ord(c) < 0x7F else "?" for c in answer.reason)[:_MAX_REASON].strip()
+    return [(b":status", str(answer.status).encode()), (REASON_FIELD, words.encode())]
+
+
+def request(authority: str, path: str, protocols: Sequence[str], extra: Mapping[str, str]) -> Fields:
+    """The fields of our own CONNECT."""
+    fields = [
+        (b":method", b"CONNECT"),
+        (b":protocol", b"webtransport"),
+        (b":scheme", b"https"),
+        (b":authority", authority.encode()),
+        (b":path", path.encode()),
+        (b"sec-webtransport-http3-draft02", b"1"),
+    ]
+    if protocols:
+        fields.append((b"wt-available-protocols", format_protocols(protocols).encode()))
+    return fields + [(name.lower().encode(), value.encode()) for name, value in extra.items()]

@@ -1,0 +1,54 @@
+"""When the next packet may leave, for congestion control "media".
+
+aioquic's own pacer sends 16 packets at once and then cwnd/srtt; with a loop whose timers tick in
+milliseconds that holds back a keyframe on a short path for several ticks. This one lets a first
+burst of ``INITIAL_BURST_PACKETS`` through, then paces at ``GAIN`` times the window per round trip
+(RFC 9002 section 7.7 allows a gain; the window itself still bounds what is in flight), with a burst of
+at least what one timer tick carries. Pure; imports nothing.
+"""
+
+from __future__ import annotations
+
+GAIN = 2.0
+INITIAL_BURST_PACKETS = 32
+BURST_PACKETS = 16
+TICK_S = 0.004  # a loop's timer may be late by so much
+
+
+class MediaPacer:
+    """A token bucket in packets, with the interface of aioquic's QuicPacketPacer."""
+
+    def __init__(self, *, max_datagram_size: int) -> None:
+        self._packet_bytes = max_datagram_size
+        self._rate = 0.0  # packets a second; 0: no round trip was measured yet
+        self._burst = float(INITIAL_BURST_PACKETS)
+        self._tokens = float(INITIAL_BURST_PACKETS)
+        self._filled_at: float | None = None
+
+    def next_send_time(self, now: float) -> float | None:
+        """None: now; else when to ask again."""
+        if not self._rate:
+            return None
+        self._fill(now)
+        if self._tokens >= 1.0:
+            return None
+        return now + (1.0 - self._tokens) / self._rate
+
+    def update_after_send(self, now: float) -> None:
+        """A packet left."""
+        if self._rate:
+            self._fill(now)
+            self._tokens = max(0.0, self._tokens - 1.0)
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        """Follow the window (bytes) and the round trip (s)."""
+        window = congestion_window / self._packet_bytes
+        self._rate = max(1.0, GAIN * window / max(smoothed_rtt, 1e-6))
+        self._burst = max(BURST_PACKETS, min(window, self._rate * TICK_S))
+
+    def _fill(self, now: float) -> None:
+        elapsed = 0.0 if self._filled_at is None else now - self._filled_at
+        if elapsed > 0 and self._tokens < self._burst:
+            self._tokens = min(self._burst, self._tokens + elapsed * self._rate)
+        if self._filled_at is None or elapsed > 0:
+            self._filled_at = now

@@ -1,0 +1,190 @@
+"""WebTransport sessions as the rest of the gateway sees them: values, the handler, the session.
+
+A session hands bytes to its QUIC connection at once and is flushed at the end of the loop turn. It
+never blocks and never raises for what a peer does: bytes for a stream that the peer stopped are
+dropped. The HTTP/3 side is in :mod:`wtgateway.transport.h3`. Imports errors and this package only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wtgateway.errors import TransportError
+from wtgateway.transport import h3codes, internals
+
+if TYPE_CHECKING:
+    from wtgateway.transport.h3 import WebTransportConnection
+
+LOST = -1  # close code of a session whose connection or CONNECT stream broke without a close capsule
+
+_MAX_QUEUED_DATAGRAMS = 64  # aioquic's own queue has no bound and goes before streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRequest:
+    """A CONNECT. ``path`` has its query; ``remote`` begins with address and port."""
+
+    path: str
+    authority: str = ""
+    origin: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    remote: tuple[Any, ...] = ()
+    protocols: tuple[str, ...] = ()  # sub-protocols the client offers, best first
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The answer no: an HTTP ``status`` and words that go into the header wtgateway-reason."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathStats:
+    """What QUIC knows about the path now; times in µs, windows in bytes."""
+
+    rtt_us: int
+    min_rtt_us: int
+    congestion_window: int
+    bytes_in_flight: int
+    lost_packets: int
+    sent_packets: int
+    mtu: int
+
+
+class SessionHandler(Protocol):
+    """What a session's owner does. All is called on the loop; the connection is flushed afterwards."""
+
+    def opened(self, session: WebTransportSession) -> None:
+        """The CONNECT was answered with 200."""
+
+    def stream_data(self, stream_id: int, data: bytes, fin: bool) -> None:
+        """Bytes of any stream of the session, answers on streams we opened included."""
+
+    def stream_reset(self, stream_id: int, code: int) -> None:
+        """The peer reset a stream; ``code`` is -1 when it is not an application code."""
+
+    def stop_sending(self, stream_id: int, code: int) -> None:
+        """The peer will not read that stream; QUIC has reset it already."""
+
+    def datagram(self, data: bytes) -> None:
+        """A datagram of the session."""
+
+    def writable(self) -> None:
+        """There may be room again: after ACKs and before each flush. Must be cheap."""
+
+    def closed(self, code: int, reason: str) -> None:
+        """Exactly once, also after our own ``close`` (never from inside it); ``LOST`` when it broke."""
+
+
+class WebTransportSession:
+    """One session; ``id`` is that of its CONNECT stream."""
+
+    __slots__ = ("_connection", "closed", "handler", "id", "is_client", "protocol", "request")
+
+    def __init__(
+        self,
+        connection: WebTransportConnection,
+        session_id: int,
+        request: SessionRequest,
+        handler: SessionHandler,
+        *,
+        protocol: str = "",
+    ) -> None:
+        self._connection = connection
+        self.id = session_id
+        self.request = request
+        self.handler = handler
+        self.is_client = connection.is_client
+        self.protocol = protocol  # the sub-protocol agreed on, or empty
+        self.closed = False
+
+    # --- streams ---------------------------------------------------------------------------------
+
+    def open_uni(self) -> int:
+        """A new unidirectional stream; raises TransportError after the session's end."""
+        return self._open(unidirectional=True)
+
+    def open_bidi(self) -> int:
+        """A new bidirectional stream; raises TransportError after the session's end."""
+        return self._open(unidirectional=False)
+
+    def send(self, stream_id: int, data: bytes, fin: bool = False) -> None:
+        """Queue bytes; dropped when the stream was finished, reset, or stopped by the peer."""
+        if self._owns(stream_id):
+            self._connection.write(stream_id, data, fin)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Give up sending that stream (RESET_STREAM), with an application code."""
+        if self._owns(stream_id):
+            self._connection.reset_stream(stream_id, h3codes.to_http3(code))
+
+    def stop(self, stream_id: int, code: int) -> None:
+        """Refuse to read that stream (STOP_SENDING), with an application code."""
+        if self._owns(stream_id):
+            self._connection.stop_stream(stream_id, h3codes.to_http3(code))
+
+    def unsent(self, stream_id: int) -> int:
+        """Bytes of that stream that wait to be sent, for the first time or again after a loss."""
+        return internals.unsent_bytes(self._connection.quic, stream_id)
+
+    def unacknowledged(self, stream_id: int) -> int:
+        """Bytes of that stream that the peer has not acknowledged yet."""
+        return internals.unacknowledged_bytes(self._connection.quic, stream_id)
+
+    # --- datagrams -------------------------------------------------------------------------------
+
+    @property
+    def max_datagram_bytes(self) -> int:
+        """The greatest payload that :meth:`send_datagram` takes now; 0: the peer takes none."""
+        return self._connection.max_datagram_bytes(self.id)
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Queue a datagram; False when it is too large, the queue is full or the session is over.
+
+        A datagram that does not fit a packet would stay at the head of aioquic's queue for ever.
+        """
+        connection = self._connection
+        if self.closed or len(data) > self.max_datagram_bytes:
+            return False
+        if internals.queued_datagrams(connection.quic) >= _MAX_QUEUED_DATAGRAMS:
+            return False
+        connection.send_datagram(self.id, data)
+        return True
+
+    # --- the whole session -----------------------------------------------------------------------
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        """End the session: CLOSE_WEBTRANSPORT_SESSION; ``handler.closed`` follows later.
+
+        Unidirectional streams are reset; what was written to bidirectional ones is still sent.
+        """
+        if not self.closed:
+            self._connection.close_session(self, code, reason)
+
+    def drain(self) -> None:
+        """Ask the peer to end the session soon (DRAIN_WEBTRANSPORT_SESSION)."""
+        if not self.closed:
+            self._connection.drain_session(self)
+
+    def flush(self) -> None:
+        """Have the connection flushed at the end of this turn of the loop, once."""
+        self._connection.mark_dirty()
+
+    def room(self) -> int:
+        """Bytes that may be handed over now so that QUIC's own queue stays shallow; may be <= 0."""
+        return 0 if self.closed else internals.room(self._connection.quic)
+
+    def path(self) -> PathStats:
+        """What QUIC knows about the path."""
+        return PathStats(**internals.path_statistics(self._connection.quic))
+
+    def _open(self, *, unidirectional: bool) -> int:
+        if self.closed:
+            raise TransportError("the session is closed: open a new one")
+        return self._connection.open_stream(self, unidirectional=unidirectional)
+
+    def _owns(self, stream_id: int) -> bool:
+        return not self.closed and self._connection.owner(stream_id) is self
