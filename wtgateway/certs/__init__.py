@@ -1,0 +1,29 @@
+"""The certificate room: rotation policy (pure), store, and the task that rotates in a running gateway.
+
+May import errors only. The rule kept: a page that fetched the hashes at any time can connect for at least
+one rotation period from then, and rotation touches no live session.
+"""
+
+from __future__ import annotations
+
+from wtgateway.certs.certificate import Certificate, CertificateInfo, CertificateSet, HashEntry
+from wtgateway.certs.manager import CertificateManager
+from wtgateway.certs.names import SubjectNames, subject_names
+from wtgateway.certs.page import make_page_certificate
+from wtgateway.certs.policy import Plan, Window, plan
+from wtgateway.certs.store import CertificateStore
+
+__all__ = [
+    "Certificate",
+    "CertificateInfo",
+    "CertificateManager",
+    "CertificateSet",
+    "CertificateStore",
+    "HashEntry",
+    "Plan",
+    "SubjectNames",
+    "Window",
+    "make_page_certificate",
+    "plan",
+    "subject_names",
+]

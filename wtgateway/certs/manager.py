@@ -1,0 +1,120 @@
+"""Rotation in a running gateway: an asyncio task that keeps the :class:`CertificateSet` right.
+
+Disk and key generation run in threads; the loop only swaps a reference. A store that fails while the
+gateway runs never stops it: certificates then rotate in memory and are saved when that works again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from wtgateway.certs.certificate import CertificateSet
+from wtgateway.certs.policy import plan
+from wtgateway.certs.store import CertificateStore
+from wtgateway.errors import CertificateError
+
+log = logging.getLogger(__name__)
+
+# a jump of the wall clock and a rotation by another process are noticed at the latest after this
+LOOK_EVERY_S = 1.0
+RETRY_STORE_EVERY_S = 30.0
+
+
+class CertificateManager:
+    """Keeps the certificates of ``store`` in their turn.
+
+    ``on_change`` is called on the loop with every new set, not with the first. ``wall`` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        store: CertificateStore,
+        *,
+        on_change: Callable[[CertificateSet], None] | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._on_change, self._wall = store, on_change, wall
+        self._set: CertificateSet | None = None
+        self._mark: tuple[int, int, int] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._unsaved_since: float | None = None
+        self.rotations = 0  # how often the current certificate was replaced
+
+    @property
+    def certificates(self) -> CertificateSet:
+        """The set in use; only after :meth:`start`."""
+        assert self._set is not None, "start() comes first"
+        return self._set
+
+    async def start(self) -> CertificateSet:
+        """Load or make the certificates and begin to rotate. Raises :exc:`CertificateError`."""
+        self._set = await asyncio.to_thread(self._load)
+        self._task = asyncio.create_task(self._run(), name="certificates")
+        return self._set
+
+    async def close(self) -> None:
+        """Stop rotating; idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def check(self) -> bool:
+        """Look now whether anything is due. Returns whether the set changed."""
+        before, now = self.certificates, self._wall()
+        windows = [c.window for c in before.certificates]
+        due = plan(now, windows, self._store.rotate_s)
+        nothing_due = not due.make and due.keep == tuple(windows)
+        if nothing_due and not await self._store_changed():
+            return False
+        after = await asyncio.to_thread(self._renew, before)
+        if after.hashes() == before.hashes():
+            return False
+        self._set = after
+        if after.current.fingerprint != before.current.fingerprint:
+            self.rotations += 1
+        log.info(
+            "certificate %s is in use until %s, then %s",
+            after.current.fingerprint.hex()[:16],
+            after.next.info.active_from.isoformat(),
+            after.next.fingerprint.hex()[:16],
+        )
+        if self._on_change is not None:
+            self._on_change(after)
+        return True
+
+    async def _run(self) -> None:
+        while True:
+            left = self.certificates.next.window.active_from - self._wall()
+            await asyncio.sleep(min(max(left, 0.01), LOOK_EVERY_S))
+            await self.check()
+
+    async def _store_changed(self) -> bool:
+        if self._unsaved_since is not None:
+            return time.monotonic() - self._unsaved_since >= RETRY_STORE_EVERY_S
+        return await asyncio.to_thread(self._store.change_mark) != self._mark
+
+    def _load(self, known: CertificateSet | None = None) -> CertificateSet:
+        certificates = known.certificates if known else ()
+        outcome = self._store.load_or_create(self._wall(), certificates)
+        self._mark = self._store.change_mark()
+        return outcome
+
+    def _renew(self, before: CertificateSet) -> CertificateSet:
+        """In a thread: by the store, or in memory while that fails."""
+        try:
+            outcome = self._load(before)
+        except CertificateError as error:
+            if self._unsaved_since is None:
+                log.error("%s; certificates rotate in memory until it works again", error)
+            self._unsaved_since = time.monotonic()
+            return self._store.in_memory(before.certificates, self._wall())
+        if self._unsaved_since is not None:
+            log.info("the certificate store %s works again", self._store.directory)
+        self._unsaved_since = None
+        return outcome
