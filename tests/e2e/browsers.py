@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from playwright.async_api import Browser as PlaywrightBrowser
 from playwright.async_api import Page, Playwright, async_playwright
+
 from scripts.support.processes import ROOT
 
 CHROMIUM_FLAGS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required")
@@ -103,7 +104,9 @@ class Chromium:
     @classmethod
     async def launch(cls) -> Chromium:
         playwright = await async_playwright().start()
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*CHROMIUM_FLAGS])
+        browser = await playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=[*CHROMIUM_FLAGS]
+        )
         return cls(playwright, browser)
 
     async def open(self, width: int = 1280, height: int = 800, **options: Json) -> ChromiumTab:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from scripts.support.gateway import Gateway
 
+from scripts.support.gateway import Gateway
 from tests.e2e.browsers import BROWSERS, Browser, Tab
 
 HERE = Path(__file__).parent

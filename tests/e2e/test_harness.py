@@ -20,7 +20,10 @@ async def test_a_tab_loads_evaluates_and_clicks(tab: Tab, tmp_path: Path) -> Non
 
 async def test_a_promise_is_awaited_and_objects_come_back(tab: Tab) -> None:
     await tab.goto(PAGE)
-    assert await tab.evaluate("Promise.resolve({a: [1, 2.5, null], b: 'x'})") == {"a": [1, 2.5, None], "b": "x"}
+    assert await tab.evaluate("Promise.resolve({a: [1, 2.5, null], b: 'x'})") == {
+        "a": [1, 2.5, None],
+        "b": "x",
+    }
 
 
 async def test_the_browser_has_what_the_player_needs(tab: Tab, http_page: str) -> None:
