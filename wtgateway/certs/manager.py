@@ -101,7 +101,8 @@ class CertificateManager:
 
     def _load(self, known: CertificateSet | None = None) -> CertificateSet:
         certificates = known.certificates if known else ()
-        outcome = self._store.load_or_create(self._wall(), certificates)
+        unsaved = self._unsaved_since is not None
+        outcome = self._store.load_or_create(self._wall(), certificates, merge=unsaved)
         self._mark = self._store.change_mark()
         return outcome
 

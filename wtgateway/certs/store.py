@@ -36,19 +36,22 @@ class CertificateStore:
         self.directory, self.rotate_s, self.names = directory, rotate_s, names
         self.path = directory / STORE_FILE
 
-    def load_or_create(self, now: float, known: Sequence[Certificate] = ()) -> CertificateSet:
+    def load_or_create(
+        self, now: float, known: Sequence[Certificate] = (), *, merge: bool = False
+    ) -> CertificateSet:
         """What to use at ``now`` (Unix seconds); makes, drops and saves what the policy asks for.
 
-        ``known``: what the caller uses so far; saved again when the store was lost, for pages know it.
+        ``known``: what the caller uses so far; saved again when the store was lost, for pages know it,
+        and with ``merge`` (it could not be saved before) weighed with what is stored.
 
         A damaged store is replaced and reported in the log. Raises :exc:`CertificateError` when the
         directory cannot be used at all.
         """
-        return self._carry_out(lambda windows: plan(now, windows, self.rotate_s), known)
+        return self._carry_out(lambda windows: plan(now, windows, self.rotate_s), known, merge=merge)
 
     def rotate(self, now: float, overlap_s: float) -> CertificateSet:
         """Let a new certificate take over ``overlap_s`` from now. Raises :exc:`CertificateError`."""
-        return self._carry_out(lambda windows: force(now, windows, self.rotate_s, overlap_s), ())
+        return self._carry_out(lambda windows: force(now, windows, self.rotate_s, overlap_s))
 
     def read(self) -> list[Certificate]:
         """What is stored, in order of use; changes nothing. Raises :exc:`CertificateError`."""
@@ -67,13 +70,17 @@ class CertificateStore:
         return self._apply(certificates, plan(now, [c.window for c in certificates], self.rotate_s))
 
     def _carry_out(
-        self, decide: Callable[[list[Window]], Plan], known: Sequence[Certificate]
+        self,
+        decide: Callable[[list[Window]], Plan],
+        known: Sequence[Certificate] = (),
+        *,
+        merge: bool = False,
     ) -> CertificateSet:
         try:
             prepare_directory(self.directory)
             with directory_lock(self.directory):
                 stored, intact = self._read()
-                usable = stored or known
+                usable = [*stored, *known] if merge else stored or known
                 outcome = self._apply(usable, decide([c.window for c in usable]))
                 saved = [c.fingerprint for c in stored]
                 if not intact or saved != [c.fingerprint for c in outcome.certificates]:
