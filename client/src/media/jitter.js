@@ -1,0 +1,86 @@
+/**
+ * Arrival jitter, and how deep a ring of sound must be for it. Pure; imports statistics only.
+ *
+ * Everything here is in "delay": local time minus presentation timestamp. The two clocks may be
+ * far apart; only differences of delays matter, so no clock estimate is needed.
+ */
+
+import { Window } from './statistics.js';
+
+/** Interarrival jitter of RFC 3550, section 6.4.1, in the unit of its input. */
+export class Jitter {
+  value = 0;
+  /** @type {number | null} */ #last = null;
+
+  /** @param {number} delay */
+  add(delay) {
+    if (this.#last !== null) this.value += (Math.abs(delay - this.#last) - this.value) / 16;
+    this.#last = delay;
+  }
+
+  reset() {
+    this.#last = null;
+    this.value = 0;
+  }
+}
+
+const MARGIN_START_US = 12_000; // render quanta come in bursts of up to 10 ms
+const MARGIN_STEP_US = 6_000;
+const MARGIN_MAX_US = 80_000;
+const MARGIN_CALM_US = 10_000_000; // without an underrun for so long: try with a little less
+
+/** The delay that the sound needs: that of nearly all packets, and a margin that learns from underruns. */
+export class AudioNeed {
+  marginUs = MARGIN_START_US;
+  #delays = new Window(4000, 400);
+  #calmSinceUs = 0;
+
+  /** @param {number} delayUs a packet's samples were ready that long after their timestamp @param {number} nowUs */
+  add(delayUs, nowUs) {
+    this.#delays.add(delayUs, nowUs / 1000);
+    if (nowUs - this.#calmSinceUs < MARGIN_CALM_US) return;
+    this.#calmSinceUs = nowUs;
+    this.marginUs = Math.max(MARGIN_START_US, this.marginUs - MARGIN_STEP_US / 4);
+  }
+
+  /** The ring ran dry. @param {number} nowUs */
+  underrun(nowUs) {
+    this.marginUs = Math.min(MARGIN_MAX_US, this.marginUs + MARGIN_STEP_US);
+    this.#calmSinceUs = nowUs;
+  }
+
+  /** @returns {number} delay from timestamp to the moment the worklet takes the sample */
+  get delayUs() {
+    return this.#delays.percentile(0.97) + this.marginUs;
+  }
+
+  get typicalUs() {
+    return this.#delays.percentile(0.5);
+  }
+
+  get ready() {
+    return this.#delays.count > 0;
+  }
+
+  reset() {
+    this.#delays.clear();
+  }
+}
+
+const NEAR_US = 3_000;
+const FAR_US = 120_000; // worth a jump: at 1 % it would take over ten seconds
+const MAX_RATE_PPM = 10_000; // 1 %, a sixth of a semitone: not heard as out of tune
+
+/**
+ * What to do about a ring whose samples are taken `delayUs` after their timestamps when it should
+ * be `wantedUs`: a speed in ppm, or a jump (positive: skip samples, negative: hold with silence).
+ * @param {number} delayUs @param {number} wantedUs
+ * @returns {{ratePpm: number, jumpUs: number}}
+ */
+export function steer(delayUs, wantedUs) {
+  const error = delayUs - wantedUs;
+  if (Math.abs(error) > FAR_US) return { ratePpm: 0, jumpUs: error };
+  if (Math.abs(error) < NEAR_US) return { ratePpm: 0, jumpUs: 0 };
+  const ppm = Math.round((error - Math.sign(error) * NEAR_US) / 4); // 20 ms late: 0.4 %
+  return { ratePpm: Math.max(-MAX_RATE_PPM, Math.min(MAX_RATE_PPM, ppm)), jumpUs: 0 };
+}

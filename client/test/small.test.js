@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Backoff } from '../src/media/backoff.js';
+import { codecFromAnnexB, isAnnexB } from '../src/media/h264.js';
+import { AudioNeed, Jitter, steer } from '../src/media/jitter.js';
+import { percentile, Rate, Recent, Window } from '../src/media/statistics.js';
+import { checkSupport } from '../src/support.js';
+import { fromHex } from './vectors.js';
+
+test('back-off grows to its limit, is jittered, and starts over', () => {
+  const backoff = new Backoff({ firstMs: 100, factor: 2, maxMs: 1000, random: () => 1 });
+  assert.deepEqual(Array.from({ length: 6 }, () => backoff.next()), [100, 200, 400, 800, 1000, 1000]);
+  backoff.reset();
+  assert.equal(backoff.next(), 100);
+  assert.equal(new Backoff({ firstMs: 100, random: () => 0 }).next(), 50);
+  assert.equal(new Backoff({ firstMs: 100 }).next(5000), 5000);
+});
+
+test('the codec string is that of the SPS', () => {
+  assert.equal(codecFromAnnexB(fromHex('000000016742c01fda01')), 'avc1.42C01F');
+  assert.equal(codecFromAnnexB(fromHex('0000000109f000000001674d4028da01')), 'avc1.4D4028');
+  assert.equal(codecFromAnnexB(fromHex('00000001419a2233445566778899')), null);
+  assert.equal(codecFromAnnexB(new Uint8Array(3)), null);
+  assert.ok(isAnnexB(fromHex('0000000167')) && isAnnexB(fromHex('0000016742')));
+  assert.ok(!isAnnexB(fromHex('fc00000167')));
+});
+
+test('percentiles', () => {
+  assert.equal(percentile([], 0.5), 0);
+  assert.equal(percentile([1, 2, 3, 4], 0.5), 3);
+  assert.equal(percentile([1, 2, 3, 4], 1), 4);
+});
+
+test('a window forgets what is old and what is too much', () => {
+  const window = new Window(1000, 4);
+  for (let i = 0; i < 500; i++) window.add(i, i * 10);
+  assert.equal(window.count, 4);
+  assert.equal(window.percentile(0), 496);
+  assert.equal(window.last, 499);
+  window.add(7, 1e6);
+  assert.equal(window.percentile(0.5), 7);
+  window.clear();
+  assert.equal(window.percentile(0.5), 0);
+});
+
+test('a rate covers its window only', () => {
+  const rate = new Rate();
+  for (let ms = 0; ms < 2000; ms += 10) rate.add(5, ms);
+  assert.ok(Math.abs(rate.perSecond(2000) - 500) <= 15);
+  assert.equal(rate.perSecond(5000), 0);
+});
+
+test('recent items are bounded', () => {
+  const recent = new Recent(3);
+  for (let i = 0; i < 100; i++) recent.push(i);
+  assert.deepEqual(recent.list(), [97, 98, 99]);
+});
+
+test('jitter follows RFC 3550', () => {
+  const jitter = new Jitter();
+  jitter.add(100);
+  jitter.add(116);
+  assert.equal(jitter.value, 1);
+});
+
+test('sound needs the delay of nearly all packets, and a margin that learns', () => {
+  const need = new AudioNeed();
+  for (let i = 0; i < 200; i++) need.add(i % 50 === 0 ? 90_000 : 10_000, i * 20_000);
+  const calm = need.delayUs;
+  assert.equal(calm, 10_000 + need.marginUs);
+  need.underrun(4_000_000);
+  assert.ok(need.delayUs > calm);
+  const after = need.marginUs;
+  for (let i = 0; i < 1000; i++) need.add(10_000, 4_000_000 + i * 20_000);
+  assert.ok(need.marginUs < after);
+});
+
+test('steering: nothing when near, a little faster or slower when off, a jump when far', () => {
+  assert.deepEqual(steer(50_000, 49_000), { ratePpm: 0, jumpUs: 0 });
+  assert.ok(steer(70_000, 50_000).ratePpm > 0);
+  assert.ok(steer(30_000, 50_000).ratePpm < 0);
+  assert.equal(steer(150_000, 50_000).ratePpm, 10_000);
+  assert.deepEqual(steer(450_000, 50_000), { ratePpm: 0, jumpUs: 400_000 });
+});
+
+test('support: each missing part is named with what to do', () => {
+  const all = { isSecureContext: true, WebTransport: 1, VideoDecoder: 1, AudioDecoder: 1, Worker: 1, AudioWorkletNode: 1 };
+  assert.deepEqual(checkSupport(all), { ok: true, missing: [] });
+  const without = checkSupport({ ...all, WebTransport: undefined });
+  assert.equal(without.ok, false);
+  assert.deepEqual(without.missing.map((m) => m.what), ['WebTransport']);
+  const insecure = checkSupport({ isSecureContext: false, location: { host: 'box:8080' } });
+  assert.deepEqual(insecure.missing.map((m) => m.what), ['a secure page']);
+  assert.match(insecure.missing[0]?.why ?? '', /box:8080/);
+});
