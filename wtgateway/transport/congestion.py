@@ -22,6 +22,7 @@ from typing import Any
 from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
 from aioquic.quic.packet_builder import QuicSentPacket
 
+NAME = "media"
 INITIAL_WINDOW = 64 * 1024
 MINIMUM_PACKETS = 4
 QUIET_MINIMUM_PACKETS = 16  # floor when the sender was not limited by the window: RTTs then hold ACK delay
@@ -50,7 +51,7 @@ class MediaCongestionControl(QuicCongestionControl):
         self._starting = True
         self._base = (float("inf"), float("inf"))  # least RTT of the current and of the previous window
         self._base_since = 0.0
-        self._round_started: float | None = None
+        self._round_started = -1.0
         self._round_rtt = float("inf")
         self._round_flight = 0
         self._sample_started = 0.0
@@ -74,9 +75,9 @@ class MediaCongestionControl(QuicCongestionControl):
         self._sample_acked += 1
         if self._starting and limited:
             self._set(self.congestion_window + packet.sent_bytes)
-        if self._round_started is None:
+        if self._round_started < 0:
             self._begin_round(now)
-        elif packet.sent_time >= self._round_started and now - self._round_started >= MINIMUM_ROUND_S:
+        elif (packet.sent_time or 0.0) >= self._round_started and now - self._round_started >= MINIMUM_ROUND_S:
             self._end_round(now)
 
     def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:
@@ -121,7 +122,9 @@ class MediaCongestionControl(QuicCongestionControl):
     def target_delay(self) -> float:
         """Queueing that is tolerated: half the path's round trip, within bounds."""
         base = min(self._base)
-        return TARGET_FLOOR_S if base == float("inf") else min(max(base / 2, TARGET_FLOOR_S), TARGET_CEILING_S)
+        return (
+            TARGET_FLOOR_S if base == float("inf") else min(max(base / 2, TARGET_FLOOR_S), TARGET_CEILING_S)
+        )
 
     def _limited(self) -> bool:
         """Whether the window, not the application, is what limits the sender."""
@@ -150,7 +153,11 @@ class MediaCongestionControl(QuicCongestionControl):
 
     def _step(self, now: float, fullness: float) -> int:
         """Growth of one limited round: quick far from trouble, one packet near it."""
-        if self._ceiling and now - self._ceiling_at < CEILING_S and self.congestion_window > 0.85 * self._ceiling:
+        if (
+            self._ceiling
+            and now - self._ceiling_at < CEILING_S
+            and self.congestion_window > 0.85 * self._ceiling
+        ):
             return self._mtu
         quick = 0.25 if fullness < 0.25 else 0.10
         return max(self._mtu, int(self.congestion_window * quick * (1.0 - fullness)))
@@ -174,4 +181,4 @@ class MediaCongestionControl(QuicCongestionControl):
         self.congestion_window = max(MINIMUM_PACKETS * self._mtu, min(window, MAXIMUM_WINDOW))
 
 
-register_congestion_control("media", MediaCongestionControl)
+register_congestion_control(NAME, MediaCongestionControl)

@@ -34,9 +34,21 @@ from aioquic.quic.events import (
 from wtgateway.errors import ProtocolError
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.transport import h3codes, headers, internals
-from wtgateway.transport.capsules import CapsuleParser, CloseSession, encode_close, encode_drain, encode_varint
+from wtgateway.transport.capsules import (
+    CapsuleParser,
+    CloseSession,
+    encode_close,
+    encode_drain,
+    encode_varint,
+)
 from wtgateway.transport.early import EarlyStreams
-from wtgateway.transport.webtransport import LOST, Refusal, SessionHandler, SessionRequest, WebTransportSession
+from wtgateway.transport.webtransport import (
+    LOST,
+    Refusal,
+    SessionHandler,
+    SessionRequest,
+    WebTransportSession,
+)
 
 log = logging.getLogger("wtgateway.transport")
 
@@ -45,6 +57,7 @@ OnRequest = Callable[[SessionRequest], SessionHandler | Refusal]
 _MAX_HEADER_BYTES = 16 * 1024  # of one HTTP/3 frame that has to be held whole
 _MAX_REORDERING_BYTES = 1 << 20  # of all streams of a connection, waiting for what is missing before them
 _MAX_SESSIONS = 16
+_MAX_GONE = 64  # sessions that ended, remembered so that their late streams are rejected
 _PRUNE_AT = 512
 
 
@@ -189,11 +202,10 @@ class WebTransportConnection:
         """Send the close capsule and FIN; bidirectional streams may finish what was written."""
         self._finish_connect_stream(session.id, encode_close(code, reason))
         for stream_id in self._live_streams(session):
-            if not is_unidirectional(stream_id):
+            if is_unidirectional(stream_id):
+                self._reject(stream_id, h3codes.SESSION_GONE)
+            else:  # the peer ends its half when it has read the capsule
                 self.write(stream_id, b"", True)
-            elif stream_id & 1 != self.is_client:
-                self.reset_stream(stream_id, h3codes.SESSION_GONE)
-            self.stop_stream(stream_id, h3codes.SESSION_GONE)
         self._end(session, code, reason, streams_done=True)
         self.mark_dirty()
 
@@ -271,7 +283,7 @@ class WebTransportConnection:
     def _refuse(self, stream_id: int, answer: Refusal) -> None:
         assert self.h3 is not None
         self._counters["sessions_refused"] += 1
-        self._gone.add(stream_id)
+        self._forget_session(stream_id)
         self.h3.send_headers(stream_id, headers.refusal(answer), end_stream=True)
         self._reject_early(stream_id)
 
@@ -362,7 +374,9 @@ class WebTransportConnection:
         if session is not None and not session.closed:
             self._call(session, session.handler.stream_data, stream_id, data, fin)
 
-    def _end(self, session: WebTransportSession, code: int, reason: str, *, streams_done: bool = False) -> None:
+    def _end(
+        self, session: WebTransportSession, code: int, reason: str, *, streams_done: bool = False
+    ) -> None:
         """Forget the session; its handler is told in :meth:`settle`."""
         if session.closed:
             return
@@ -372,7 +386,7 @@ class WebTransportConnection:
         session.closed = True
         self.sessions.pop(session.id, None)
         self._capsules.pop(session.id, None)
-        self._gone.add(session.id)
+        self._forget_session(session.id)
         self._owners = {key: owner for key, owner in self._owners.items() if owner is not session}
         self._closed.append((session, code, reason))
         self.mark_dirty()
@@ -384,6 +398,11 @@ class WebTransportConnection:
         self.stop_stream(stream_id, http3_code)
         if self.h3 is not None and not is_unidirectional(stream_id):
             internals.forget_request_stream(self.h3, stream_id)
+
+    def _forget_session(self, session_id: int) -> None:
+        self._gone.add(session_id)
+        if len(self._gone) > _MAX_GONE:
+            self._gone.discard(min(self._gone))
 
     def _reject_early(self, session_id: int) -> None:
         for stream_id, _, _ in self._early.take(session_id):
@@ -400,9 +419,13 @@ class WebTransportConnection:
     def _own(self, stream_id: int, session: WebTransportSession) -> None:
         self._owners[stream_id] = session
         if len(self._owners) > self._prune_at:  # streams come by the dozen a second, and are over soon
+            before = self._owners.keys()
             live = {key: owner for key, owner in self._owners.items() if internals.is_live(self.quic, key)}
             self._owners, self._prune_at = live, max(_PRUNE_AT, 2 * len(live))
             self._local_bidi &= live.keys()
+            for key in before - live.keys():
+                if self.h3 is not None and not is_unidirectional(key):
+                    internals.forget_request_stream(self.h3, key)
 
     def _live_streams(self, session: WebTransportSession) -> list[int]:
         return [

@@ -21,7 +21,7 @@ NOT_APPLICATION = -1  # what a peer's code outside the application space is show
 
 
 def to_http3(code: int) -> int:
-    """The HTTP/3 code of an application code (0..2**32-1); the code points of the form 0x1f*N+0x21 are left out."""
+    """The HTTP/3 code of an application code (0..2**32-1); code points 0x1f*N+0x21 are left out."""
     code &= 0xFFFFFFFF
     return _FIRST + code + code // 0x1E
 

@@ -17,7 +17,9 @@ REASON_FIELD = b"wtgateway-reason"
 _PROTOCOLS = ("webtransport", "webtransport-h3")  # drafts before and after the rename
 _MAX_OFFERS = 32
 _MAX_REASON = 256
-_OFFER = re.compile(r'[ \t]*(?:"((?:[^"\\]|\\["\\])*)"|([A-Za-z*][\w!#$%&\'*+.^`|~:/-]*))[ \t]*(?:;[^,]*)?(?:,|$)')
+_OFFER = re.compile(
+    r'[ \t]*(?:"((?:[^"\\]|\\["\\])*)"|([A-Za-z*][\w!#$%&\'*+.^`|~:/-]*))[ \t]*(?:;[^,]*)?(?:,|$)'
+)
 
 
 def parse_request(fields: Sequence[tuple[bytes, bytes]], remote: tuple[Any, ...]) -> SessionRequest | Refusal:

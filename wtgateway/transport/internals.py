@@ -15,6 +15,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.stream import QuicStream
+from cryptography import x509
 
 log = logging.getLogger("wtgateway.transport")
 
@@ -206,6 +207,19 @@ def close_event(quic: QuicConnection) -> ConnectionTerminated | None:
 def is_closing(quic: QuicConnection) -> bool:
     """Whether the connection is closing, draining or gone: nothing more can be sent."""
     return COMPLETE and (quic._close_event is not None or quic._state.value >= 2)
+
+
+def in_flight(quic: QuicConnection) -> bool:
+    """Whether something still has to be sent or acknowledged, on a connection that is not closing."""
+    if not COMPLETE or is_closing(quic):
+        return False
+    return quic._loss.bytes_in_flight > 0 or queued_bytes(quic) > 0
+
+
+def peer_certificate(quic: QuicConnection) -> x509.Certificate | None:
+    """The certificate the server showed, once the handshake is complete."""
+    certificate = getattr(getattr(quic, "tls", None), "_peer_certificate", None)
+    return certificate if isinstance(certificate, x509.Certificate) else None
 
 
 def handshake_confirmed(quic: QuicConnection) -> bool:

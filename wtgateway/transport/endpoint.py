@@ -1,0 +1,248 @@
+"""The gateway's QUIC endpoint: takes connections in, closes them in order.
+
+Own endpoint on aioquic's sans-I/O connection instead of ``aioquic.asyncio.serve`` (see docs/architecture.md);
+the turns of the loop, the flush and the place of the later express sealing lane are in
+:mod:`wtgateway.transport.engine`. Imports aioquic, asyncio and this package.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aioquic._buffer import Buffer
+from aioquic.h3.connection import H3_ALPN
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicPacketType, encode_quic_version_negotiation, pull_quic_header
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from wtgateway.errors import TransportError
+from wtgateway.protocol.codes import SUBPROTOCOL
+from wtgateway.transport import h3codes, internals
+from wtgateway.transport.congestion import NAME as MEDIA
+from wtgateway.transport.engine import LONELY_SERVER_S, Engine, Link
+from wtgateway.transport.h3 import OnRequest, WebTransportConnection
+from wtgateway.transport.pacer import MediaPacer
+from wtgateway.transport.udp import Peer, UdpSocket, plain_address
+
+log = logging.getLogger("wtgateway.transport")
+
+IDLE_TIMEOUT_S = 20.0
+VIEWER_WINDOW_BYTES = 256 * 1024  # what a viewer may have under way towards us
+MAX_CONNECTIONS = 10_000
+MAX_HANDSHAKES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCertificate:
+    """What the endpoint proves itself with; ``chain`` holds the issuers, if any."""
+
+    cert: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    chain: tuple[x509.Certificate, ...] = ()
+
+
+class QuicEndpoint:
+    """Listens on UDP. ``on_request`` answers each CONNECT at once with a handler or a Refusal."""
+
+    def __init__(
+        self,
+        *,
+        on_request: OnRequest,
+        certificate: ServerCertificate,
+        loop: asyncio.AbstractEventLoop | None = None,
+        congestion: str = MEDIA,
+        protocols: Sequence[str] = (SUBPROTOCOL,),
+    ) -> None:
+        self.stats: Counter[str] = Counter()
+        self._on_request = on_request
+        self._congestion = congestion
+        self._protocols = tuple(protocols)
+        self._configuration = self._configure(certificate)
+        self._engine = Engine(
+            loop=loop or asyncio.get_running_loop(), lonely_s=LONELY_SERVER_S, counters=self.stats
+        )
+        self._engine.route = self._route
+        self._engine.on_gone = self._gone
+        self._handshaking: set[Link] = set()
+        self._accepting = True
+        self._all_gone = asyncio.Event()
+        logging.getLogger("quic").setLevel(logging.ERROR)  # it tells of every stream reset by a peer
+
+    @property
+    def connections(self) -> int:
+        """QUIC connections now, closing ones included."""
+        return len(self._engine.live)
+
+    @property
+    def sessions(self) -> int:
+        """WebTransport sessions now."""
+        return sum(len(link.webtransport.sessions) for link in self._engine.live)
+
+    async def start(self, host: str, port: int) -> list[tuple[Any, ...]]:
+        """Bind every address of ``host`` ("[::]" is both families, "localhost" ::1 and 127.0.0.1).
+
+        Returns the bound addresses, all on one port, also for port 0. Raises TransportError.
+        """
+        bound: list[UdpSocket] = []
+        try:
+            for family, address in await _resolve(self._engine.loop, host.strip("[]"), port):
+                if bound:
+                    address = (address[0], bound[0].address[1], *address[2:])
+                bound.append(UdpSocket.bind(family, address, counters=self.stats))
+        except OSError as error:
+            for udp in bound:
+                udp.close()
+            raise TransportError(
+                f"UDP port {port} of {host} cannot be used ({error.strerror or error}): "
+                "stop what holds it or choose another with --bind"
+            ) from error
+        for udp in bound:
+            self._engine.add_socket(udp)
+        return [udp.address for udp in bound]
+
+    def use_certificate(self, certificate: ServerCertificate) -> None:
+        """Prove new connections with it; those that are there do not notice."""
+        self._configuration = self._configure(certificate)
+
+    async def close(self, code: int, reason: str, timeout: float) -> None:  # noqa: ASYNC109 - a bound, not a cancel
+        """End all sessions with ``code``, wait at most ``timeout`` s for the peers, then close for good."""
+        self._accepting = False
+        links = list(self._engine.live)
+        for link in links:
+            for session in list(link.webtransport.sessions.values()):
+                session.close(code, reason)
+            self._engine.mark_dirty(link)
+        try:
+            if links:
+                await asyncio.wait_for(self._closes_acknowledged(links), timeout)
+        except TimeoutError:
+            log.debug("not every viewer acknowledged the close in %.1f s", timeout)
+        now = self._engine.clock()
+        for link in list(self._engine.live):
+            link.quic.close(error_code=h3codes.H3_NO_ERROR, reason_phrase=reason)
+            self._engine.flush(link, now)
+        self._engine.shut()
+
+    async def _closes_acknowledged(self, links: list[Link]) -> None:
+        """Until nothing waits to be sent or acknowledged; asks often, for a short time, once a life."""
+        while any(not link.gone and internals.in_flight(link.quic) for link in links):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+    # --- taking connections in ---------------------------------------------------------------------
+
+    def _route(self, data: bytes, peer: Peer, udp: UdpSocket, now: float) -> Link | None:
+        """The link a datagram belongs to; a new one for a client's Initial; else None."""
+        if not data:
+            return None
+        if not data[0] & 0x80:  # short header: connection ID in bytes 1 to 8
+            return self._engine.links.get(data[1:9])
+        try:
+            header = pull_quic_header(Buffer(data=data), host_cid_length=8)
+        except ValueError:
+            return None
+        if (link := self._engine.links.get(header.destination_cid)) is not None:
+            return link
+        if len(data) < SMALLEST_MAX_DATAGRAM_SIZE or header.packet_type == QuicPacketType.VERSION_NEGOTIATION:
+            return None
+        if header.version not in self._configuration.supported_versions:
+            self._negotiate_version(header.destination_cid, header.source_cid, peer, udp)
+            return None
+        if header.packet_type != QuicPacketType.INITIAL or not self._may_accept():
+            return None
+        return self._accept(header.destination_cid, peer, udp, now)
+
+    def _may_accept(self) -> bool:
+        self._handshaking = (
+            {
+                link
+                for link in self._handshaking
+                if not link.gone and not internals.handshake_confirmed(link.quic)
+            }
+            if len(self._handshaking) >= MAX_HANDSHAKES
+            else self._handshaking
+        )
+        if len(self._handshaking) >= MAX_HANDSHAKES or len(self._engine.live) >= MAX_CONNECTIONS:
+            self.stats["connections_refused"] += 1
+            return False
+        return self._accepting
+
+    def _accept(self, destination_cid: bytes, peer: Peer, udp: UdpSocket, now: float) -> Link:
+        quic = QuicConnection(
+            configuration=self._configuration, original_destination_connection_id=destination_cid
+        )
+        if self._congestion == MEDIA:
+            internals.install_pacer(quic, MediaPacer(max_datagram_size=SMALLEST_MAX_DATAGRAM_SIZE))
+        link = Link(quic, udp, now)
+        link.webtransport = WebTransportConnection(
+            quic,
+            on_request=self._on_request,
+            protocols=self._protocols,
+            mark_dirty=lambda: self._engine.mark_dirty(link),
+            counters=self.stats,
+            remote=plain_address(peer.address),
+        )
+        self._engine.add(link, [destination_cid, quic.host_cid])
+        self._handshaking.add(link)
+        return link
+
+    def _gone(self, link: Link) -> None:
+        self._handshaking.discard(link)
+
+    def _negotiate_version(self, to_cid: bytes, from_cid: bytes, peer: Peer, udp: UdpSocket) -> None:
+        self.stats["version_negotiations"] += 1
+        answer = encode_quic_version_negotiation(
+            source_cid=to_cid,
+            destination_cid=from_cid,
+            supported_versions=self._configuration.supported_versions,
+        )
+        udp.send([(answer, peer)])
+
+    def _configure(self, certificate: ServerCertificate) -> QuicConfiguration:
+        configuration = QuicConfiguration(
+            is_client=False,
+            alpn_protocols=H3_ALPN,
+            congestion_control_algorithm=self._congestion,
+            idle_timeout=IDLE_TIMEOUT_S,
+            max_data=VIEWER_WINDOW_BYTES,
+            max_stream_data=VIEWER_WINDOW_BYTES,
+            max_datagram_frame_size=65536,
+        )
+        configuration.certificate = certificate.cert
+        configuration.private_key = certificate.key
+        configuration.certificate_chain = list(certificate.chain)
+        return configuration
+
+
+async def _resolve(
+    loop: asyncio.AbstractEventLoop, host: str, port: int
+) -> list[tuple[int, tuple[Any, ...]]]:
+    """Families and addresses to bind, IPv6 first; without IPv6 ``::`` becomes all of IPv4."""
+    if host in ("", "::"):
+        if socket.has_ipv6 and _ipv6_works():
+            return [(socket.AF_INET6, ("::", port, 0, 0))]
+        log.warning("this machine has no IPv6: listening on IPv4 only")
+        host = "0.0.0.0"  # noqa: S104 - asked for by the caller
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
+    addresses = {(family, address): None for family, _, _, _, address in found}
+    if host == "localhost":
+        addresses.setdefault((socket.AF_INET, ("127.0.0.1", port)))
+        if _ipv6_works():
+            addresses.setdefault((socket.AF_INET6, ("::1", port, 0, 0)))
+    return sorted(addresses, key=lambda item: item[0] != socket.AF_INET6)
+
+
+def _ipv6_works() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
