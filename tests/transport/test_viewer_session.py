@@ -1,0 +1,272 @@
+"""The glue between core, hub and transport: what it hands over, resets and says, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from wtgateway.hub import Broadcast, Status
+from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
+from wtgateway.protocol.codes import CloseCode, ResetCode
+from wtgateway.protocol.messages import (
+    CatalogMessage,
+    Certificates,
+    Feedback,
+    Goodbye,
+    KeyframeRequest,
+    Message,
+    MessageReader,
+    State,
+    Statistics,
+    Subscribed,
+    Welcome,
+    pack,
+)
+from wtgateway.protocol.session import ServerSession, SessionLimits, parse_connect_path
+from wtgateway.protocol.wire import FrameParser
+from wtgateway.transport import session as session_module
+from wtgateway.transport.session import ViewerSession
+from wtgateway.transport.webtransport import PathStats, SessionRequest, WebTransportSession
+
+CATALOG = Catalog(
+    revision=1,
+    tracks=(Track(id=0, kind=Kind.VIDEO, renditions=(Rendition(id=0, codec="avc1.42E01F", fps=30.0),)),),
+)
+CONTROL = 1
+
+
+@dataclass
+class FakeTransport:
+    """Stands for a WebTransportSession whose path the test decides on."""
+
+    request: SessionRequest = field(default_factory=lambda: SessionRequest(path="/cam", remote=("::1", 9)))
+    space: int = 1_000_000
+    sent: dict[int, bytes] = field(default_factory=dict)
+    resets: dict[int, int] = field(default_factory=dict)
+    stops: dict[int, int] = field(default_factory=dict)
+    stuck: set[int] = field(default_factory=set)  # streams of which nothing has left yet
+    closed_with: tuple[int, str] | None = None
+    flushes: int = 0
+    _next: int = 3
+
+    def open_bidi(self) -> int:
+        return CONTROL
+
+    def open_uni(self) -> int:
+        self._next += 4
+        return self._next
+
+    def send(self, stream_id: int, data: bytes, fin: bool = False) -> None:
+        self.sent[stream_id] = self.sent.get(stream_id, b"") + data
+        if stream_id != CONTROL:
+            self.space -= len(data)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        self.resets[stream_id] = code
+
+    def stop(self, stream_id: int, code: int) -> None:
+        self.stops[stream_id] = code
+
+    def unsent(self, stream_id: int) -> int:
+        return 1 if stream_id in self.stuck else 0
+
+    unacknowledged = unsent
+
+    def room(self) -> int:
+        return self.space
+
+    def path(self) -> PathStats:
+        return PathStats(
+            rtt_us=40_000, min_rtt_us=1, congestion_window=2, bytes_in_flight=3, lost_packets=4,
+            sent_packets=5, mtu=1200,
+        )  # fmt: skip
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        self.closed_with = (code, reason)
+
+    def messages(self) -> list[Message]:
+        return MessageReader().feed(self.sent.get(CONTROL, b""))
+
+    def frames(self) -> list[Frame]:
+        return [f for k, data in self.sent.items() if k != CONTROL for f in FrameParser().feed(data)]
+
+
+class Producer:
+    def __init__(self) -> None:
+        self.keyframes = 0
+
+    def request_keyframe(self, track: int) -> None:
+        self.keyframes += 1
+
+    def demand_changed(self, viewers: int) -> None: ...
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    fake = Clock()
+    monkeypatch.setattr(session_module, "time", fake)
+    return fake
+
+
+@dataclass
+class Rig:
+    broadcast: Broadcast
+    producer: Producer
+    transport: FakeTransport
+    session: ViewerSession
+    closed: list[ViewerSession]
+
+
+@pytest.fixture
+def rig(clock: Clock) -> Rig:
+    broadcast, producer = Broadcast("cam"), Producer()
+    broadcast.bind(producer)
+    broadcast.set_catalog(CATALOG)
+    broadcast.set_status(Status(BroadcastState.LIVE))
+    core = ServerSession(
+        session_id="s1",
+        broadcast="cam",
+        query=parse_connect_path("/cam?v=1&subscribe=video,audio&delivery=stream"),
+        limits=SessionLimits(),
+        now_us=0,
+    )
+    closed: list[ViewerSession] = []
+    session = ViewerSession(core, broadcast, certificates=[], on_closed=closed.append)
+    transport = FakeTransport()
+    session.opened(cast(WebTransportSession, transport))
+    return Rig(broadcast, producer, transport, session, closed)
+
+
+def frame(group: int, index: int, size: int = 100) -> Frame:
+    return Frame(
+        track=0, rendition=0, group=group, index=index, keyframe=index == 0, pts_us=index, capture_us=index,
+        duration_us=33_333, payload=bytes(size),
+    )  # fmt: skip
+
+
+def kinds(messages: list[Message]) -> list[type[Message]]:
+    return [type(m) for m in messages]
+
+
+def test_a_viewer_is_told_everything_before_it_asks(rig: Rig) -> None:
+    told = kinds(rig.transport.messages())
+    assert told[0] is Welcome
+    assert {Certificates, State, CatalogMessage, Subscribed} <= set(told)
+
+
+def test_a_join_asks_for_a_keyframe_and_begins_with_it(rig: Rig) -> None:
+    assert rig.producer.keyframes == 1
+    rig.broadcast.publish(frame(7, 3))
+    rig.broadcast.publish(frame(8, 0))
+    rig.broadcast.publish(frame(8, 1))
+    rig.session.writable()
+    assert [(f.group, f.index) for f in rig.transport.frames()] == [(8, 0), (8, 1)]
+
+
+def test_frames_wait_above_quic_while_the_path_is_full(rig: Rig) -> None:
+    rig.transport.space = 1
+    for index in range(3):
+        rig.broadcast.publish(frame(0, index))
+    rig.session.writable()
+    assert len(rig.transport.frames()) == 1
+    rig.transport.space = 10_000
+    rig.session.writable()
+    assert [f.index for f in rig.transport.frames()] == [0, 1, 2]
+
+
+def test_a_late_stream_is_reset_and_the_group_given_up(rig: Rig, clock: Clock) -> None:
+    rig.broadcast.publish(frame(0, 0))
+    rig.session.writable()
+    (stream,) = (k for k in rig.transport.sent if k != CONTROL)
+    rig.transport.stuck.add(stream)
+    asked = rig.producer.keyframes
+    clock.now += 0.6
+    rig.session.tick(clock.now)
+    assert rig.transport.resets == {stream: ResetCode.LATE}
+    assert rig.session.streams_reset == 1
+    rig.broadcast.publish(frame(0, 1))
+    rig.session.writable()
+    assert len(rig.transport.frames()) == 1
+    assert rig.producer.keyframes == asked + 1
+
+
+def test_a_stream_that_arrived_is_forgotten(rig: Rig, clock: Clock) -> None:
+    rig.broadcast.publish(frame(0, 0))
+    rig.session.writable()
+    clock.now += 10
+    rig.session.tick(clock.now)
+    assert rig.transport.resets == {}
+
+
+def test_malformed_control_bytes_close_this_session_with_words(rig: Rig) -> None:
+    rig.session.stream_data(CONTROL, b"\0\0\0\1\xc1", False)
+    assert rig.transport.closed_with is not None
+    assert rig.transport.closed_with[0] == CloseCode.MALFORMED
+    rig.session.closed(CloseCode.MALFORMED, "")
+    assert rig.closed == [rig.session]
+    assert rig.broadcast.viewers == 0
+
+
+def test_other_streams_of_a_viewer_are_refused(rig: Rig) -> None:
+    rig.session.stream_data(2, b"hello", True)
+    assert rig.transport.stops == {2: ResetCode.UNEXPECTED}
+    assert rig.transport.closed_with is None
+
+
+def test_a_keyframe_request_reaches_the_producer(rig: Rig, clock: Clock) -> None:
+    rig.broadcast.publish(frame(0, 0))
+    asked = rig.producer.keyframes
+    clock.now += 1
+    rig.session.stream_data(CONTROL, pack(KeyframeRequest(track=0, reason="decoder")), False)
+    assert rig.producer.keyframes == asked + 1
+
+
+def test_statistics_come_once_a_second_with_the_paths_figures(rig: Rig, clock: Clock) -> None:
+    before = kinds(rig.transport.messages()).count(Statistics)
+    for _ in range(4):
+        clock.now += 0.25
+        rig.session.tick(clock.now)
+    told = [m for m in rig.transport.messages() if isinstance(m, Statistics)]
+    assert len(told) == before + 1
+    assert (told[-1].rtt_us, told[-1].lost_packets) == (40_000, 4)
+
+
+def test_feedback_is_kept_for_the_operator(rig: Rig) -> None:
+    rig.session.stream_data(CONTROL, pack(Feedback(track=0, frames_painted=5)), False)
+    assert rig.session.feedback[0].frames_painted == 5
+
+
+def test_goodbye_is_said_in_words_before_the_close(rig: Rig) -> None:
+    rig.session.goodbye(CloseCode.GOING_AWAY, "restarting", 500)
+    last = rig.transport.messages()[-1]
+    assert isinstance(last, Goodbye)
+    assert (last.code, last.retry_after_ms) == (CloseCode.GOING_AWAY, 500)
+    assert rig.transport.closed_with == (CloseCode.GOING_AWAY, "restarting")
+
+
+def test_a_viewers_goodbye_closes_in_order(rig: Rig) -> None:
+    rig.session.stream_data(CONTROL, pack(Goodbye(code=0)), False)
+    assert rig.transport.closed_with is not None
+    assert rig.transport.closed_with[0] == CloseCode.NORMAL
+
+
+def test_nothing_is_sent_after_the_end(rig: Rig) -> None:
+    rig.session.closed(0, "")
+    before = dict(rig.transport.sent)
+    rig.broadcast.publish(frame(0, 0))
+    rig.session.tick(1e9)
+    rig.session.set_certificates([])
+    assert rig.transport.sent == before

@@ -1,0 +1,261 @@
+"""One viewer: joins the protocol's ServerSession, a WebTransport session and a hub broadcast.
+
+It feeds, collects, sends, and does little else; what to send and when is the protocol core's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from wtgateway import clock
+from wtgateway.errors import ProtocolError
+from wtgateway.hub import Broadcast, Status
+from wtgateway.media import Catalog, Frame, Kind
+from wtgateway.protocol.codes import CloseCode, ResetCode
+from wtgateway.protocol.messages import Feedback, State
+from wtgateway.protocol.send_queue import QueuedFrame
+from wtgateway.protocol.session import (
+    Event,
+    FeedbackReceived,
+    KeyframeNeeded,
+    PeerGoodbye,
+    ServerSession,
+    SessionExpired,
+    StatisticsDue,
+    SubscriptionChanged,
+)
+from wtgateway.transport.webtransport import WebTransportSession
+
+log = logging.getLogger("wtgateway.session")
+
+
+class ViewerSession:
+    """A SessionHandler towards the endpoint and a Viewer towards the hub."""
+
+    def __init__(
+        self,
+        core: ServerSession,
+        broadcast: Broadcast,
+        *,
+        certificates: list[dict[str, Any]],
+        on_closed: Callable[[ViewerSession], None],
+    ) -> None:
+        self.core, self.broadcast = core, broadcast
+        self.feedback: dict[int, Feedback] = {}
+        self.opened_at = time.monotonic()
+        self._on_closed = on_closed
+        self._transport: WebTransportSession | None = None
+        self._control = -1
+        self._streams: dict[int, QueuedFrame] = {}  # handed to QUIC, not yet acknowledged
+        self.streams_reset = 0
+        core.set_certificates(certificates)
+
+    @property
+    def id(self) -> str:
+        """The session's id for logs and the API."""
+        return self.core.session_id
+
+    # --- SessionHandler ------------------------------------------------------------------------
+
+    def opened(self, session: WebTransportSession) -> None:
+        """The CONNECT was answered: open the control stream and join the broadcast."""
+        self._transport = session
+        self._control = session.open_bidi()
+        log.info(
+            "viewer joined session=%s broadcast=%s remote=%s",
+            self.id,
+            self.broadcast.name,
+            _address(session.request.remote),
+        )
+        self.broadcast.attach(self)
+        self.core.handle_timeout(self.opened_at)
+        self.core.set_state(_state(self.broadcast.status))
+        if self.broadcast.catalog.tracks:
+            self.core.set_catalog(self.broadcast.catalog)
+        self._settle()
+
+    def stream_data(self, stream_id: int, data: bytes, fin: bool) -> None:
+        """Control bytes; any other stream of a viewer is refused."""
+        if self._transport is None:
+            return
+        if stream_id != self._control:
+            self._transport.stop(stream_id, ResetCode.UNEXPECTED)
+            return
+        try:
+            events = self.core.receive_control(data, time.monotonic(), clock.now_us())
+        except ProtocolError as error:
+            self._refuse(error)
+            return
+        self._handle(events)
+        if fin and self._transport is not None:
+            self.close(CloseCode.NORMAL, "the viewer ended the control stream")
+        else:
+            self._settle()
+
+    def stream_reset(self, stream_id: int, code: int) -> None:
+        """A viewer that resets the control stream is gone."""
+        if stream_id == self._control:
+            self.close(CloseCode.NORMAL, "the viewer reset the control stream")
+
+    def stop_sending(self, stream_id: int, code: int) -> None:
+        """The viewer does not want that stream's rest."""
+        queued = self._streams.pop(stream_id, None)
+        if self._transport is not None and queued is not None:
+            self._transport.reset(stream_id, ResetCode.UNSUBSCRIBED)
+
+    def datagram(self, data: bytes) -> None:
+        """Viewers of this protocol version send none that mean anything."""
+
+    def writable(self) -> None:
+        """Hand frames to QUIC while its own queue stays shallow."""
+        transport = self._transport
+        if transport is None:
+            return
+        now = time.monotonic()
+        self._review_streams(transport, now)
+        while transport.room() > 0:
+            queued = self.core.next_frame(now)
+            if queued is None:
+                break
+            stream_id = transport.open_uni()
+            transport.send(stream_id, queued.data, True)
+            self._streams[stream_id] = queued
+        self._handle(self.core.poll_events())
+        self._send_control()
+
+    def closed(self, code: int, reason: str) -> None:
+        """The session is over, whoever ended it."""
+        log.info(
+            "viewer left session=%s broadcast=%s code=%d after=%.1fs reason=%s",
+            self.id,
+            self.broadcast.name,
+            code,
+            time.monotonic() - self.opened_at,
+            reason or "-",
+        )
+        self._transport = None
+        self._streams.clear()
+        self.broadcast.detach(self)
+        self._on_closed(self)
+
+    # --- Viewer --------------------------------------------------------------------------------
+
+    def on_frame(self, frame: Frame, data: bytes, kind: Kind) -> None:
+        """Queue a frame; it leaves at the end of this turn of the loop if there is room."""
+        self.core.offer(frame, data, kind, time.monotonic())
+        if self._transport is not None:
+            self._transport.flush()
+
+    def on_catalog(self, catalog: Catalog) -> None:
+        """Tell the viewer; begin with tracks it wished for before they existed."""
+        self.core.set_catalog(catalog)
+        self._settle()
+
+    def on_state(self, status: Status) -> None:
+        """Tell the viewer."""
+        self.core.set_state(_state(status))
+        self._settle()
+
+    # --- the gateway's wishes --------------------------------------------------------------------
+
+    def set_certificates(self, hashes: list[dict[str, Any]]) -> None:
+        """Push the hashes that a reconnect will need."""
+        self.core.set_certificates(hashes)
+        self._settle()
+
+    def tick(self, now: float) -> None:
+        """A few times a second: late streams, statistics, silence."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._review_streams(transport, now)
+        self.core.handle_timeout(now)
+        self._settle()
+
+    def goodbye(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
+        """Say why in words, then close."""
+        self.core.say_goodbye(code, reason, retry_after_ms)
+        self._send_control()
+        self.close(code, reason)
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the WebTransport session; :meth:`closed` follows."""
+        if self._transport is not None:
+            self._transport.close(code, reason)
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case SubscriptionChanged(track_id=track, rendition=rendition):
+                    if rendition is not None:
+                        self._join(track, rendition)
+                case KeyframeNeeded(track_id=track):
+                    self.broadcast.request_keyframe(track, clock.now_us())
+                case FeedbackReceived(feedback=feedback):
+                    self.feedback[feedback.track] = feedback
+                case StatisticsDue():
+                    self._report()
+                case PeerGoodbye():
+                    self.close(CloseCode.NORMAL, "the viewer said goodbye")
+                case SessionExpired(code=code, reason=reason):
+                    self.close(code, reason)
+
+    def _report(self) -> None:
+        if self._transport is None:
+            return
+        path = self._transport.path()
+        self.core.queue_statistics(
+            rtt_us=path.rtt_us,
+            congestion_window_bytes=path.congestion_window,
+            in_flight_bytes=path.bytes_in_flight,
+            streams_reset=self.streams_reset,
+            lost_packets=path.lost_packets,
+        )
+
+    def _join(self, track_id: int, rendition: int) -> None:
+        track = self.broadcast.catalog.track(track_id)
+        if track is None:
+            return
+        now = time.monotonic()
+        for cut in self.broadcast.join(track_id, rendition, clock.now_us()):
+            self.core.offer(cut.frame, cut.data, track.kind, now)
+
+    def _settle(self) -> None:
+        """Act on what the core found out, and let the endpoint flush at the end of the turn."""
+        self._handle(self.core.poll_events())
+        self._send_control()
+        if self._transport is not None:
+            self._transport.flush()
+
+    def _send_control(self) -> None:
+        if self._transport is not None and (data := self.core.control_to_send()):
+            self._transport.send(self._control, data, False)
+
+    def _review_streams(self, transport: WebTransportSession, now: float) -> None:
+        """Forget streams that arrived; reset those of which something is still to be sent too late."""
+        for stream_id, queued in list(self._streams.items()):
+            if transport.unacknowledged(stream_id) == 0:
+                del self._streams[stream_id]
+            elif now >= queued.deadline and transport.unsent(stream_id) > 0:
+                transport.reset(stream_id, ResetCode.LATE)
+                del self._streams[stream_id]
+                self.streams_reset += 1
+                self.core.abandoned(queued, now)
+
+    def _refuse(self, error: ProtocolError) -> None:
+        log.info("viewer broke the protocol session=%s code=%d reason=%s", self.id, error.code, error)
+        self._send_control()  # a version mismatch has been put into words by the core
+        self.close(error.code, str(error))
+
+
+def _state(status: Status) -> State:
+    return State(state=str(status.state), reason=status.reason, retry_in_ms=status.retry_in_ms)
+
+
+def _address(remote: tuple[Any, ...]) -> str:
+    return f"[{remote[0]}]:{remote[1]}" if ":" in str(remote[0]) else f"{remote[0]}:{remote[1]}"
