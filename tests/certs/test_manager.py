@@ -86,7 +86,7 @@ async def test_a_store_that_is_lost_is_written_again(rig: Rig) -> None:
 async def test_a_failing_disk_is_survived_in_memory_and_told_once(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_arguments: object) -> CertificateSet:
+    def broken(*_arguments: object, **_options: object) -> CertificateSet:
         raise CertificateError("the disk is full")
 
     caplog.set_level(logging.INFO)

@@ -10,7 +10,7 @@ from wtgateway.certs.certificate import Certificate, CertificateInfo, Certificat
 from wtgateway.certs.manager import CertificateManager
 from wtgateway.certs.names import SubjectNames, subject_names
 from wtgateway.certs.page import make_page_certificate
-from wtgateway.certs.policy import Plan, Window, plan
+from wtgateway.certs.policy import Plan, Window, in_turn, plan
 from wtgateway.certs.store import CertificateStore
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Plan",
     "SubjectNames",
     "Window",
+    "in_turn",
     "make_page_certificate",
     "plan",
     "subject_names",

@@ -92,7 +92,10 @@ class CertificateManager:
         while True:
             left = self.certificates.next.window.active_from - self._wall()
             await asyncio.sleep(min(max(left, 0.01), LOOK_EVERY_S))
-            await self.check()
+            try:
+                await self.check()
+            except Exception:  # a defect must not end rotation: the next look may do better
+                log.exception("looking after the certificates failed")
 
     async def _store_changed(self) -> bool:
         if self._unsaved_since is not None:

@@ -114,6 +114,14 @@ def force(now: float, windows: Collection[Window], rotate_s: float, overlap_s: f
     return Plan((current,), (takeover,), float(takeover.active_from))
 
 
+def in_turn(now: float, windows: Collection[Window]) -> tuple[Window | None, Window | None]:
+    """The current and the next one of ``windows`` as they are, without planning anything."""
+    good = sorted({w for w in windows if w.well_formed})
+    current = _current(now, good)
+    later = [w for w in good if current and w.active_from > current.active_from]
+    return current, later[0] if later else None
+
+
 def _current(now: float, good: list[Window]) -> Window | None:
     """The newest whose turn has come; before any turn (the clock went back) the oldest that is valid."""
     usable = [w for w in good if w.usable(now)]

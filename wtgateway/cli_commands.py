@@ -1,0 +1,253 @@
+"""What each command does. Rooms are imported inside: a command pays only for what it uses.
+
+Raises the errors of :mod:`wtgateway.errors`; the caller prints them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wtgateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from wtgateway.certs import Certificate, CertificateStore
+    from wtgateway.config import BroadcastConfig, GatewayConfig
+
+_NO_SETTINGS = frozenset({"command", "config", "json", "overlap"})
+
+
+def say(text: str = "") -> None:
+    """A line on standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def load_config(arguments: argparse.Namespace) -> GatewayConfig:
+    """The merged configuration of a command. Raises :exc:`ConfigError`."""
+    from wtgateway.config import load
+
+    overrides = {key: value for key, value in vars(arguments).items() if key not in _NO_SETTINGS}
+    return load(overrides, os.environ, Path(arguments.config) if arguments.config else None)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`wtgateway run`: until a signal."""
+    config = load_config(arguments)
+    from wtgateway.log import setup
+
+    setup(json_log=config.json_log, level=config.log_level)
+    from wtgateway.gateway import run_gateway
+
+    return int(run_gateway(config))
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """`wtgateway check`: the settings that hold, or the first that is wrong."""
+    config = load_config(arguments)
+    from wtgateway.config import format_duration
+    from wtgateway.sources import check_uri
+
+    for broadcast in config.broadcasts:
+        try:
+            check_uri(broadcast.source)
+        except ConfigError as error:
+            where = arguments.config or os.environ.get("WTG_CONFIG") or "command line"
+            key = f"broadcasts.{broadcast.name}.source"
+            raise ConfigError(str(where), key, broadcast.source, error.expected) from None
+    scheme = "https" if config.public or config.web_tls_cert else "http"
+    say(f"QUIC          {config.bind} (UDP)")
+    say(f"pages         {scheme}://{config.web}/")
+    say(f"certificates  {config.certs_dir}, each used for {format_duration(config.cert_rotate_s)}")
+    _say_table([("BROADCAST", "SOURCE", "VIDEO", "AUDIO", ""), *map(_broadcast_row, config.broadcasts)])
+    if scheme == "http" and not config.web.is_loopback:
+        say("note: browsers play only from HTTPS or localhost; use --public, --web-tls-cert or a TLS proxy")
+    return 0
+
+
+def _broadcast_row(broadcast: BroadcastConfig) -> tuple[str, ...]:
+    from wtgateway.log import redact_url
+
+    video, audio = broadcast.video, broadcast.audio
+    picture = sound = "off"
+    if video:
+        size = f"{video.width}x{video.height}" if video.width and video.height else "source's size"
+        picture = f"{video.codec} {_rate(video.bitrate_bps)} {size}" + (
+            f" {video.fps:g} fps" if video.fps else ""
+        )
+    if audio:
+        sound = f"{audio.codec} {_rate(audio.bitrate_bps)}"
+    notes = [word for word, on in (("on demand", broadcast.on_demand), ("once", not broadcast.loop)) if on]
+    return f"/{broadcast.name}", redact_url(broadcast.source), picture, sound, ", ".join(notes)
+
+
+def _rate(bits_per_second: int) -> str:
+    return (
+        f"{bits_per_second / 1e6:g} Mbit/s" if bits_per_second >= 1e6 else f"{bits_per_second / 1e3:g} kbit/s"
+    )
+
+
+def _say_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def probe(arguments: argparse.Namespace) -> int:
+    """`wtgateway probe`: tracks of a source, encoders of this machine."""
+    timeout_s = _duration("--timeout", arguments.timeout)
+    from wtgateway.encoders import available_encoders
+    from wtgateway.sources import SourceOptions
+    from wtgateway.sources import probe as probe_source
+
+    options = SourceOptions(open_timeout_s=timeout_s, read_timeout_s=timeout_s)
+    found = probe_source(arguments.source, options)
+    encoders = list(available_encoders())
+    if arguments.json:
+        say(json.dumps({**dataclasses.asdict(found), "encoders": encoders}, default=str))
+        return 0
+    say(found.description + (f" ({found.format})" if found.format else ""))
+    if found.duration_s:
+        say(f"duration  {found.duration_s:.1f} s")
+    for track in found.tracks:
+        say(f"{track.kind!s:<9} {_track_line(track)}")
+    say(f"encoders  {', '.join(encoders) or 'none: install FFmpeg with libx264 and libopus'}")
+    return 0
+
+
+def _track_line(track: Any) -> str:
+    parts = [" ".join(word for word in (track.codec, track.profile) if word), track.pixel_format]
+    parts += [
+        f"{track.width}x{track.height}" if track.width else "",
+        f"{track.fps:g} fps" if track.fps else "",
+    ]
+    parts += [f"{track.sample_rate} Hz" if track.sample_rate else ""]
+    parts += [f"{track.channels} channels" if track.channels else ""]
+    parts += [_rate(track.bitrate_bps) if track.bitrate_bps else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def certs_show(arguments: argparse.Namespace) -> int:
+    """`wtgateway certs show`: what is stored; changes nothing."""
+    store, now = _store(arguments), time.time()
+    certificates = store.read()
+    if arguments.json:
+        say(json.dumps([_certificate_facts(c, certificates, now) for c in certificates]))
+    elif not certificates:
+        say(f"no certificates in {store.directory}; `wtgateway run` makes them")
+    else:
+        _say_certificates(certificates, now)
+    return 0
+
+
+def certs_rotate(arguments: argparse.Namespace) -> int:
+    """`wtgateway certs rotate`: a new certificate takes over after the overlap."""
+    overlap_s = _duration("--in", arguments.overlap)
+    now = time.time()
+    made = _store(arguments).rotate(now, overlap_s)
+    _say_certificates(list(made.certificates), now)
+    return 0
+
+
+def _store(arguments: argparse.Namespace) -> CertificateStore:
+    config = load_config(arguments)
+    from wtgateway.certs import CertificateStore, subject_names
+    from wtgateway.log import setup
+
+    setup(level="warning")
+    names = subject_names([config.bind.host])
+    return CertificateStore(config.certs_dir, config.cert_rotate_s, names)
+
+
+def _use(certificate: Certificate, certificates: list[Certificate], now: float) -> str:
+    """What a certificate is to a gateway that looks at the store now."""
+    from wtgateway.certs import in_turn
+
+    current, following = in_turn(now, [c.window for c in certificates])
+    uses = {current: "current", following: "next"}
+    return uses.get(certificate.window, "expired" if certificate.not_after.timestamp() <= now else "unused")
+
+
+def _certificate_facts(
+    certificate: Certificate, certificates: list[Certificate], now: float
+) -> dict[str, str]:
+    info, form = certificate.info, "%Y-%m-%dT%H:%M:%SZ"
+    return {
+        "use": _use(certificate, certificates, now),
+        "sha256": info.fingerprint.hex(),
+        "activeFrom": info.active_from.strftime(form),
+        "notBefore": info.not_before.strftime(form),
+        "notAfter": info.not_after.strftime(form),
+    }
+
+
+def _say_certificates(certificates: list[Certificate], now: float) -> None:
+    facts = [_certificate_facts(c, certificates, now) for c in certificates]
+    header = ("USE", "SHA-256", "USED FROM", "VALID FROM", "VALID UNTIL")
+    _say_table([header, *(tuple(fact.values()) for fact in facts)])
+
+
+def view(arguments: argparse.Namespace) -> int:
+    """`wtgateway view`: the native viewer."""
+    seconds = None if arguments.seconds is None else _duration("--seconds", arguments.seconds)
+    hashes = tuple(_hash(text) for text in arguments.hash)
+    from wtgateway.config import load
+    from wtgateway.log import setup
+
+    logging = {"json_log": arguments.json_log, "log_level": arguments.log_level}
+    level = load(logging, os.environ, None)
+    setup(json_log=level.json_log, level=level.log_level)
+    from wtgateway.viewer import ViewOptions, run_view
+
+    options = ViewOptions(
+        url=arguments.url,
+        record=Path(arguments.record) if arguments.record else None,
+        seconds=seconds,
+        hashes=hashes,
+        insecure=arguments.insecure,
+        json=arguments.json,
+    )
+    return int(run_view(options))
+
+
+def _hash(text: str) -> bytes:
+    try:
+        value = bytes.fromhex(text.replace(":", ""))
+    except ValueError:
+        value = b""
+    if len(value) != 32:
+        raise ConfigError(
+            "command line", "--hash", text, "a SHA-256 of 64 hexadecimal digits (/certificate.sha256)"
+        )
+    return value
+
+
+def _duration(flag: str, text: str) -> float:
+    from wtgateway.config import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ConfigError as error:
+        raise ConfigError("command line", flag, text, error.expected) from None
+
+
+def version(_arguments: argparse.Namespace) -> int:
+    """`wtgateway version`: what to put into a bug report."""
+    import platform
+    from importlib import metadata
+
+    from wtgateway import __version__
+
+    say(f"wtgateway {__version__}")
+    say(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for package in ("aioquic", "av", "cryptography", "hypercorn", "uvloop"):
+        try:
+            say(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            say(f"{package} is not installed")
+    return 0

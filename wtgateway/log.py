@@ -1,0 +1,91 @@
+"""Logging: one line an event, text for people or JSON for machines, and never a secret.
+
+Every line passes :func:`redact_url` on its way out, so that a password in a source's address cannot slip
+into a log through a message of FFmpeg or of a peer. Imports nothing of the project.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import re
+import sys
+from typing import TextIO
+
+MAX_LINE = 4096
+
+# a user and password in front of a host; the password may hold "/" or "@", a port in front of a path is none
+_USER = re.compile(
+    r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]{0,31}://)(?:[^\s/?#'\"]*@|[^\s/@:'\"]*:(?!\d+/)[^\s'\"]*@)"
+)
+_SECRET = re.compile(
+    r"(?P<key>[?&;](?:[A-Za-z_-]*(?:token|secret|passphrase|password|passwd|signature)|pass|pwd|key|api_?key|sig"
+    r"|auth)=)[^&;#\s'\"]+",
+    re.IGNORECASE,
+)
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def redact_url(text: str) -> str:
+    """``text`` (an address, or any text with addresses in it) without user, password and tokens."""
+    if "://" in text:
+        text = _USER.sub(r"\g<scheme>***@", text)
+    return _SECRET.sub(r"\g<key>***", text)
+
+
+class TextFormatter(logging.Formatter):
+    """``12:34:56.789 WARNING sources: message``; the time is UTC."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; a traceback, which only a defect of ours leaves, follows on its own lines."""
+        time = _utc(record).strftime("%H:%M:%S.%f")[:-3]
+        room = record.name.removeprefix("wtgateway.")
+        line = f"{time} {record.levelname:<7} {room}: {_one_line(record.getMessage())}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return redact_url(line)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (RFC 3339), level, room, message, and the fields given by ``extra=``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        entry: dict[str, object] = {
+            "time": _utc(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "room": record.name,
+            "message": redact_url(_one_line(record.getMessage())),
+        }
+        for name, value in vars(record).items():
+            if name not in _STANDARD and name not in entry:
+                entry[name] = redact_url(value) if isinstance(value, str) else value
+        if record.exc_info:
+            entry["exception"] = redact_url(self.formatException(record.exc_info))
+        return json.dumps(entry, ensure_ascii=False, default=lambda value: redact_url(str(value)))
+
+
+def setup(*, json_log: bool = False, level: str = "info", stream: TextIO | None = None) -> None:
+    """Log to ``stream`` (standard error); ``level`` is debug, info, warning or error. May be called again."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if json_log else TextFormatter())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        if getattr(old, "wtgateway", False):
+            root.removeHandler(old)
+    vars(handler)["wtgateway"] = True
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)  # other packages
+    logging.getLogger("wtgateway").setLevel(level.upper())
+    logging.raiseExceptions = False  # a closed terminal is no reason for a traceback
+
+
+def _utc(record: logging.LogRecord) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+
+
+def _one_line(message: str) -> str:
+    """Without control characters (a peer may have chosen the text) and not without end."""
+    clean = "".join(sign if sign.isprintable() else " " for sign in message)
+    return clean if len(clean) <= MAX_LINE else clean[: MAX_LINE - 1] + "…"
