@@ -1,0 +1,346 @@
+"""Composition root: builds every room, owns the task group, shuts down in order.
+
+Order of the end: not ready any more, viewers told, QUIC closed, pipelines stopped, web closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wtgateway import __version__, clock
+from wtgateway.errors import ConfigError, ProtocolError, WtgatewayError
+from wtgateway.hub import Hub
+from wtgateway.log import redact_url
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.session import ServerSession, SessionLimits, parse_connect_path
+from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
+from wtgateway.transport.session import ViewerSession
+from wtgateway.transport.webtransport import Refusal, SessionHandler, SessionRequest
+from wtgateway.web.app import create_app
+from wtgateway.web.view import BroadcastSummary
+
+if TYPE_CHECKING:
+    from wtgateway.certs import CertificateManager, CertificateSet
+    from wtgateway.config import BroadcastConfig, GatewayConfig
+    from wtgateway.pipeline import Pipeline
+
+log = logging.getLogger("wtgateway")
+
+TICK_S = 0.25
+RETRY_AFTER_RESTART_MS = 500
+MAX_SESSIONS = 1000
+
+
+class Gateway:
+    """One gateway process. Make it inside a running loop, then ``await run()``."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self.config = config
+        self.hub = Hub()
+        self.sessions: dict[str, ViewerSession] = {}
+        self.quic_addresses: list[tuple[str, int]] = []
+        self.web_address: tuple[str, int] | None = None
+        self.pipelines: dict[str, Pipeline] = {}
+        self._certificates: CertificateManager | None = None
+        self._endpoint: QuicEndpoint | None = None
+        self._stop = asyncio.Event()
+        self._ready = False
+        self._started = time.monotonic()
+
+    # --- what the web shows (GatewayView) --------------------------------------------------------
+
+    def ready(self) -> bool:
+        """Whether viewers are served."""
+        return self._ready
+
+    def broadcasts(self) -> list[BroadcastSummary]:
+        """All broadcasts as the API shows them."""
+        return [
+            BroadcastSummary(
+                name=broadcast.name,
+                state=broadcast.status.state,
+                reason=broadcast.status.reason,
+                retry_in_ms=broadcast.status.retry_in_ms,
+                catalog=broadcast.catalog,
+                viewers=broadcast.viewers,
+                source=redact_url(pipeline.config.source),
+                uptime_s=pipeline.uptime_s,
+            )
+            for broadcast in self.hub
+            if (pipeline := self.pipelines.get(broadcast.name)) is not None
+        ]
+
+    def transport_url(self, host_header: str) -> str:
+        """The WebTransport URL for a page that was reached under ``host_header``."""
+        port = self.quic_addresses[0][1] if self.quic_addresses else self.config.bind[1]
+        return f"https://{_host_of(host_header)}:{port}"
+
+    def certificate_hashes(self) -> list[dict[str, Any]]:
+        """Hashes of the current and the next certificate."""
+        return [dict(entry) for entry in self._certificate_set().hashes()]
+
+    # --- life ------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Begin the orderly end."""
+        self._stop.set()
+
+    async def run(self, announce: Callable[[Gateway], None] = lambda _: None) -> None:
+        """Serve until :meth:`stop`; raises WtgatewayError when something cannot be started."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start_certificates(stack)
+            await self._start_quic(stack)
+            await self._start_web(stack)
+            await self._start_pipelines(stack)
+            ticker = asyncio.create_task(self._tick())
+            stack.push_async_callback(_cancel, ticker)
+            self._ready = True
+            announce(self)
+            await self._stop.wait()
+            self._ready = False
+            log.info("stopping viewers=%d", len(self.sessions))
+
+    async def _start_certificates(self, stack: contextlib.AsyncExitStack) -> None:
+        from wtgateway.certs import CertificateManager, CertificateStore, subject_names
+
+        names = await asyncio.to_thread(subject_names, [self.config.bind.host])
+        store = CertificateStore(self.config.certs_dir, self.config.cert_rotate_s, names)
+        self._certificates = CertificateManager(store, on_change=self._certificates_changed)
+        await self._certificates.start()
+        stack.push_async_callback(self._certificates.close)
+
+    def _certificates_changed(self, certificates: CertificateSet) -> None:
+        if self._endpoint is not None:
+            self._endpoint.use_certificate(_server_certificate(certificates))
+        hashes = self.certificate_hashes()
+        for session in list(self.sessions.values()):
+            session.set_certificates(hashes)
+
+    def _certificate_set(self) -> CertificateSet:
+        assert self._certificates is not None
+        return self._certificates.certificates
+
+    async def _start_quic(self, stack: contextlib.AsyncExitStack) -> None:
+        certificate = _server_certificate(self._certificate_set())
+        endpoint = QuicEndpoint(on_request=self._on_request, certificate=certificate)
+        self._endpoint = endpoint
+        host, port = self.config.bind
+        self.quic_addresses = [(a[0], a[1]) for a in await endpoint.start(host, port)]
+        stack.push_async_callback(self._close_quic)
+
+    async def _close_quic(self) -> None:
+        for session in list(self.sessions.values()):
+            session.goodbye(CloseCode.GOING_AWAY, "the gateway is restarting", RETRY_AFTER_RESTART_MS)
+        assert self._endpoint is not None
+        await self._endpoint.close(CloseCode.GOING_AWAY, "the gateway is restarting", 1.0)
+
+    async def _start_web(self, stack: contextlib.AsyncExitStack) -> None:
+        from wtgateway.web import assets, server
+
+        config = self.config
+        cert, key = config.web_tls_cert, config.web_tls_key
+        if config.public and cert is None:
+            cert = key = await asyncio.to_thread(_page_certificate, config)
+        shutdown = asyncio.Event()
+        bound: asyncio.Future[list[tuple[str, int]]] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(
+            server.serve(
+                create_app(self, assets.find_client_dir()),
+                host=config.web[0],
+                port=config.web[1],
+                tls_cert=cert,
+                tls_key=key,
+                shutdown=shutdown,
+                started=bound.set_result,
+            )
+        )
+        either: set[asyncio.Future[Any]] = {task, bound}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()  # raises what kept it from starting
+        self.web_address = bound.result()[0]
+
+        async def close() -> None:
+            shutdown.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait_for(task, 5)
+
+        stack.push_async_callback(close)
+
+    async def _start_pipelines(self, stack: contextlib.AsyncExitStack) -> None:
+        from wtgateway.pipeline import Pipeline
+
+        tasks = []
+        for config in self.config.broadcasts:
+            broadcast = self.hub.add(config.name)
+            pipeline = Pipeline(config, broadcast, lambda c=config: _make_source(c))  # type: ignore[misc]
+            self.pipelines[config.name] = pipeline
+            tasks.append(asyncio.create_task(pipeline.run(), name=f"pipeline:{config.name}"))
+        stack.push_async_callback(_cancel, *tasks)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            for session in list(self.sessions.values()):
+                session.tick(now)
+
+    # --- viewers -----------------------------------------------------------------------------------
+
+    def _on_request(self, request: SessionRequest) -> SessionHandler | Refusal:
+        if not self._ready:
+            return Refusal(503, "the gateway is starting or stopping; try again in a moment")
+        if len(self.sessions) >= MAX_SESSIONS:
+            return Refusal(503, "the gateway has as many viewers as it takes; try again later")
+        try:
+            query = parse_connect_path(request.path)
+        except ProtocolError as error:
+            return Refusal(421 if error.code == CloseCode.VERSION else 400, str(error))
+        broadcast = self.hub.get(query.broadcast)
+        if broadcast is None:
+            return Refusal(404, f"there is no broadcast named {query.broadcast!r} here")
+        core = ServerSession(
+            session_id=secrets.token_hex(6),
+            broadcast=broadcast.name,
+            query=query,
+            limits=SessionLimits(),
+            now_us=clock.now_us(),
+            server=f"wtgateway/{__version__}",
+        )
+        session = ViewerSession(
+            core,
+            broadcast,
+            certificates=self.certificate_hashes(),
+            on_closed=self._session_closed,
+        )
+        self.sessions[session.id] = session
+        return session
+
+    def _session_closed(self, session: ViewerSession) -> None:
+        self.sessions.pop(session.id, None)
+
+
+def _server_certificate(certificates: CertificateSet) -> ServerCertificate:
+    return ServerCertificate(certificates.current.cert, certificates.current.key)
+
+
+def _page_certificate(config: GatewayConfig) -> Path:
+    from wtgateway.certs import make_page_certificate, subject_names
+
+    names = subject_names([config.bind.host, config.web.host])
+    return make_page_certificate(config.certs_dir, names, time.time())
+
+
+def _make_source(config: BroadcastConfig) -> Any:
+    from wtgateway.sources import SourceOptions, make_source
+
+    video = config.video
+    return make_source(
+        config.source,
+        SourceOptions(
+            loop=config.loop,
+            fps=video.fps if video else 0,
+            width=video.width if video else 0,
+            height=video.height if video else 0,
+            capture=config.capture,
+            options=config.options,
+        ),
+    )
+
+
+def _host_of(host_header: str) -> str:
+    """The host of a Host header without its port; IPv6 addresses keep their brackets."""
+    host = host_header.strip()
+    if host.startswith("["):
+        return host[: host.find("]") + 1]
+    return host.rsplit(":", 1)[0] if ":" in host else host or "localhost"
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# --- the command ------------------------------------------------------------------------------------
+
+
+def ready_facts(gateway: Gateway) -> dict[str, Any]:
+    """What a user needs to know once the gateway serves."""
+    assert gateway.web_address is not None
+    config = gateway.config
+    scheme = "https" if config.public or config.web_tls_cert else "http"
+    host, port = gateway.web_address
+    shown = "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0", "::") else host  # noqa: S104
+    page = f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+    names = [b.name for b in gateway.hub]
+    certificate = gateway._certificate_set().current
+    return {
+        "page": page + (names[0] if len(names) == 1 else ""),
+        "quic": [f"[{a[0]}]:{a[1]}" if ":" in a[0] else f"{a[0]}:{a[1]}" for a in gateway.quic_addresses],
+        "certificate_sha256": certificate.fingerprint.hex(),
+        "certificate_expires": certificate.not_after.isoformat(timespec="seconds"),
+        "broadcasts": {c.name: c.source for c in config.broadcasts},
+    }
+
+
+def announce(gateway: Gateway) -> None:
+    """The one block a user reads after the start."""
+    facts = ready_facts(gateway)
+    if gateway.config.json_log:
+        print(json.dumps({"event": "ready", **facts}), flush=True)  # noqa: T201
+        return
+    expires = datetime.fromisoformat(facts["certificate_expires"])
+    lines = [
+        f"wtgateway {__version__} is ready",
+        f"  page         {facts['page']}",
+        f"  quic         {', '.join(facts['quic'])} (UDP)",
+        f"  certificate  {facts['certificate_sha256'][:16]}…, expires {expires:%Y-%m-%d %H:%M} UTC",
+    ]
+    label = "broadcasts"
+    for name, source in facts["broadcasts"].items():
+        lines.append(f"  {label:<11}  /{name}  from {redact_url(source)}")
+        label = ""
+    if gateway.config.public and gateway.config.web_tls_cert is None:
+        lines.append(
+            "  note         the page's certificate is self-signed: the browser asks once whether to "
+            "trust it\n               (Advanced, then Proceed). Use --web-tls-cert/--web-tls-key for "
+            "one that it knows."
+        )
+    print("\n".join(lines), flush=True)  # noqa: T201
+
+
+async def _main(config: GatewayConfig) -> None:
+    gateway = Gateway(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, gateway.stop)
+    await gateway.run(announce)
+
+
+def run_gateway(config: GatewayConfig) -> int:
+    """Run until SIGINT or SIGTERM; the exit code. Raises WtgatewayError when it cannot start."""
+    if not config.broadcasts:
+        raise ConfigError("broadcasts", "", "", "at least one broadcast")
+    if sys.platform != "win32":
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            uvloop.run(_main(config))
+            return 0
+    asyncio.run(_main(config))
+    return 0
+
+
+__all__ = ["Gateway", "WtgatewayError", "announce", "ready_facts", "run_gateway"]
