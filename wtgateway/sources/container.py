@@ -1,0 +1,108 @@
+"""Sources that FFmpeg demuxes: files, streams and devices; decoded and put on gateway time.
+
+May import media, errors, clock, av. What differs is who sets the pace, which is the business of
+a feed: :class:`PacedFeed` (we do) or :class:`LiveFeed` (the peer does).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+
+from wtgateway.errors import SourceError
+from wtgateway.sources.base import RawAudio, RawVideo, SourceInfo, SourceOptions
+from wtgateway.sources.live import LiveFeed
+from wtgateway.sources.paced import PacedFeed
+from wtgateway.sources.reader import Manner, Opened, OpenTrack, PacketReader
+from wtgateway.sources.uri import Mode, Plan
+
+
+class ContainerSource:
+    """A Source on FFmpeg's demuxers. One object opens once; to retry, make another."""
+
+    def __init__(self, plan: Plan, options: SourceOptions) -> None:
+        self._plan, self._options = plan, options
+        self._reader = PacketReader(
+            plan,
+            self._manner,
+            open_timeout_s=options.open_timeout_s,
+            read_timeout_s=options.read_timeout_s,
+        )
+        self._feed: PacedFeed | LiveFeed | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Packets thrown away because nobody read them in time."""
+        return self._reader.dropped
+
+    def open(self) -> SourceInfo:
+        """See Source.open."""
+        opened = self._reader.open()
+        mode = self._mode(opened)
+        description = self._plan.description
+        if mode in (Mode.FILE, Mode.GENERATED):
+            self._feed = PacedFeed(self._reader, description)
+        else:
+            self._feed = LiveFeed(self._reader, description, wall_clock=mode is Mode.DEVICE)
+        return describe(opened, description, live=mode is not Mode.FILE)
+
+    def read(self) -> RawVideo | RawAudio:
+        """See Source.read."""
+        if self._feed is None:
+            raise SourceError(f"{self._plan.description}: it is not open")
+        return self._feed.read()
+
+    def close(self) -> None:
+        """See Source.close."""
+        self._reader.close()
+        if self._feed is not None:
+            self._feed.close()
+
+    def _manner(self, opened: Opened) -> Manner:
+        mode = self._mode(opened)
+        return Manner(
+            loop=mode is Mode.FILE and self._options.loop,
+            lossy=mode in (Mode.LIVE, Mode.DEVICE),
+            endless=self._plan.mode in (Mode.LIVE, Mode.DEVICE, Mode.WEB) and mode is not Mode.FILE,
+        )
+
+    def _mode(self, opened: Opened) -> Mode:
+        if self._plan.mode is not Mode.WEB:
+            return self._plan.mode
+        if opened.duration_us:
+            return Mode.FILE
+        # Live HLS comes a segment at a time, and is played at the pace of its timestamps.
+        return Mode.GENERATED if "hls" in opened.format.split(",") else Mode.LIVE
+
+
+def describe(opened: Opened, description: str, *, live: bool) -> SourceInfo:
+    """What an open container offers."""
+    video = _first(opened, "video")
+    audio = _first(opened, "audio")
+    stream: Any = opened.container.streams[video.index] if video else None
+    rate = (stream.guessed_rate or stream.average_rate or 0) if video else 0
+    return SourceInfo(
+        description=description,
+        has_video=video is not None,
+        has_audio=audio is not None,
+        width=video.decoder.width if video else 0,
+        height=video.decoder.height if video else 0,
+        fps=float(rate) if 0 < rate < 1000 else 0.0,
+        sample_rate=audio.decoder.sample_rate if audio else 0,
+        channels=audio.decoder.channels if audio else 0,
+        video_codec=_codec_name(video),
+        audio_codec=_codec_name(audio),
+        live=live,
+    )
+
+
+def _first(opened: Opened, kind: str) -> OpenTrack | None:
+    return next((track for track in opened.tracks if track.kind == kind), None)
+
+
+def _codec_name(track: OpenTrack | None) -> str:
+    if track is None:
+        return ""
+    codec: av.Codec = track.decoder.codec
+    return codec.canonical_name

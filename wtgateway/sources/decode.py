@@ -1,0 +1,57 @@
+"""Packets of one track to raw pictures or samples with timestamps. May import av."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+
+from wtgateway.sources.reader import OpenTrack
+from wtgateway.sources.timeline import to_us
+
+_BROKEN_IN_A_ROW = 200  # some seconds of nothing but damage: another decoder may fare better
+
+
+class TrackDecoder:
+    """Decodes one track. Damaged packets are counted and passed over."""
+
+    def __init__(self, track: OpenTrack) -> None:
+        self.kind = track.kind
+        self.damaged = 0
+        self._decoder = track.decoder
+        self._time_base = track.time_base
+        self._in_a_row = 0
+        self._next_us: int | None = None
+
+    def decode(self, packet: av.Packet[Any]) -> list[tuple[Any, int, int]]:
+        """(frame, timestamp in µs, duration in µs) of each; an empty packet flushes.
+
+        Raises av.FFmpegError when nothing can be decoded any more.
+        """
+        try:
+            frames = self._decoder.decode(packet if packet.size else None)
+        except av.error.EOFError:
+            return []
+        except (av.error.InvalidDataError, av.error.PatchWelcomeError):
+            self.damaged += 1
+            self._in_a_row += 1
+            if self._in_a_row >= _BROKEN_IN_A_ROW:
+                raise
+            return []
+        self._in_a_row = 0
+        return [self._timed(frame) for frame in frames]
+
+    def _timed(self, frame: Any) -> tuple[Any, int, int]:
+        time_base = frame.time_base or self._time_base
+        if self.kind == "audio":
+            duration_us = frame.samples * 1_000_000 // frame.sample_rate
+        else:
+            duration_us = to_us(frame.duration or 0, time_base) or self._nominal_us()
+        # A few formats leave timestamps out; then a frame follows the one before it.
+        timestamp_us = to_us(frame.pts, time_base) if frame.pts is not None else self._next_us or 0
+        self._next_us = timestamp_us + duration_us
+        return frame, timestamp_us, duration_us
+
+    def _nominal_us(self) -> int:
+        rate = self._decoder.framerate
+        return round(1_000_000 / rate) if rate else 40_000

@@ -1,0 +1,252 @@
+"""Demuxing in a thread of its own, so that nobody waits for a peer longer than he wants to.
+
+May import av, errors, clock. FFmpeg may block for long inside a connect, a name lookup or a read,
+and PyAV has no way to interrupt it but its timeouts. So all that may block happens in a daemon
+thread; the caller waits on a condition and can leave at once, and the thread follows when FFmpeg
+returns, at the latest after the timeout. It also means arrival is stamped when data arrives,
+however long decoding takes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+from wtgateway import clock
+from wtgateway.errors import SourceEnded, SourceError
+from wtgateway.sources.errors_text import source_error
+from wtgateway.sources.uri import Plan
+
+MAX_BYTES = 24 * 1024 * 1024
+MAX_PACKETS = 1500  # some ten seconds
+MAX_LAG_US = 2_000_000  # of a live stream that nobody fetches
+_GRACE_S = 1.0  # FFmpeg's timeouts first, ours behind them
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTrack:
+    """One track of an open container, with its decoder."""
+
+    kind: str  # "video" or "audio"
+    index: int
+    decoder: Any  # av.VideoCodecContext or av.AudioCodecContext
+    time_base: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A container whose tracks are known."""
+
+    container: av.container.InputContainer
+    tracks: tuple[OpenTrack, ...]
+    format: str
+    duration_us: int  # 0: unknown or endless
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an open container is read.
+
+    ``loop``: open it again at its end. ``lossy``: the peer sets the pace; what is not fetched in
+    time is thrown away. ``endless``: an end is a loss, not an end in order.
+    """
+
+    loop: bool = False
+    lossy: bool = False
+    endless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A packet (empty: flush its decoder) or, without one, the end of a pass."""
+
+    packet: av.Packet[Any] | None
+    arrival_us: int
+    opened: Opened
+
+
+class PacketReader:
+    """``open`` and ``next`` from one thread, ``close`` from any.
+
+    In a lossy manner a full queue is emptied and counted in ``dropped``, and video begins again
+    at a keyframe. Otherwise the thread waits for room.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        manner: Callable[[Opened], Manner],
+        *,
+        open_timeout_s: float = 10.0,
+        read_timeout_s: float = 10.0,
+    ) -> None:
+        self.dropped = 0
+        self._plan, self._manner_of = plan, manner
+        self._open_timeout_s, self._read_timeout_s = open_timeout_s, read_timeout_s
+        self._condition = threading.Condition()
+        self._items: deque[Item] = deque()
+        self._bytes = 0
+        self._manner = Manner()
+        self._opened: Opened | None = None
+        self._failure: SourceError | None = None
+        self._closed = False
+        self._skip_to_key = False
+
+    def open(self) -> Opened:
+        """Start the thread, wait until the tracks are known. Raises SourceError."""
+        threading.Thread(target=self._run, name=f"reader {self._plan.description}", daemon=True).start()
+        with self._condition:
+            limit_s = 2 * self._open_timeout_s + _GRACE_S  # connecting, then looking at the streams
+            self._condition.wait_for(lambda: self._opened or self._failure or self._closed, limit_s)
+            if self._opened is not None and not self._closed:
+                return self._opened
+            raise self._why("it did not open in time")
+
+    def next(self) -> Item:
+        """The next item. Raises SourceEnded, SourceError (closed, lost, or nothing in time)."""
+        with self._condition:
+            limit_s = self._read_timeout_s + _GRACE_S
+            self._condition.wait_for(lambda: self._items or self._failure or self._closed, limit_s)
+            if self._closed or not self._items:
+                raise self._why(f"nothing came for {self._read_timeout_s:g} s; is the peer sending?")
+            item = self._items.popleft()
+            self._bytes -= _size(item)
+            self._condition.notify_all()
+            return item
+
+    def close(self) -> None:
+        """Make both raise now; the thread ends when FFmpeg lets it."""
+        with self._condition:
+            self._closed = True
+            self._items.clear()
+            self._condition.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether close was called."""
+        return self._closed
+
+    def _why(self, otherwise: str) -> SourceError:
+        if self._closed:
+            return SourceError(f"{self._plan.description}: closed")
+        return self._failure or SourceError(f"{self._plan.description}: {otherwise}")
+
+    def _run(self) -> None:
+        doing = "cannot be opened"
+        failure: SourceError | None = None
+        try:
+            while not self._closed:
+                opened = self._open_container()
+                doing = "broke off"
+                self._announce(opened)
+                try:
+                    self._demux(opened)
+                finally:
+                    opened.container.close()
+                if not self._manner.loop:
+                    break
+        except SourceError as error:
+            failure = error
+        except (av.FFmpegError, OSError, ValueError) as error:
+            failure = source_error(self._plan.description, doing, error)
+        with self._condition:
+            self._failure = failure or self._ended()
+            self._condition.notify_all()
+
+    def _announce(self, opened: Opened) -> None:
+        with self._condition:
+            if self._opened is None:
+                self._manner = self._manner_of(opened)
+                self._opened = opened
+                self._condition.notify_all()
+
+    def _ended(self) -> SourceError:
+        if self._manner.endless:
+            return SourceError(f"{self._plan.description}: the peer closed the connection")
+        return SourceEnded(f"{self._plan.description}: came to its end")
+
+    def _open_container(self) -> Opened:
+        container = av.open(
+            self._plan.url,
+            "r",
+            format=self._plan.format,
+            options=dict(self._plan.options),
+            timeout=(self._open_timeout_s, self._read_timeout_s),
+        )
+        tracks = tuple(_tracks(container))
+        if not tracks:
+            container.close()
+            raise SourceError(
+                f"{self._plan.description}: it has neither picture nor sound that can be decoded"
+            )
+        duration_us = max(0, container.duration or 0)
+        return Opened(container, tracks, container.format.name, duration_us)
+
+    def _demux(self, opened: Opened) -> None:
+        wanted = {track.index for track in opened.tracks}
+        streams = [stream for stream in opened.container.streams if stream.index in wanted]
+        for packet in opened.container.demux(streams):
+            if not self._put(Item(packet, clock.now_us(), opened)):
+                return
+        self._put(Item(None, clock.now_us(), opened))
+
+    def _put(self, item: Item) -> bool:
+        with self._condition:
+            if self._manner.lossy:
+                self._make_room(item)
+                if self._skip(item):
+                    return not self._closed
+            else:
+                self._condition.wait_for(lambda: self._closed or not self._full(item))
+            if self._closed:
+                return False
+            self._items.append(item)
+            self._bytes += _size(item)
+            self._condition.notify_all()
+            return True
+
+    def _full(self, item: Item) -> bool:
+        if not self._items:
+            return False
+        return self._bytes + _size(item) > MAX_BYTES or len(self._items) >= MAX_PACKETS
+
+    def _make_room(self, item: Item) -> None:
+        oldest_us = self._items[0].arrival_us if self._items else item.arrival_us
+        if self._full(item) or item.arrival_us - oldest_us > MAX_LAG_US:
+            self.dropped += len(self._items)
+            self._items.clear()
+            self._bytes = 0
+            self._skip_to_key = True
+
+    def _skip(self, item: Item) -> bool:
+        """After a loss video is of no use until its next keyframe."""
+        packet = item.packet
+        if not self._skip_to_key or packet is None or packet.stream.type != "video":
+            return False
+        self._skip_to_key = not packet.is_keyframe
+        self.dropped += self._skip_to_key
+        return self._skip_to_key
+
+
+def _size(item: Item) -> int:
+    return item.packet.size if item.packet is not None else 0
+
+
+def _tracks(container: av.container.InputContainer) -> Iterator[OpenTrack]:
+    """The best video and the best audio stream; pictures of an album's cover are none."""
+    for kind in ("video", "audio"):
+        stream: Any = container.streams.best(kind)
+        if stream is None or stream.codec_context is None or not stream.time_base:
+            continue
+        if stream.disposition & Disposition.attached_pic:
+            continue
+        if kind == "video":
+            stream.codec_context.thread_type = "SLICE"  # frame threads hold pictures back
+        yield OpenTrack(kind, stream.index, stream.codec_context, stream.time_base)
