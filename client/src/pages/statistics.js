@@ -1,0 +1,142 @@
+/** The statistics over the picture: figures and curves of the last minute. */
+
+import { make, makeSvg, setText } from './dom.js';
+import * as format from './format.js';
+import { Series, curve, svgArea, svgPoints } from './series.js';
+
+/** @typedef {import('../types.js').PlayerStats} PlayerStats */
+
+/**
+ * One row. `curve` is the figure drawn, and `top` what the curve's full height is at least;
+ * `grows`: the figure is a count, and its growth is drawn.
+ * @typedef {object} Row
+ * @property {string} label
+ * @property {(stats: PlayerStats) => string} value
+ * @property {(stats: PlayerStats) => number} [curve]
+ * @property {number} [top]
+ * @property {boolean} [grows]
+ */
+
+const SAMPLE_MS = 500;
+const SAMPLES = 120;
+const WIDTH = 76;
+const HEIGHT = 20;
+
+/** @param {PlayerStats} stats @param {string} key */
+const gateway = (stats, key) => Number(stats.gateway?.[key] ?? NaN);
+/** @param {number} part @param {number} whole */
+const share = (part, whole) => (whole > 0 && part > 0 ? ` (${((100 * part) / whole).toFixed(1)} %)` : '');
+
+/** @type {[string, Row[]][]} */
+const GROUPS = [
+  ['Picture', [
+    { label: 'Codec', value: (s) => format.codecName(s.codec) },
+    { label: 'Size', value: (s) => format.formatSize(s.width, s.height) },
+    { label: 'Frame rate', value: (s) => format.formatFps(Math.round(s.fps * 10) / 10), curve: (s) => s.fps, top: 30 },
+    { label: 'Bit rate', value: (s) => format.formatBitrate(s.bitrateBps), curve: (s) => s.bitrateBps, top: 100_000 },
+  ]],
+  ['Delay', [
+    { label: 'Glass to glass', value: (s) => format.formatMs(s.latencyMs.last || NaN), curve: (s) => s.latencyMs.last, top: 50 },
+    { label: 'Half, 95 % within', value: (s) => `${format.formatMs(s.latencyMs.p50 || NaN)}, ${format.formatMs(s.latencyMs.p95 || NaN)}` },
+    { label: 'Jitter', value: (s) => format.formatMs(s.jitterMs), curve: (s) => s.jitterMs, top: 10 },
+    { label: 'Sound ahead', value: (s) => format.formatMs(s.avSkewMs) },
+    { label: 'Round trip', value: (s) => format.formatMs(s.rttMs), curve: (s) => s.rttMs, top: 10 },
+  ]],
+  ['Frames', [
+    { label: 'Painted', value: (s) => `${format.formatCount(s.framesPainted)} of ${format.formatCount(s.framesReceived)}` },
+    { label: 'Dropped', value: (s) => format.formatCount(s.framesDropped) + share(s.framesDropped, s.framesReceived), curve: (s) => s.framesDropped, grows: true, top: 4 },
+    { label: 'Decode queue', value: (s) => format.formatCount(s.decodeQueue), curve: (s) => s.decodeQueue, top: 4 },
+    { label: 'Dropped by gateway', value: (s) => format.formatCount(gateway(s, 'frames_dropped')) },
+  ]],
+  ['Sound', [
+    { label: 'Codec', value: (s) => format.codecName(s.audioCodec) },
+    { label: 'Buffer', value: (s) => format.formatMs(s.audioBufferMs), curve: (s) => s.audioBufferMs, top: 60 },
+    { label: 'Underruns', value: (s) => format.formatCount(s.audioUnderruns), curve: (s) => s.audioUnderruns, grows: true, top: 2 },
+  ]],
+  ['Session', [
+    { label: 'State', value: (s) => s.state },
+    { label: 'Transport', value: (s) => `WebTransport, ${s.delivery}` },
+    { label: 'First picture after', value: (s) => format.formatMs(s.firstFrameMs || NaN) },
+    { label: 'Reconnects', value: (s) => format.formatCount(s.reconnects) },
+    { label: 'Shown by', value: (s) => s.sink || '–' },
+  ]],
+];
+
+/** @typedef {{row: Row, dd: HTMLElement, series: Series, line: SVGElement | null, area: SVGElement | null, before: number}} Live */
+
+export class Statistics {
+  /** @type {Live[]} */ #rows = [];
+  #stages = make('div', { class: 'stages', 'aria-hidden': 'true' }, make('i'), make('i'), make('i'), make('i'));
+  #stageNames = make('p', { class: 'stage-names' });
+  #visible = false;
+  #sampledAt = -Infinity;
+  /** @type {PlayerStats | null} */ #last = null;
+
+  /** @param {HTMLElement} body */
+  constructor(body) {
+    for (const [name, rows] of GROUPS) {
+      body.append(make('h3', {}, name), make('dl', {}, ...rows.map((row) => this.#make(row))));
+      if (name === 'Delay') body.append(this.#stages, this.#stageNames);
+    }
+  }
+
+  /** @param {boolean} visible nothing is drawn while it is not */
+  setVisible(visible) {
+    this.#visible = visible;
+    if (visible && this.#last) this.#draw(this.#last);
+  }
+
+  /** @param {PlayerStats} stats @param {number} nowMs */
+  update(stats, nowMs) {
+    this.#last = stats;
+    if (nowMs - this.#sampledAt < SAMPLE_MS * 0.9) return;
+    this.#sampledAt = nowMs;
+    for (const live of this.#rows) {
+      const { row } = live;
+      if (!row.curve) continue;
+      const value = row.curve(stats);
+      live.series.push(row.grows ? Math.max(0, value - live.before) : value);
+      live.before = value;
+    }
+    if (this.#visible) this.#draw(stats);
+  }
+
+  /** @param {Row} row */
+  #make(row) {
+    const dd = make('dd', {}, '–');
+    const parts = make('div', { class: 'stat' }, make('dt', {}, row.label), dd);
+    /** @type {Live} */
+    const live = { row, dd, series: new Series(SAMPLES), line: null, area: null, before: 0 };
+    if (row.curve) {
+      live.area = makeSvg('polyline', { class: 'area' });
+      live.line = makeSvg('polyline');
+      parts.append(makeSvg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, 'aria-hidden': 'true' }, live.area, live.line));
+    }
+    this.#rows.push(live);
+    return parts;
+  }
+
+  /** @param {PlayerStats} stats */
+  #draw(stats) {
+    for (const { row, dd, series, line, area } of this.#rows) {
+      setText(dd, row.value(stats));
+      if (!line || !area) continue;
+      const points = curve(series.values, SAMPLES, WIDTH, HEIGHT, row.top ?? 0);
+      line.setAttribute('points', svgPoints(points));
+      area.setAttribute('points', svgArea(points, HEIGHT));
+    }
+    this.#drawStages(stats.stages);
+  }
+
+  /** @param {PlayerStats['stages']} stages */
+  #drawStages(stages) {
+    const parts = [stages.encode, stages.network, stages.decode, stages.paint].map((ms) => Math.max(0, ms || 0));
+    const sum = parts.reduce((a, b) => a + b, 0);
+    parts.forEach((ms, i) => {
+      const bar = this.#stages.children[i];
+      if (bar instanceof HTMLElement) bar.style.width = sum > 0 ? `${(97 * ms) / sum}%` : '0';
+    });
+    const [encode, network, decode, paint] = parts.map((ms) => ms.toFixed(1));
+    setText(this.#stageNames, `encode ${encode} · network ${network} · decode ${decode} · paint ${paint} ms`);
+  }
+}

@@ -1,0 +1,135 @@
+/** What is seen around the picture: state in words, controls, statistics. Loaded once the player runs. */
+
+import { Controls } from './controls.js';
+import { byId, setText } from './dom.js';
+import { formatMs } from './format.js';
+import { pollBroadcasts } from './gateway.js';
+import { preference } from './preferences.js';
+import { Stage } from './stage.js';
+import { Statistics } from './statistics.js';
+import { shortState, stageWords } from './words.js';
+
+/** @typedef {import('../player.js').Player} Player */
+/** @typedef {import('../types.js').PlayerStats} PlayerStats */
+/** @typedef {import('./words.js').Summary} Summary */
+/** @typedef {import('./words.js').Action} Action */
+/** @typedef {{broadcast: string, known: boolean, summary: Summary | null}} PageConfig */
+
+const TICK_MS = 250;
+
+/**
+ * @param {Player | null} player null: this browser lacks something
+ * @param {PageConfig} config
+ * @param {import('../support.js').Missing[]} missing
+ */
+export function showPage(player, config, missing) {
+  if (player) {
+    new WatchPage(player, config).begin();
+    return;
+  }
+  for (const control of document.querySelectorAll('.dock button, .dock input, .dock select')) control.setAttribute('disabled', '');
+  setText(byId('live', HTMLElement), shortState('failed'));
+  byId('live', HTMLElement).dataset.state = 'failed';
+  new Stage(byId('message', HTMLElement), actOnPage).sayMissing(missing);
+}
+
+/** @param {Action} action */
+function actOnPage(action) {
+  if (action === 'list') location.assign('/');
+  if (action === 'reload') location.reload();
+}
+
+class WatchPage {
+  #player;
+  #config;
+  #controls;
+  #statistics = new Statistics(byId('statistics-body', HTMLElement));
+  #stage = new Stage(byId('message', HTMLElement), (action) => this.#act(action));
+  #root = byId('player', HTMLElement);
+  #live = byId('live', HTMLElement);
+  /** @type {Summary | null | undefined} */ #summary;
+  #reachable = true;
+  #retryAt = 0;
+  #latency = '';
+
+  /** @param {Player} player @param {PageConfig} config */
+  constructor(player, config) {
+    this.#player = player;
+    this.#config = config;
+    this.#summary = config.summary;
+    this.#controls = new Controls(player);
+    this.#controls.onStatistics = (open) => this.#statistics.setVisible(open);
+  }
+
+  begin() {
+    const player = this.#player;
+    player.addEventListener('state', () => this.#onState());
+    player.addEventListener('stats', (event) => event instanceof CustomEvent && this.#onStats(event.detail));
+    player.addEventListener('catalog', (event) => event instanceof CustomEvent && this.#onTracks(event.detail.tracks));
+    this.#onTracks(this.#summary?.tracks ?? []);
+    this.#onState();
+    if (preference.statistics) this.#controls.showStatistics(true);
+    setInterval(() => this.#retryAt > 0 && this.#show(), TICK_MS);
+    const askNow = pollBroadcasts((broadcasts) => this.#onBroadcasts(broadcasts), () => player.state.state !== 'playing');
+    if (this.#summary === null) askNow();
+  }
+
+  #onState() {
+    const { state, retryInMs } = this.#player.state;
+    this.#retryAt = retryInMs > 0 ? performance.now() + retryInMs : 0;
+    if (state === 'playing') this.#reachable = true;
+    else this.#latency = '';
+    this.#show();
+  }
+
+  /** @param {{kind: string}[]} tracks */
+  #onTracks(tracks) {
+    if (tracks.length) this.#controls.setHasSound(tracks.some((track) => track.kind === 'audio'));
+  }
+
+  /** @param {PlayerStats} stats */
+  #onStats(stats) {
+    this.#statistics.update(stats, performance.now());
+    this.#latency = stats.state === 'playing' && stats.latencyMs.p50 > 0 ? formatMs(Math.round(stats.latencyMs.p50)) : '';
+    this.#showShort();
+  }
+
+  /** @param {Summary[] | null} broadcasts */
+  #onBroadcasts(broadcasts) {
+    this.#reachable = broadcasts !== null;
+    if (broadcasts) {
+      const before = this.#summary;
+      this.#summary = broadcasts.find((broadcast) => broadcast.name === this.#config.broadcast) ?? null;
+      const appeared = before === null && this.#summary !== null;
+      if (appeared && this.#player.state.state !== 'stopped') this.#player.retryNow();
+    }
+    this.#show();
+  }
+
+  #show() {
+    const { state, message } = this.#player.state;
+    const retryInMs = this.#retryAt > 0 ? Math.max(0, this.#retryAt - performance.now()) : 0;
+    this.#stage.say(stageWords({
+      state, message, retryInMs, broadcast: this.#config.broadcast, summary: this.#summary, reachable: this.#reachable,
+    }));
+    this.#root.toggleAttribute('data-dim', state !== 'playing' && state !== 'joining');
+    this.#showShort();
+  }
+
+  #showShort() {
+    const { state } = this.#player.state;
+    this.#live.dataset.state = state;
+    setText(this.#live, this.#latency ? `${shortState(state)} · ${this.#latency.replace('.0', '')}` : shortState(state));
+  }
+
+  /** @param {Action} action */
+  #act(action) {
+    if (action === 'resume') return this.#controls.togglePause();
+    if (action === 'retry' && this.#player.state.state === 'failed') {
+      this.#player.stop();
+      return this.#player.start();
+    }
+    if (action === 'retry') return this.#player.retryNow();
+    actOnPage(action);
+  }
+}
