@@ -1,0 +1,57 @@
+"""Frames for aiortc at its best: the screen on damage, x264 ultrafast without delay, as encoded packets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+
+from scripts.support.x11 import Display
+
+WIDTH, HEIGHT = 1280, 720
+_GROUP_FRAMES = 600
+_KEY = av.video.frame.PictureType.I
+_ANY = av.video.frame.PictureType.NONE
+
+
+def encoder(fps: Fraction, bitrate_bps: int) -> av.VideoCodecContext:
+    """Constrained baseline, zero frames of delay."""
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+    context.bit_rate, context.time_base, context.framerate = bitrate_bps, 1 / fps, fps
+    context.thread_count = 1
+    context.options = {
+        "preset": "ultrafast",
+        "tune": "zerolatency",
+        "profile": "baseline",
+        "forced-idr": "1",
+        "g": str(_GROUP_FRAMES),
+        "maxrate": str(bitrate_bps),
+        "bufsize": str(bitrate_bps // 10),
+    }
+    return context
+
+
+def packets(
+    display: str, fps: Fraction, bitrate_bps: int, want_keyframe: threading.Event
+) -> Iterator[av.Packet]:
+    """A packet for each time the screen was drawn to, at most at ``fps``; ``pts`` counts frames."""
+    screen = Display(display)
+    image = screen.image(WIDTH, HEIGHT)
+    screen.watch()
+    context = encoder(fps, bitrate_bps)
+    number, last = 0, 0.0
+    while True:
+        if not screen.wait(1.0):
+            continue
+        time.sleep(max(0.0, last + 0.8 / float(fps) - time.monotonic()))
+        last = time.monotonic()
+        screen.get(image, 0, 0)
+        frame = av.VideoFrame.from_numpy_buffer(image.pixels, format="bgra").reformat(format="yuv420p")
+        frame.pts, frame.time_base, number = number, context.time_base, number + 1
+        frame.pict_type = _KEY if want_keyframe.is_set() else _ANY
+        want_keyframe.clear()
+        yield from context.encode(frame)
