@@ -58,7 +58,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, 1 failed, 2 wrong setting or usage, 130 interrupted."""
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments = parse(argv)
         from wtgateway import cli_commands
 
         code = int(getattr(cli_commands, arguments.command)(arguments))
@@ -76,6 +76,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, EXIT_USAGE)
     except WtgatewayError as error:
         return _complain(error, EXIT_FAILED)
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line as a namespace. Raises SystemExit as argparse does.
+
+    Sources may stand between flags (``run a.mp4 --name a b.mp4``), which argparse alone refuses.
+    """
+    parser = build_parser()
+    arguments, extra = parser.parse_known_args(argv)
+    if extra and arguments.command in ("run", "check") and not any(word.startswith("-") for word in extra):
+        arguments.source = [*arguments.source, *extra]
+    elif extra:
+        parser.error(f"unrecognized arguments: {' '.join(extra)} (see --help)")
+    return arguments
 
 
 def _complain(error: WtgatewayError, code: int) -> int:
@@ -115,6 +129,7 @@ def _add(commands: _Commands, name: str, help_text: str, epilog: str = "") -> ar
     parser = commands.add_parser(
         name, help=help_text, description=description, epilog=epilog, formatter_class=_HelpFormatter
     )
+    parser.allow_abbrev = False  # a new flag must not change what an old script meant
     parser.set_defaults(command=name)
     return parser
 

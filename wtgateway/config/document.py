@@ -81,9 +81,9 @@ def read_document(path: Path) -> Section:
     import yaml  # 15 ms that a start without a file need not pay
 
     file = str(path)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        node = yaml.compose(_read_text(path), Loader=loader)
+        # not CSafeLoader: libyaml overruns the C stack on deep nesting, this one raises RecursionError
+        node = yaml.compose(_read_text(path), Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise _syntax_error(file, error) from None
     except RecursionError:
@@ -91,6 +91,8 @@ def read_document(path: Path) -> Section:
     if node is None:
         return Section(file, "", file)
     root = node_value(node, file, "")
+    if isinstance(root, Text) and root.is_null:
+        return Section(file, "", file)
     if isinstance(root, Text):
         raise ConfigError(root.where, "", root.text, "a YAML mapping such as 'broadcasts: {...}'")
     return root

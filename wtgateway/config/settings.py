@@ -42,7 +42,10 @@ class Setting:
 def _path(text: str) -> Path:
     if not text.strip() or "\0" in text:
         raise ConfigError("path", "", text, "a path")
-    return Path(text.strip()).expanduser()
+    try:
+        return Path(text.strip()).expanduser()
+    except RuntimeError:  # "~nobody"
+        raise ConfigError("path", "", text, "a path of a user that exists; ./~name for such a file") from None
 
 
 def _readable_file(text: str) -> Path:
