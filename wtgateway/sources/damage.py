@@ -59,12 +59,14 @@ class DamageSource:
         self._closed = False
         self._busy = threading.Lock()  # held while the display is used
         self._pipe_lock = threading.Lock()
-        self._wake_read, self._wake_write = os.pipe()
+        self._wake_read = self._wake_write = -1
 
     def open(self) -> SourceInfo:
         """See Source.open; also raises XUnavailable."""
         with self._busy:
             self._check_open()
+            with self._pipe_lock:
+                self._wake_read, self._wake_write = os.pipe()
             self._display = display = DamagedDisplay(self._region.display)
             self._resize(display)
             self._free_image(display)  # finds out whether memory can be shared

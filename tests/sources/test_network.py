@@ -1,0 +1,223 @@
+"""Streams from real servers: RTSP, RTMP, SRT, HLS and HTTP; each killed, and back again."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wtgateway import clock
+from wtgateway.errors import SourceError
+
+pytestmark = pytest.mark.peer
+Media = Callable[..., Any]
+READ_TIMEOUT_S = 4.0
+_RTMP_MODULE = Path("/usr/lib/nginx/modules/ngx_rtmp_module.so")
+_NGINX_CONF = """
+load_module {module};
+daemon off; master_process off; worker_processes 1;
+pid {directory}/nginx.pid; error_log {directory}/error.log;
+events {{ worker_connections 64; }}
+rtmp {{ server {{ listen 127.0.0.1:{port}; application live {{ live on; }} }} }}
+"""
+
+
+def check_playing(source: Any, tools: Any, count: int = 40) -> None:
+    """Pictures follow one another without loss, sound comes along, all on gateway time."""
+    video, audio = tools.both(source, count)
+    numbers = tools.numbers(video)
+    assert None not in numbers
+    steps = [b - a for a, b in pairwise(numbers)]
+    assert sum(step != 1 for step in steps) <= 1, f"one at most, where the file begins again: {numbers}"
+    assert all(b.pts_us > a.pts_us for a, b in pairwise(video))
+    assert all(b.pts_us > a.pts_us for a, b in pairwise(audio))
+    assert audio
+    now_us = clock.now_us()
+    assert all(raw.capture_us <= now_us for raw in (*video, *audio))
+    assert now_us - video[-1].capture_us < 20_000_000
+    assert abs(audio[-1].pts_us - video[-1].pts_us) < 1_000_000
+
+
+def feed(peers: Any, file: Any, *output: str) -> subprocess.Popen[bytes]:
+    """ffmpeg sends the file again and again in real time."""
+    looped = ("-re", "-stream_loop", "-1", "-i", str(file.path), "-c", "copy")
+    process: subprocess.Popen[bytes] = peers.start("ffmpeg", "-nostdin", "-v", "quiet", *looped, *output)
+    return process
+
+
+def start_rtsp(peers: Any, tools: Any, file: Any, port: int) -> subprocess.Popen[bytes]:
+    bindings = "import gi; gi.require_version('GstRtspServer', '1.0')"
+    if subprocess.run(["/usr/bin/python3", "-c", bindings], capture_output=True, check=False).returncode:
+        pytest.skip("GStreamer's RTSP server has no Python bindings here (gir1.2-gst-rtsp-server-1.0)")
+    script = Path(__file__).with_name("rtsp_server.py")
+    process: subprocess.Popen[bytes] = peers.start("/usr/bin/python3", str(script), str(port), str(file.path))
+    tools.wait_for_port(port)
+    return process
+
+
+def test_rtsp(peers: Any, tools: Any, media: Media) -> None:
+    file, port = media("mp4", 900, b_frames=0), tools.free_port()
+    uri = f"rtsp://127.0.0.1:{port}/x"
+    with pytest.raises(SourceError, match="is the server running"):
+        tools.open(uri)
+    server = start_rtsp(peers, tools, file, port)
+    source = tools.make(uri, read_timeout_s=READ_TIMEOUT_S)
+    info = source.open()
+    assert (info.width, info.height, info.video_codec, info.audio_codec) == (*tools.SIZE, "h264", "aac")
+    check_playing(source, tools)
+    peers.kill(server)
+    assert uri in str(tools.read_until_error(source))
+
+    start_rtsp(peers, tools, file, port)
+    check_playing(tools.open_when_ready(uri), tools)
+    with pytest.raises(SourceError, match="cannot be opened"):
+        tools.open(f"rtsp://127.0.0.1:{port}/unknown")
+
+
+def start_nginx(peers: Any, tools: Any, port: int) -> subprocess.Popen[bytes]:
+    if not _RTMP_MODULE.exists():
+        pytest.skip("nginx's RTMP module is not installed (libnginx-mod-rtmp)")
+    conf = peers.directory / "nginx.conf"
+    conf.write_text(_NGINX_CONF.format(module=_RTMP_MODULE, directory=peers.directory, port=port))
+    process: subprocess.Popen[bytes] = peers.start("nginx", "-p", str(peers.directory), "-c", str(conf))
+    tools.wait_for_port(port)
+    return process
+
+
+def test_rtmp(peers: Any, tools: Any, media: Media) -> None:
+    file, port = media("mp4", 300), tools.free_port()
+    uri = f"rtmp://127.0.0.1:{port}/live/x"
+    server = start_nginx(peers, tools, port)
+    publisher = feed(peers, file, "-f", "flv", uri)
+    source = tools.open_when_ready(uri, read_timeout_s=READ_TIMEOUT_S)
+    check_playing(source, tools)
+    peers.kill(server)
+    assert uri in str(tools.read_until_error(source))
+
+    peers.kill(publisher)
+    start_nginx(peers, tools, port)
+    feed(peers, file, "-f", "flv", uri)
+    check_playing(tools.open_when_ready(uri, open_timeout_s=5), tools)
+
+
+def test_a_publisher_that_falls_silent_is_a_lost_source(peers: Any, tools: Any, media: Media) -> None:
+    port = tools.free_port()
+    uri = f"rtmp://127.0.0.1:{port}/live/x"
+    start_nginx(peers, tools, port)
+    publisher = feed(peers, media("mp4", 300), "-f", "flv", uri)
+    source = tools.open_when_ready(uri, read_timeout_s=1.0)
+    peers.kill(publisher)
+    assert uri in str(tools.read_until_error(source))
+
+
+def test_srt(peers: Any, tools: Any, media: Media) -> None:
+    file, port = media("mp4", 300), tools.free_port(socket.SOCK_DGRAM)
+    uri = f"srt://127.0.0.1:{port}"
+    listener = ("-f", "mpegts", f"{uri}?mode=listener")
+    sender = feed(peers, file, *listener)
+    source = tools.open_when_ready(uri, read_timeout_s=READ_TIMEOUT_S)
+    check_playing(source, tools)
+    peers.kill(sender)
+    assert uri in str(tools.read_until_error(source))
+
+    feed(peers, file, *listener)
+    check_playing(tools.open_when_ready(uri), tools)
+
+
+class WebServer:
+    """Serves a directory over HTTP/1.0."""
+
+    def __init__(self, directory: Path, port: int) -> None:
+        handler = functools.partial(_QuietHandler, directory=str(directory))
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        try:
+            super().copyfile(source, outputfile)
+        except ConnectionError:
+            self.close_connection = True
+
+
+def test_hls(peers: Any, tools: Any, media: Media) -> None:
+    port, playlist = tools.free_port(), peers.directory / "live.m3u8"
+    feed(
+        peers,
+        media("mp4", 300),
+        *("-f", "hls", "-hls_time", "1", "-hls_list_size", "4"),
+        *("-hls_flags", "delete_segments+temp_file", str(playlist)),
+    )
+    server = WebServer(peers.directory, port)
+    peers.callback(server.stop)
+    tools.wait_for(lambda: playlist.exists() or None)
+    uri = f"http://127.0.0.1:{port}/live.m3u8"
+    source = tools.open_when_ready(uri, read_timeout_s=READ_TIMEOUT_S)
+    video = tools.pictures(source, 45)
+    assert all(abs(b.pts_us - a.pts_us - 33_333) < 3_000 for a, b in pairwise(video)), "paced, not in bursts"
+    check_playing(source, tools)
+    server.stop()
+    assert uri in str(tools.read_until_error(source))
+
+    again = WebServer(peers.directory, port)
+    peers.callback(again.stop)
+    check_playing(tools.open_when_ready(uri), tools)
+
+
+def test_a_file_over_http_is_paced_and_looped(peers: Any, tools: Any, media: Media) -> None:
+    file, port = media("mp4", 24), tools.free_port()
+    server = WebServer(file.path.parent, port)
+    peers.callback(server.stop)
+    source = tools.make(f"http://127.0.0.1:{port}/{file.path.name}")
+    assert not source.open().live
+    assert tools.numbers(tools.pictures(source, 30)) == [i % 24 + 1 for i in range(30)]
+    with pytest.raises(SourceError, match="check the path"):
+        tools.open(f"http://127.0.0.1:{port}/nothing.mp4")
+
+
+def test_close_wakes_an_open_that_waits_for_a_silent_peer(tools: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        source = tools.make(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x", open_timeout_s=60)
+        errors: list[SourceError] = []
+
+        def open_it() -> None:
+            try:
+                source.open()
+            except SourceError as error:
+                errors.append(error)
+
+        opener = threading.Thread(target=open_it)
+        opener.start()
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(4096)  # it asks, and gets no answer
+            source.close()
+            opener.join(30)
+        assert not opener.is_alive()
+    assert "closed" in str(errors[0])
+
+
+def test_a_silent_peer_is_given_up_on(tools: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(SourceError, match="in time"):
+            tools.open(f"rtsp://127.0.0.1:{port}/x", open_timeout_s=0.5, read_timeout_s=0.5)
