@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("wtgateway")
 
 TICK_S = 0.25
+GOODBYE_PATIENCE_S = 0.5
 RETRY_AFTER_RESTART_MS = 500
 MAX_SESSIONS = 1000
 
@@ -142,6 +143,11 @@ class Gateway:
     async def _close_quic(self) -> None:
         for session in list(self.sessions.values()):
             session.goodbye(CloseCode.GOING_AWAY, "the gateway is restarting", RETRY_AFTER_RESTART_MS)
+        # A close overtakes what was said before it, so first let the words arrive.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_PATIENCE_S):
+                while not all(s.told for s in self.sessions.values()):  # noqa: ASYNC110 - once a life
+                    await asyncio.sleep(0.005)
         assert self._endpoint is not None
         await self._endpoint.close(CloseCode.GOING_AWAY, "the gateway is restarting", 1.0)
 

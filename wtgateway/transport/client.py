@@ -12,6 +12,7 @@ import datetime
 import logging
 import socket
 import ssl
+import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives import hashes
 
 from wtgateway.errors import SessionRefused, TransportError
 from wtgateway.protocol.codes import SUBPROTOCOL
-from wtgateway.transport import internals
+from wtgateway.transport import h3codes, internals
 from wtgateway.transport.engine import LONELY_CLIENT_S, Engine, Link
 from wtgateway.transport.h3 import WebTransportConnection
 from wtgateway.transport.udp import Peer, UdpSocket
@@ -35,6 +36,10 @@ log = logging.getLogger("wtgateway.transport")
 
 IDLE_TIMEOUT_S = 20.0
 RECEIVE_WINDOW_BYTES = 16 << 20
+CLOSE_PATIENCE_S = 1.0
+
+
+_clients: weakref.WeakKeyDictionary[WebTransportSession, _Client] = weakref.WeakKeyDictionary()
 
 
 async def connect(
@@ -71,14 +76,26 @@ async def connect(
         share = (deadline - loop.time()) / (len(addresses) - index)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            return await client.open(
+            session = await client.open(
                 family, address, parts.netloc.rpartition("@")[2], path, dict(headers or {}), protocols, share
             )
+            _clients[session] = client
+            return session
         except SessionRefused:
             raise
         except TransportError as error:
             problem = error
     raise problem
+
+
+async def disconnect(session: WebTransportSession, code: int = 0, reason: str = "") -> None:
+    """Close a session of :func:`connect` and its connection, and wait until its socket is closed.
+
+    A second to let the close arrive is the most it takes.
+    """
+    client = _clients.pop(session, None)
+    if client is not None:
+        await client.close(session, code, reason)
 
 
 class _Client:
@@ -157,6 +174,18 @@ class _Client:
             if not link.webtransport.sessions:
                 self._abort(link)
 
+    async def close(self, session: WebTransportSession, code: int, reason: str) -> None:
+        """Let the close capsule arrive, then end the connection and free the socket."""
+        link = self._link
+        assert link is not None
+        session.close(code, reason)
+        self._engine.mark_dirty(link)
+        deadline = self._loop.time() + CLOSE_PATIENCE_S
+        await asyncio.sleep(0)  # the turn in which the capsule leaves
+        while not link.gone and internals.in_flight(link.quic) and self._loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+        self._abort(link)
+
     # --- what the connection tells -------------------------------------------------------------------
 
     def certificate_problem(self, quic: QuicConnection) -> str:
@@ -212,7 +241,7 @@ class _Client:
 
     def _abort(self, link: Link) -> None:
         if not link.gone and not internals.is_closing(link.quic):
-            link.quic.close(reason_phrase="given up")
+            link.quic.close(error_code=h3codes.H3_NO_ERROR, reason_phrase="done")
             self._engine.flush(link, self._engine.clock())
         self._engine.shut()
 

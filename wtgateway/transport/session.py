@@ -176,10 +176,14 @@ class ViewerSession:
         self._settle()
 
     def goodbye(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
-        """Say why in words, then close."""
+        """Announce in words the close that the endpoint is about to make."""
         self.core.say_goodbye(code, reason, retry_after_ms)
-        self._send_control()
-        self.close(code, reason)
+        self._settle()
+
+    @property
+    def told(self) -> bool:
+        """Whether the viewer has acknowledged every control message."""
+        return self._transport is None or self._transport.unacknowledged(self._control) == 0
 
     def close(self, code: int, reason: str) -> None:
         """Close the WebTransport session; :meth:`closed` follows."""

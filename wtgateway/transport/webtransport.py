@@ -82,7 +82,7 @@ class SessionHandler(Protocol):
 class WebTransportSession:
     """One session; ``id`` is that of its CONNECT stream."""
 
-    __slots__ = ("_connection", "closed", "handler", "id", "is_client", "protocol", "request")
+    __slots__ = ("__weakref__", "_connection", "closed", "handler", "id", "is_client", "protocol", "request")
 
     def __init__(
         self,
