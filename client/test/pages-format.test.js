@@ -4,29 +4,29 @@ import { test } from 'node:test';
 import * as format from '../src/pages/format.js';
 
 test('milliseconds have one decimal below ten, and nothing is said of what is not known', () => {
-  assert.equal(format.formatMs(0), '0.0 ms');
-  assert.equal(format.formatMs(3.14159), '3.1 ms');
-  assert.equal(format.formatMs(9.96), '10 ms');
-  assert.equal(format.formatMs(-12.4), '-12 ms');
-  assert.equal(format.formatMs(-0.01), '0.0 ms');
+  assert.equal(format.formatMs(0), '0.0\u00a0ms');
+  assert.equal(format.formatMs(3.14159), '3.1\u00a0ms');
+  assert.equal(format.formatMs(9.96), '10\u00a0ms');
+  assert.equal(format.formatMs(-12.4), '-12\u00a0ms');
+  assert.equal(format.formatMs(-0.01), '0.0\u00a0ms');
   for (const unknown of [NaN, Infinity, null, undefined]) assert.equal(format.formatMs(unknown), '–');
 });
 
 test('bit rates choose their unit', () => {
-  assert.equal(format.formatBitrate(0), '0 kbit/s');
-  assert.equal(format.formatBitrate(127_600), '128 kbit/s');
-  assert.equal(format.formatBitrate(999_499), '999 kbit/s');
-  assert.equal(format.formatBitrate(999_500), '1.0 Mbit/s');
-  assert.equal(format.formatBitrate(4_123_456), '4.1 Mbit/s');
-  assert.equal(format.formatBitrate(24_600_000), '25 Mbit/s');
+  assert.equal(format.formatBitrate(0), '0\u00a0kbit/s');
+  assert.equal(format.formatBitrate(127_600), '128\u00a0kbit/s');
+  assert.equal(format.formatBitrate(999_499), '999\u00a0kbit/s');
+  assert.equal(format.formatBitrate(999_500), '1.0\u00a0Mbit/s');
+  assert.equal(format.formatBitrate(4_123_456), '4.1\u00a0Mbit/s');
+  assert.equal(format.formatBitrate(24_600_000), '25\u00a0Mbit/s');
   assert.equal(format.formatBitrate(-1), '–');
 });
 
 test('frame rates lose needless zeros only', () => {
-  assert.equal(format.formatFps(30), '30 fps');
-  assert.equal(format.formatFps(29.97), '29.97 fps');
-  assert.equal(format.formatFps(100), '100 fps');
-  assert.equal(format.formatFps(0), '0 fps');
+  assert.equal(format.formatFps(30), '30\u00a0fps');
+  assert.equal(format.formatFps(29.97), '29.97\u00a0fps');
+  assert.equal(format.formatFps(100), '100\u00a0fps');
+  assert.equal(format.formatFps(0), '0\u00a0fps');
   assert.equal(format.formatFps(undefined), '–');
 });
 
@@ -54,5 +54,5 @@ test('codecs are called by their names', () => {
 
 test('channels and seconds', () => {
   assert.deepEqual([0, 1, 2, 6, 4].map(format.channelName), ['', 'mono', 'stereo', '5.1', '4 channels']);
-  assert.deepEqual([1, 1000, 1001, 59_500].map(format.secondsLeft), ['1 s', '1 s', '2 s', '60 s']);
+  assert.deepEqual([1, 1000, 1001, 59_500].map(format.secondsLeft), ['1\u00a0s', '1\u00a0s', '2\u00a0s', '60\u00a0s']);
 });

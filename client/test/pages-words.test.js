@@ -17,7 +17,7 @@ test('each state of a broadcast has words', () => {
   assert.equal(broadcastWords(summary({ state: 'idle' })).detail, 'starts when you open it');
   assert.equal(
     broadcastWords(summary({ state: 'retrying', reason: 'connection refused', retryInMs: 3400 })).detail,
-    'connection refused; trying again in 4 s',
+    'connection refused; trying again in 4\u00a0s',
   );
   assert.equal(broadcastWords(summary({ state: 'retrying' })).detail, 'trying again');
   assert.deepEqual(broadcastWords(summary({ state: 'new-state', reason: 'why' })), { state: 'new-state', detail: 'why' });
@@ -35,7 +35,7 @@ test('connecting needs no explanation', () => {
 
 test('a reconnect counts down, and can be hurried only while it waits', () => {
   const words = stageWords(situation({ state: 'reconnecting', message: 'the connection was lost', retryInMs: 2600 }));
-  assert.deepEqual(words, { title: 'Reconnecting in 3 s', detail: 'The connection was lost.', busy: true, actions: ['retry'] });
+  assert.deepEqual(words, { title: 'Reconnecting in 3\u00a0s', detail: 'The connection was lost.', busy: true, actions: ['retry'] });
   assert.deepEqual(stageWords(situation({ state: 'reconnecting' }))?.actions, []);
 });
 
@@ -55,7 +55,7 @@ test('a source that is away says why and when it is tried again', () => {
   const words = stageWords(situation({
     state: 'waiting', message: 'the source is away', retryInMs: 4000, summary: summary({ state: 'retrying', reason: 'connection refused' }),
   }));
-  assert.equal(words?.detail, 'Connection refused. The gateway tries again in 4 s.');
+  assert.equal(words?.detail, 'Connection refused. The gateway tries again in 4\u00a0s.');
 });
 
 test('an ended broadcast does not pretend to wait', () => {
@@ -72,6 +72,7 @@ test('a failure says what the player says, and offers a way on', () => {
 });
 
 test('sentences and short states', () => {
+  assert.equal(sentence('rtsp://10.0.0.7/1: refused'), 'rtsp://10.0.0.7/1: refused.');
   assert.equal(sentence('  what? '), 'What?');
   assert.equal(sentence(''), '');
   assert.equal(shortState('playing'), 'live');

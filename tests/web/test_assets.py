@@ -22,7 +22,8 @@ FILES = {
     "index.html": "<title>list</title>",
     "watch.html": "<title>watch</title>",
     "error.html": "<title>error</title>",
-    "player.js": "import './shared.js';\nnew Worker(new URL('./worker/main.js', import.meta.url));",
+    "player.js": "import './shared.js';\nnew Worker(new URL('./worker/main.js', import.meta.url));"
+    "context.audioWorklet.addModule(new URL('./no.js', import.meta.url));",
     "shared.js": "export const x = 1;",
     "pages/watch.js": "// import './no.js'\n/** @type {import('../types.js').T} */\n"
     'import { Player } from "../player.js";\nimport a, {\n  b as c,\n} from "./ui.js";',

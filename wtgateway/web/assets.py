@@ -40,7 +40,9 @@ _REFRESH_S = 0.5
 
 _COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
 _IMPORT = re.compile(r"""\b(?:import|export)\b(?:[\w\s{},*$]*?\bfrom)?\s*["'](\.{1,2}/[^"']+)["']""")
-_FILE_URL = re.compile(r"""new\s+URL\(\s*["'](\.{1,2}/[^"']+\.m?js)["']\s*,\s*import\.meta\.url""")
+_WORKER = re.compile(
+    r"""new\s+Worker\(\s*new\s+URL\(\s*["'](\.{1,2}/[^"']+)["']\s*,\s*import\.meta\.url\s*\)"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,8 @@ class Snapshot:
     def graph(self, entry: str) -> tuple[list[str], list[str]]:
         """The modules that ``entry`` needs, as (of the page, of its workers), nearest first.
 
-        Of the page: ``entry`` and what it statically imports. Of its workers: what those name as
-        ``new URL('./x.js', import.meta.url)`` and what that imports.
+        Of the page: ``entry`` and what it statically imports. Of its workers: what those name in
+        ``new Worker(new URL('./x.js', import.meta.url))`` and what that imports.
         """
         page, urls = self._closure([entry])
         workers, _ = self._closure(urls)
@@ -83,7 +85,7 @@ class Snapshot:
                 path = posixpath.normpath(posixpath.join(base, target))
                 if path in self.files and path not in found:
                     found.append(path)
-            urls += [posixpath.normpath(posixpath.join(base, u)) for u in _FILE_URL.findall(source)]
+            urls += [posixpath.normpath(posixpath.join(base, u)) for u in _WORKER.findall(source)]
         return found, urls
 
 

@@ -30,6 +30,7 @@ export class Controls {
   #statisticsButton = byId('statistics-button', HTMLButtonElement);
   #help = byId('help', HTMLDialogElement);
   #hasSound = false;
+  #playing = false;
   #heard = false;
   #paused = false;
   /** Told when the statistics open or close. @type {(open: boolean) => void} */ onStatistics = () => {};
@@ -53,8 +54,10 @@ export class Controls {
     this.#showSound();
   }
 
-  get paused() {
-    return this.#paused;
+  /** Whether there is something to hear now. @param {boolean} playing */
+  setPlaying(playing) {
+    this.#playing = playing;
+    this.#showSound();
   }
 
   togglePause() {
@@ -94,7 +97,7 @@ export class Controls {
     const silent = this.#player.muted || this.#player.volume === 0;
     setToggle(this.#mute, silent, silent ? 'Turn sound on' : 'Turn sound off');
     if (document.activeElement !== this.#volume) this.#volume.value = String(Math.round(this.#player.volume * 100));
-    this.#hint.hidden = !this.#hasSound || this.#heard || !this.#player.muted;
+    this.#hint.hidden = !this.#hasSound || !this.#playing || this.#heard || !this.#player.muted;
     this.#mute.disabled = !this.#hasSound;
     this.#volume.disabled = !this.#hasSound;
   }

@@ -1,6 +1,7 @@
 /** Numbers and codecs as people read them. Pure; imports nothing. */
 
 const NONE = '–';
+const SPACE = '\u00a0'; // a number and its unit stay on one line
 
 /** @param {number | null | undefined} value @returns {value is number} */
 function known(value) {
@@ -11,20 +12,20 @@ function known(value) {
 export function formatMs(ms) {
   if (!known(ms)) return NONE;
   const rounded = Math.abs(ms) < 9.95 ? ms.toFixed(1) : ms.toFixed(0);
-  return `${rounded.replace(/^-(0(\.0)?)$/, '$1')} ms`;
+  return `${rounded.replace(/^-(0(\.0)?)$/, '$1')}${SPACE}ms`;
 }
 
 /** @param {number | null | undefined} bps */
 export function formatBitrate(bps) {
   if (!known(bps) || bps < 0) return NONE;
-  if (bps < 999_500) return `${Math.round(bps / 1000)} kbit/s`;
-  return `${(bps / 1e6).toFixed(bps < 9.95e6 ? 1 : 0)} Mbit/s`;
+  if (bps < 999_500) return `${Math.round(bps / 1000)}${SPACE}kbit/s`;
+  return `${(bps / 1e6).toFixed(bps < 9.95e6 ? 1 : 0)}${SPACE}Mbit/s`;
 }
 
 /** Frames per second, without needless zeros. @param {number | null | undefined} fps */
 export function formatFps(fps) {
   if (!known(fps)) return NONE;
-  return `${fps.toFixed(2).replace(/\.?0+$/, '')} fps`;
+  return `${fps.toFixed(2).replace(/\.?0+$/, '')}${SPACE}fps`;
 }
 
 /** @param {number | null | undefined} count */
@@ -64,5 +65,5 @@ export function channelName(channels) {
 
 /** Whole seconds until something, never "0 s" while it is not due. @param {number} ms */
 export function secondsLeft(ms) {
-  return `${Math.max(1, Math.ceil(ms / 1000))} s`;
+  return `${Math.max(1, Math.ceil(ms / 1000))}${SPACE}s`;
 }

@@ -5,8 +5,11 @@ import { make } from './dom.js';
 /** @typedef {import('./words.js').Action} Action */
 /** @typedef {import('./words.js').Words} Words */
 
+/** Said by the page itself while it loads, and not shown for a moment: most often a picture comes first. */
+const FIRST_TITLE = 'Connecting';
+
 /** @type {Record<Action, string>} */
-const LABELS = { retry: 'Try now', resume: 'Go on live', list: 'All broadcasts', reload: 'Reload the page' };
+const LABELS = { retry: 'Try again', resume: 'Go on live', list: 'All broadcasts', reload: 'Reload the page' };
 
 export class Stage {
   #element;
@@ -24,6 +27,7 @@ export class Stage {
   /** @param {Words | null} words null: nothing is said */
   say(words) {
     this.#element.hidden = words === null;
+    if (words?.title !== FIRST_TITLE) this.#element.setAttribute('data-said', '');
     if (!words) {
       this.#key = '';
       return;
@@ -47,6 +51,7 @@ export class Stage {
     const items = missing.map(({ what, why, todo }) => make('li', {},
       make('b', {}, what), make('span', {}, `${why.charAt(0).toUpperCase()}${why.slice(1)}.`), make('span', {}, todo)));
     this.#element.hidden = false;
+    this.#element.setAttribute('data-said', '');
     this.#element.replaceChildren(
       make('h2', {}, 'This broadcast cannot be played here'),
       make('p', {}, missing.length > 1 ? 'This is missing:' : 'One thing is missing:'),

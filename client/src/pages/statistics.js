@@ -1,4 +1,4 @@
-/** The statistics over the picture: figures and curves of the last minute. */
+/** The statistics over the picture: figures and curves of the last half minute. */
 
 import { make, makeSvg, setText } from './dom.js';
 import * as format from './format.js';
@@ -18,7 +18,7 @@ import { Series, curve, svgArea, svgPoints } from './series.js';
  */
 
 const SAMPLE_MS = 500;
-const SAMPLES = 120;
+const SAMPLES = 60;
 const WIDTH = 76;
 const HEIGHT = 20;
 
@@ -37,7 +37,7 @@ const GROUPS = [
   ]],
   ['Delay', [
     { label: 'Glass to glass', value: (s) => format.formatMs(s.latencyMs.last || NaN), curve: (s) => s.latencyMs.last, top: 50 },
-    { label: 'Half, 95 % within', value: (s) => `${format.formatMs(s.latencyMs.p50 || NaN)}, ${format.formatMs(s.latencyMs.p95 || NaN)}` },
+    { label: 'Median, 95 %', value: (s) => `${format.formatMs(s.latencyMs.p50 || NaN)}, ${format.formatMs(s.latencyMs.p95 || NaN)}` },
     { label: 'Jitter', value: (s) => format.formatMs(s.jitterMs), curve: (s) => s.jitterMs, top: 10 },
     { label: 'Sound ahead', value: (s) => format.formatMs(s.avSkewMs) },
     { label: 'Round trip', value: (s) => format.formatMs(s.rttMs), curve: (s) => s.rttMs, top: 10 },
@@ -46,7 +46,7 @@ const GROUPS = [
     { label: 'Painted', value: (s) => `${format.formatCount(s.framesPainted)} of ${format.formatCount(s.framesReceived)}` },
     { label: 'Dropped', value: (s) => format.formatCount(s.framesDropped) + share(s.framesDropped, s.framesReceived), curve: (s) => s.framesDropped, grows: true, top: 4 },
     { label: 'Decode queue', value: (s) => format.formatCount(s.decodeQueue), curve: (s) => s.decodeQueue, top: 4 },
-    { label: 'Dropped by gateway', value: (s) => format.formatCount(gateway(s, 'frames_dropped')) },
+    { label: 'Gateway dropped', value: (s) => format.formatCount(gateway(s, 'frames_dropped')) },
   ]],
   ['Sound', [
     { label: 'Codec', value: (s) => format.codecName(s.audioCodec) },

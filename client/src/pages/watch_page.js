@@ -79,6 +79,7 @@ class WatchPage {
     this.#retryAt = retryInMs > 0 ? performance.now() + retryInMs : 0;
     if (state === 'playing') this.#reachable = true;
     else this.#latency = '';
+    this.#controls.setPlaying(state === 'playing');
     this.#show();
   }
 

@@ -45,7 +45,7 @@ export function broadcastWords(summary) {
 export function stageWords(now) {
   if (now.state === 'playing') return null;
   if (now.state === 'stopped') {
-    return { title: 'Paused', detail: 'You go on with what is live then.', busy: false, actions: ['resume'] };
+    return { title: 'Paused', detail: 'Playing goes on with what is live.', busy: false, actions: ['resume'] };
   }
   if (now.reachable && now.summary === null && now.state !== 'failed') return absent(now.broadcast);
   switch (now.state) {
@@ -90,7 +90,8 @@ function reconnecting(now) {
 export function sentence(text) {
   const trimmed = text.trim();
   if (!trimmed) return '';
-  const capital = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  const named = /^\S*[:/.]\S/.test(trimmed); // an address or a file keeps its spelling
+  const capital = named ? trimmed : trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
   return /[.!?…]$/.test(capital) ? capital : `${capital}.`;
 }
 
