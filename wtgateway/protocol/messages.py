@@ -8,6 +8,7 @@ a ProtocolError (UNKNOWN_MESSAGE), a field of the wrong type a ProtocolError (MA
 from __future__ import annotations
 
 import dataclasses
+import math
 import struct
 import types
 import typing
@@ -236,6 +237,8 @@ def _fits(value: object, hint: Any) -> bool:
         return isinstance(value, dict) and all(isinstance(k, str) for k in value)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return isinstance(value, hint)
 
 
@@ -308,9 +311,18 @@ def catalog_message(catalog: Catalog) -> CatalogMessage:
     )
 
 
+_RENDITION_HINTS = typing.get_type_hints(Rendition)
+
+
+def _rendition(fields: dict[str, Any]) -> Rendition:
+    known = {name: value for name, value in fields.items() if name in _RENDITION_HINTS}
+    if not all(_fits(value, _RENDITION_HINTS[name]) for name, value in known.items()):
+        raise TypeError("a rendition's field has a wrong type")
+    return Rendition(**known)
+
+
 def catalog_from_message(message: CatalogMessage) -> Catalog:
     """The catalog of a control message; raises ProtocolError (MALFORMED)."""
-    names = {f.name for f in dataclasses.fields(Rendition)}
     try:
         return Catalog(
             revision=message.revision,
@@ -318,9 +330,7 @@ def catalog_from_message(message: CatalogMessage) -> Catalog:
                 Track(
                     id=track["id"],
                     kind=Kind(track["kind"]),
-                    renditions=tuple(
-                        Rendition(**{k: v for k, v in r.items() if k in names}) for r in track["renditions"]
-                    ),
+                    renditions=tuple(_rendition(r) for r in track["renditions"]),
                 )
                 for track in message.tracks
             ),

@@ -312,7 +312,9 @@ class ServerSession:
             raise ProtocolError(CloseCode.MALFORMED, f"the wish for track {wish.track} makes no sense")
         track = self.catalog.track(wish.track)
         if track is None or (wish.rendition >= 0 and track.rendition(wish.rendition) is None):
-            words = f"there is no rendition {wish.rendition} of track {wish.track}"
+            words = f"there is no track {wish.track}"
+            if track is not None:
+                words = f"track {wish.track} has no rendition {wish.rendition}"
             self._send(messages.Error(code=CloseCode.NOT_FOUND, message=words))
             return
         self._declined.discard(wish.track)

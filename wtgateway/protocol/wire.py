@@ -148,6 +148,16 @@ class FrameParser:
         """True at a frame's border, the only place where a stream may end in order."""
         return not self._buffer and self._header is None
 
+    @property
+    def header(self) -> FrameHeader | None:
+        """The header of the unfinished frame, once it is here."""
+        return self._header
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of the unfinished frame that are held."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> list[Frame]:
         """The frames completed by ``data``."""
         self._buffer += data

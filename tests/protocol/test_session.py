@@ -1,0 +1,205 @@
+"""The gateway's session by itself: what it says, what it accepts, when it asks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.protocol.pair import AUDIO, CATALOG, VIDEO, make_frame
+from wtgateway.errors import ProtocolError
+from wtgateway.media import Catalog, Kind, Rendition, Track
+from wtgateway.protocol import messages as m
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.session import (
+    FeedbackReceived,
+    KeyframeNeeded,
+    PeerGoodbye,
+    ServerSession,
+    SessionExpired,
+    SessionLimits,
+    StatisticsDue,
+    SubscriptionChanged,
+    parse_connect_path,
+)
+from wtgateway.protocol.wire import encode_frame
+
+NOW_US = 1_790_000_000_000_000
+
+
+def make(path: str = "/cam?subscribe=video,audio", **limits: float) -> ServerSession:
+    return ServerSession(
+        session_id="s1",
+        broadcast="cam",
+        query=parse_connect_path(path),
+        limits=SessionLimits(**limits),  # type: ignore[arg-type]
+        now_us=NOW_US,
+    )
+
+
+def said(session: ServerSession) -> list[m.Message]:
+    return m.MessageReader().feed(session.control_to_send())
+
+
+def tell(session: ServerSession, *messages: m.Message, now: float = 0.0) -> list[object]:
+    return list(session.receive_control(b"".join(map(m.pack, messages)), now, NOW_US))
+
+
+def offer(session: ServerSession, track: int, group: int, index: int, now: float, rendition: int = 0) -> None:
+    frame = make_frame(track, group, index, rendition=rendition)
+    session.offer(frame, encode_frame(frame), Kind.VIDEO if track == VIDEO else Kind.AUDIO, now)
+
+
+def test_its_first_words_are_a_welcome() -> None:
+    assert said(make()) == [
+        m.Welcome(version=1, session="s1", broadcast="cam", server="wtgateway", time_us=NOW_US)
+    ]
+
+
+def test_what_the_path_asked_for_is_subscribed_with_the_catalog() -> None:
+    session = make("/cam?subscribe=video&deadline=250")
+    said(session)
+    session.set_catalog(CATALOG)
+    assert session.poll_events() == [SubscriptionChanged(VIDEO, 0)]
+    assert [type(message) for message in said(session)] == [m.CatalogMessage, m.Subscribed]
+    subscription = session.subscription(VIDEO)
+    assert subscription and subscription.deadline == 0.25
+    assert session.subscription(AUDIO) is None
+
+
+def test_a_message_subscribes_and_another_unsubscribes() -> None:
+    session = make("/cam")
+    session.set_catalog(CATALOG)
+    assert session.poll_events() == []
+    assert tell(session, m.Subscribe(track=AUDIO, delivery="auto")) == [SubscriptionChanged(AUDIO, 0)]
+    assert said(session)[-1] == m.Subscribed(track=AUDIO, rendition=0, delivery="stream")
+    offer(session, AUDIO, 0, 0, 0.0)
+    assert tell(session, m.Unsubscribe(track=AUDIO)) == [SubscriptionChanged(AUDIO, None)]
+    assert session.next_frame(0.0) is None
+
+
+def test_unsubscribing_outlives_a_new_catalog() -> None:
+    session = make()
+    session.set_catalog(CATALOG)
+    tell(session, m.Unsubscribe(track=VIDEO))
+    session.set_catalog(Catalog(revision=2, tracks=CATALOG.tracks))
+    assert session.subscription(VIDEO) is None
+    assert session.subscription(AUDIO) is not None
+
+
+def test_what_is_not_there_is_answered_in_words() -> None:
+    session = make("/cam")
+    session.set_catalog(CATALOG)
+    assert tell(session, m.Subscribe(track=9)) == []
+    assert said(session)[-1] == m.Error(code=CloseCode.NOT_FOUND, message="there is no track 9")
+
+
+def test_a_rendition_that_goes_is_replaced_and_a_track_that_goes_ends() -> None:
+    session = make()
+    session.set_catalog(CATALOG)
+    session.poll_events()
+    other = Track(id=VIDEO, kind=Kind.VIDEO, renditions=(Rendition(id=3, codec="avc1.42E01F"),))
+    session.set_catalog(Catalog(revision=2, tracks=(other,)))
+    assert session.poll_events() == [SubscriptionChanged(AUDIO, None), SubscriptionChanged(VIDEO, 3)]
+    offer(session, VIDEO, 5, 0, 0.0, rendition=0)
+    offer(session, VIDEO, 6, 0, 0.0, rendition=3)
+    queued = session.next_frame(0.0)
+    assert queued and queued.frame.group == 6
+
+
+def test_a_viewer_in_the_middle_of_a_group_needs_a_keyframe_but_does_not_nag() -> None:
+    session = make()
+    session.set_catalog(CATALOG)
+    session.handle_timeout(0.0)
+    session.poll_events()
+    for n in range(20):
+        offer(session, VIDEO, 0, 5 + n, n * 0.033)
+    assert session.poll_events() == [KeyframeNeeded(VIDEO, 0)] * 2
+
+
+def test_a_request_too_soon_after_another_is_passed_on_later() -> None:
+    session = make()
+    session.set_catalog(CATALOG)
+    session.handle_timeout(0.0)
+    session.poll_events()
+    request = m.KeyframeRequest(track=VIDEO, reason="decoder")
+    assert tell(session, request, now=0.0) == [KeyframeNeeded(VIDEO, 0)]
+    assert tell(session, request, now=0.1) == []
+    assert session.next_timeout() == 0.5
+    session.handle_timeout(0.5)
+    assert session.poll_events() == [KeyframeNeeded(VIDEO, 0)]
+    assert tell(session, m.KeyframeRequest(track=77)) == []
+
+
+def test_a_ping_is_answered_with_both_times() -> None:
+    session = make()
+    tell(session, m.Ping(id=4, client_us=-9))
+    assert said(session)[-1] == m.Pong(id=4, client_us=-9, received_us=NOW_US, sent_us=NOW_US)
+
+
+def test_reports_and_goodbyes_are_passed_on() -> None:
+    session = make()
+    report = m.Feedback(track=0, frames_received=3)
+    assert tell(session, report, m.Goodbye(code=0, reason="bye")) == [
+        FeedbackReceived(report),
+        PeerGoodbye(0, "bye"),
+    ]
+
+
+def test_statistics_are_due_each_second_and_hold_both_halves() -> None:
+    session = make()
+    session.set_catalog(CATALOG)
+    session.handle_timeout(10.0)
+    assert StatisticsDue() in session.poll_events()
+    assert session.next_timeout() == 11.0
+    offer(session, AUDIO, 0, 0, 10.0)
+    offer(session, AUDIO, 0, 1, 10.0)
+    session.next_frame(10.004)
+    session.queue_statistics(rtt_us=7, lost_packets=2)
+    statistics = said(session)[-1]
+    assert isinstance(statistics, m.Statistics)
+    assert (statistics.rtt_us, statistics.lost_packets) == (7, 2)
+    assert (statistics.frames_sent, statistics.queue_frames, statistics.queue_us) == (1, 1, 4_000)
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (m.Hello(version=2), CloseCode.VERSION),
+        (m.State(state="live"), CloseCode.MALFORMED),
+        (m.Unsubscribe(track=300), CloseCode.MALFORMED),
+        (m.Subscribe(track=0, delivery="pigeon"), CloseCode.MALFORMED),
+        (m.Subscribe(track=0, deadline_ms=-1), CloseCode.MALFORMED),
+    ],
+)
+def test_what_breaks_the_rules_is_told_in_words_before_the_close(message: m.Message, code: CloseCode) -> None:
+    session = make()
+    with pytest.raises(ProtocolError) as caught:
+        tell(session, message)
+    assert caught.value.code == code
+    assert said(session)[-1] == m.Error(code=code, message=str(caught.value))
+
+
+def test_a_flood_ends_the_session_and_a_burst_does_not() -> None:
+    session = make(messages_per_second=10, messages_burst=5)
+    for second in range(3):
+        tell(session, *[m.Ping(id=1, client_us=0)] * 5, now=float(second))
+    with pytest.raises(ProtocolError) as caught:
+        tell(session, *[m.Ping(id=1, client_us=0)] * 6, now=3.0)
+    assert caught.value.code == CloseCode.FLOOD
+
+
+def test_a_silent_viewer_is_given_up() -> None:
+    session = make(silence=5.0)
+    session.handle_timeout(0.0)
+    tell(session, m.Ping(id=1, client_us=0), now=4.0)
+    session.handle_timeout(8.0)
+    assert not any(isinstance(e, SessionExpired) for e in session.poll_events())
+    session.handle_timeout(9.1)
+    assert any(isinstance(e, SessionExpired) for e in session.poll_events())
+
+
+def test_a_viewer_that_does_not_read_is_given_up() -> None:
+    session = make(control_backlog_bytes=1_000)
+    for _ in range(20):
+        session.set_state(m.State(state="retrying", reason="x" * 100))
+    session.handle_timeout(0.0)
+    assert [e.code for e in session.poll_events() if isinstance(e, SessionExpired)] == [CloseCode.TOO_SLOW]
