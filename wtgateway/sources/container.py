@@ -6,8 +6,6 @@ a feed: :class:`PacedFeed` (we do) or :class:`LiveFeed` (the peer does).
 
 from __future__ import annotations
 
-from typing import Any
-
 import av
 
 from wtgateway.errors import SourceError
@@ -80,15 +78,13 @@ def describe(opened: Opened, description: str, *, live: bool) -> SourceInfo:
     """What an open container offers."""
     video = _first(opened, "video")
     audio = _first(opened, "audio")
-    stream: Any = opened.container.streams[video.index] if video else None
-    rate = (stream.guessed_rate or stream.average_rate or 0) if video else 0
     return SourceInfo(
         description=description,
         has_video=video is not None,
         has_audio=audio is not None,
         width=video.decoder.width if video else 0,
         height=video.decoder.height if video else 0,
-        fps=float(rate) if 0 < rate < 1000 else 0.0,
+        fps=video.fps if video else 0.0,
         sample_rate=audio.decoder.sample_rate if audio else 0,
         channels=audio.decoder.channels if audio else 0,
         video_codec=_codec_name(video),

@@ -17,7 +17,8 @@ from wtgateway import clock
 from wtgateway.errors import SourceError
 from wtgateway.sources.base import RawVideo, SourceInfo
 from wtgateway.sources.uri import ScreenRegion
-from wtgateway.sources.xlib import DamagedDisplay, Pixels, SharedImage, XLost, XUnavailable
+from wtgateway.sources.xdamage import DamagedDisplay, Pixels, SharedImage
+from wtgateway.sources.xlib import XLost, XUnavailable
 
 _IDLE_S = 1.0  # a screen that stands still is shown again so often, for those who join
 _MAX_IMAGES = 8

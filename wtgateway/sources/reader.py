@@ -22,7 +22,7 @@ from av.stream import Disposition
 from wtgateway import clock
 from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.sources.errors_text import source_error
-from wtgateway.sources.uri import Plan
+from wtgateway.sources.uri import Mode, Plan
 
 MAX_BYTES = 24 * 1024 * 1024
 MAX_PACKETS = 1500  # some ten seconds
@@ -38,11 +38,15 @@ class OpenTrack:
     index: int
     decoder: Any  # av.VideoCodecContext or av.AudioCodecContext
     time_base: Fraction
+    fps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A container whose tracks are known."""
+    """A container whose tracks are known.
+
+    The container belongs to the reader's thread, which closes it as soon as it is read to its end.
+    """
 
     container: av.container.InputContainer
     tracks: tuple[OpenTrack, ...]
@@ -180,7 +184,7 @@ class PacketReader:
             options=dict(self._plan.options),
             timeout=(self._open_timeout_s, self._read_timeout_s),
         )
-        tracks = tuple(_tracks(container))
+        tracks = tuple(_tracks(container, self._plan.mode is Mode.DEVICE))
         if not tracks:
             container.close()
             raise SourceError(
@@ -239,7 +243,7 @@ def _size(item: Item) -> int:
     return item.packet.size if item.packet is not None else 0
 
 
-def _tracks(container: av.container.InputContainer) -> Iterator[OpenTrack]:
+def _tracks(container: av.container.InputContainer, device: bool) -> Iterator[OpenTrack]:
     """The best video and the best audio stream; pictures of an album's cover are none."""
     for kind in ("video", "audio"):
         stream: Any = container.streams.best(kind)
@@ -247,6 +251,11 @@ def _tracks(container: av.container.InputContainer) -> Iterator[OpenTrack]:
             continue
         if stream.disposition & Disposition.attached_pic:
             continue
+        fps = 0.0
         if kind == "video":
             stream.codec_context.thread_type = "SLICE"  # frame threads hold pictures back
-        yield OpenTrack(kind, stream.index, stream.codec_context, stream.time_base)
+            rates = (stream.average_rate, stream.guessed_rate)
+            # FFmpeg guesses a device's rate from how it came; what it was asked for is better.
+            rate = next(filter(None, rates if device else reversed(rates)), 0)
+            fps = float(rate) if rate < 1000 else 0.0  # 90000 and the like: it is not known
+        yield OpenTrack(kind, stream.index, stream.codec_context, stream.time_base, fps)

@@ -5,6 +5,7 @@ May import errors and its sister modules; logs which way was taken.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from wtgateway.errors import ConfigError, SourceError
@@ -12,7 +13,7 @@ from wtgateway.sources.base import RawAudio, RawVideo, SourceInfo, SourceOptions
 from wtgateway.sources.container import ContainerSource
 from wtgateway.sources.damage import DamageSource
 from wtgateway.sources.uri import grab_plan, parse_screen, redact
-from wtgateway.sources.xlib import XUnavailable
+from wtgateway.sources.xlib import DisplayWatch, XUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class ScreenSource:
         self._polled = ContainerSource(grab_plan(self._region, uri, options), options)
         self._damage = DamageSource(self._region, self._description) if self._way != "poll" else None
         self._source: ContainerSource | DamageSource | None = None
+        self._watch: DisplayWatch | None = None
 
     def open(self) -> SourceInfo:
         """See Source.open."""
@@ -45,12 +47,18 @@ class ScreenSource:
                 _log.warning("%s: %s; polling the screen instead", self._description, error)
         info = self._polled.open()
         self._source = self._polled
+        # x11grab goes on with the last picture for ever when its server is gone.
+        with contextlib.suppress(XUnavailable):
+            self._watch = DisplayWatch(self._region.display)
         return info
 
     def read(self) -> RawVideo | RawAudio:
         """See Source.read."""
         if self._source is None:
             raise SourceError(f"{self._description}: it is not open")
+        watch = self._watch
+        if watch is not None and not watch.alive():
+            raise SourceError(f"{self._description}: the X server went away")
         return self._source.read()
 
     def refresh(self) -> None:
@@ -61,5 +69,8 @@ class ScreenSource:
     def close(self) -> None:
         """See Source.close."""
         self._polled.close()
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
         if self._damage is not None:
             self._damage.close()
