@@ -98,6 +98,7 @@ class WebTransportConnection:
         self._closed: list[tuple[WebTransportSession, int, str]] = []
         self._asked: dict[int, tuple[SessionRequest, SessionHandler]] = {}
         self._delivered_bytes = 0
+        self._resets_held: dict[int, int] = {}
 
     # --- in --------------------------------------------------------------------------------------
 
@@ -135,6 +136,10 @@ class WebTransportConnection:
 
     def writable(self) -> None:
         """Let every session hand over what there is room for."""
+        for stream_id, code in list(self._resets_held.items()):
+            if not internals.is_blocked(self.quic, stream_id):
+                del self._resets_held[stream_id]
+                self.reset_stream(stream_id, code)
         for session in list(self.sessions.values()):
             if not session.closed:
                 self._call(session, session.handler.writable)
@@ -175,7 +180,14 @@ class WebTransportConnection:
             self._counters["late_writes"] += 1
 
     def reset_stream(self, stream_id: int, http3_code: int) -> None:
-        """RESET_STREAM, if that stream still has something to reset."""
+        """RESET_STREAM, if that stream still has something to reset.
+
+        One that the peer's stream limit holds back is reset when the limit allows: aioquic would send
+        the frame at once, and the peer would have to close the connection (RFC 9000, section 4.6).
+        """
+        if internals.is_blocked(self.quic, stream_id):
+            self._resets_held[stream_id] = http3_code
+            return
         try:
             self.quic.reset_stream(stream_id, http3_code)
         except ValueError:

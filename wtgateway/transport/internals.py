@@ -163,6 +163,12 @@ def is_live(quic: QuicConnection, stream_id: int) -> bool:
     return stream_id in quic._streams if COMPLETE else True
 
 
+def is_blocked(quic: QuicConnection, stream_id: int) -> bool:
+    """Whether the peer's limit on the number of streams holds that stream back."""
+    stream = quic._streams.get(stream_id) if COMPLETE else None
+    return stream is not None and stream.is_blocked
+
+
 def can_receive(quic: QuicConnection, stream_id: int) -> bool:
     """Whether bytes of that stream may still arrive."""
     stream = quic._streams.get(stream_id) if COMPLETE else None
