@@ -178,10 +178,17 @@ export class Player extends EventTarget {
       case 'firstFrame': return void (this.#firstFrameLocalMs = message.localMs);
       case 'audioFormat': return void this.#openSound(message.channels, message.sampleRate);
       case 'track': return this.#surface.showTrack(message.track);
-      case 'frame': return message.mirror ? this.#surface.mirror(message.frame) : this.#surface.paint(message.frame);
+      case 'frame': return this.#showFrame(message.frame, message.mirror);
       case 'sinkFailed': return this.#nextSink();
       case 'debug': return this.debug.answer(message);
     }
+  }
+
+  /** @param {VideoFrame} frame @param {boolean} mirror */
+  #showFrame(frame, mirror) {
+    if (mirror) return this.#surface.mirror(frame);
+    this.#surface.paint(frame);
+    this.#post({ type: 'painted' });
   }
 
   /** @param {number} channels @param {number} sampleRate */

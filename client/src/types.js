@@ -69,16 +69,18 @@
  * @property {number} rttMs round trip of the control stream
  * @property {number} clockOffsetMs gateway time minus local time
  * @property {number} audioFramesReceived
+ * @property {number} audioFramesDecoded
  * @property {number} audioFramesDropped late or out of bounds
  * @property {number} audioBufferMs samples that wait in the ring
  * @property {number} audioTargetMs what the ring is steered to
- * @property {number} audioLevelRate speed at which samples are consumed, 1 is natural
+ * @property {number} audioRate speed at which samples are consumed, 1 is natural
  * @property {number} navigationToFirstFrameMs 0 before
- * @property {number} framesOutOfOrder frames that arrived after a later one
+ * @property {number} framesReordered frames that arrived after a later one, and were put in order
+ * @property {number} framesOutOfOrder decoded after a later one: must be 0
  * @property {number} framesLost frames that never came and were skipped
  * @property {number} decoderErrors
  * @property {number} keyframeRequests
- * @property {Record<string, number | string> | null} gateway last `statistics` message
+ * @property {Record<string, any> | null} gateway last `statistics` message
  */
 
 /**
@@ -100,6 +102,7 @@
  *   | {type: 'audioState', running: boolean, latencyMs: number}
  *   | {type: 'latencyMode', mode: LatencyMode}
  *   | {type: 'visible', visible: boolean}
+ *   | {type: 'painted'}
  *   | {type: 'mirror', on: boolean}
  *   | {type: 'retryNow'}
  *   | {type: 'stop'}
@@ -157,6 +160,7 @@
  * @property {number} convertedUs
  * @property {number} encodedUs
  * @property {Uint8Array} payload
+ * @property {number} arrivalUs local; when its last byte came (0 before the session sets it)
  */
 
 export {};

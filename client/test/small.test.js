@@ -76,11 +76,13 @@ test('sound needs the delay of nearly all packets, and a margin that learns', ()
 });
 
 test('steering: nothing when near, a little faster or slower when off, a jump when far', () => {
-  assert.deepEqual(steer(50_000, 49_000), { ratePpm: 0, jumpUs: 0 });
-  assert.ok(steer(70_000, 50_000).ratePpm > 0);
-  assert.ok(steer(30_000, 50_000).ratePpm < 0);
-  assert.equal(steer(150_000, 50_000).ratePpm, 10_000);
-  assert.deepEqual(steer(450_000, 50_000), { ratePpm: 0, jumpUs: 400_000 });
+  assert.deepEqual(steer(50_000, 49_000, true), { ratePpm: 0, jumpUs: 0 });
+  assert.ok(steer(70_000, 50_000, true).ratePpm > 0);
+  assert.ok(steer(30_000, 50_000, true).ratePpm < 0);
+  assert.equal(steer(150_000, 50_000, true).ratePpm, 10_000);
+  assert.deepEqual(steer(450_000, 50_000, false), { ratePpm: 0, jumpUs: 400_000 });
+  assert.deepEqual(steer(50_000, 450_000, true), { ratePpm: 0, jumpUs: -400_000 });
+  assert.deepEqual(steer(50_000, 450_000, false), { ratePpm: -10_000, jumpUs: 0 });
 });
 
 test('support: each missing part is named with what to do', () => {

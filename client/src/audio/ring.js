@@ -18,7 +18,7 @@ export const RATE = 4; // wanted speed in parts per million around natural, by t
 export const START = 5; // samples to gather before play starts or starts again, by the writer
 export const SKIP_TO = 6; // position to jump to, by the writer; honoured when it lies ahead
 export const RUNNING = 7; // 1 while samples are being played, by the reader
-export const OUTPUT = 8; // samples put out, sound or silence, by the reader
+export const HOLD = 8; // silence to insert, samples in all since the start, by the writer
 const COUNTERS = 16;
 
 /** @param {number} channels @param {number} capacity samples per channel */

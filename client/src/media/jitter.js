@@ -29,15 +29,49 @@ const MARGIN_STEP_US = 6_000;
 const MARGIN_MAX_US = 80_000;
 const MARGIN_CALM_US = 10_000_000; // without an underrun for so long: try with a little less
 
+const SETTLE_US = 300_000;
+
+/**
+ * Delays of the last seconds. A viewer that joins gets the running group in one burst, older than
+ * anything later will be: until that has settled only the last delay counts.
+ */
+export class Delays {
+  #window = new Window(4000, 400);
+  /** @type {number | null} */ #firstUs = null;
+  #last = 0;
+
+  /** @param {number} delayUs @param {number} nowUs local */
+  add(delayUs, nowUs) {
+    this.#firstUs ??= nowUs;
+    this.#last = delayUs;
+    if (nowUs - this.#firstUs >= SETTLE_US) this.#window.add(delayUs, nowUs / 1000);
+  }
+
+  /** False before the first one. */
+  get known() {
+    return this.#firstUs !== null;
+  }
+
+  /** @param {number} share 0..1 */
+  percentile(share) {
+    return this.#window.count ? this.#window.percentile(share) : this.#last;
+  }
+
+  reset() {
+    this.#window.clear();
+    this.#firstUs = null;
+  }
+}
+
 /** The delay that the sound needs: that of nearly all packets, and a margin that learns from underruns. */
 export class AudioNeed {
   marginUs = MARGIN_START_US;
-  #delays = new Window(4000, 400);
+  #delays = new Delays();
   #calmSinceUs = 0;
 
   /** @param {number} delayUs a packet's samples were ready that long after their timestamp @param {number} nowUs */
   add(delayUs, nowUs) {
-    this.#delays.add(delayUs, nowUs / 1000);
+    this.#delays.add(delayUs, nowUs);
     if (nowUs - this.#calmSinceUs < MARGIN_CALM_US) return;
     this.#calmSinceUs = nowUs;
     this.marginUs = Math.max(MARGIN_START_US, this.marginUs - MARGIN_STEP_US / 4);
@@ -54,16 +88,8 @@ export class AudioNeed {
     return this.#delays.percentile(0.97) + this.marginUs;
   }
 
-  get typicalUs() {
-    return this.#delays.percentile(0.5);
-  }
-
-  get ready() {
-    return this.#delays.count > 0;
-  }
-
   reset() {
-    this.#delays.clear();
+    this.#delays.reset();
   }
 }
 
@@ -74,12 +100,13 @@ const MAX_RATE_PPM = 10_000; // 1 %, a sixth of a semitone: not heard as out of 
 /**
  * What to do about a ring whose samples are taken `delayUs` after their timestamps when it should
  * be `wantedUs`: a speed in ppm, or a jump (positive: skip samples, negative: hold with silence).
- * @param {number} delayUs @param {number} wantedUs
+ * To hold is worth it only when a listener asked for more delay: after a stall it would be a second one.
+ * @param {number} delayUs @param {number} wantedUs @param {boolean} mayHold
  * @returns {{ratePpm: number, jumpUs: number}}
  */
-export function steer(delayUs, wantedUs) {
+export function steer(delayUs, wantedUs, mayHold) {
   const error = delayUs - wantedUs;
-  if (Math.abs(error) > FAR_US) return { ratePpm: 0, jumpUs: error };
+  if (error > FAR_US || (mayHold && error < -FAR_US)) return { ratePpm: 0, jumpUs: error };
   if (Math.abs(error) < NEAR_US) return { ratePpm: 0, jumpUs: 0 };
   const ppm = Math.round((error - Math.sign(error) * NEAR_US) / 4); // 20 ms late: 0.4 %
   return { ratePpm: Math.max(-MAX_RATE_PPM, Math.min(MAX_RATE_PPM, ppm)), jumpUs: 0 };

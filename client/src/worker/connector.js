@@ -1,0 +1,237 @@
+/**
+ * Keeps a session open for as long as the page wants one: connects, listens for its end, waits
+ * (exponential back-off with jitter), fetches the address and hashes anew, connects again.
+ */
+
+import { Backoff } from '../media/backoff.js';
+import { Session, words } from './session.js';
+import { nowUs } from './time.js';
+import { fetchJson, mergeHashes, openTransport } from './transport.js';
+import { afterEnd, afterFailedConnect, broadcastWords, verdict } from './words.js';
+
+/** @typedef {import('../types.js').PlayerState} PlayerState */
+/** @typedef {import('../types.js').StartMessage} StartMessage */
+/** @typedef {import('../types.js').TransportInfo} TransportInfo */
+/** @typedef {import('../media/messages.js').Message} Message */
+/** @typedef {import('./words.js').Verdict} Verdict */
+/** @typedef {import('./engine.js').Engine} Engine */
+
+const SILENCE_US = 4_000_000; // the gateway speaks every second: so much silence is a lost connection
+const STEADY_US = 3_000_000; // a session that lasted so long starts the back-off over
+const STALE_STATE_US = 1_500_000;
+const WITHOUT_PAGES = 2; // failed fetches before the hashes at hand are tried without one
+
+export class Connector {
+  /** @type {PlayerState} */ state = 'idle';
+  reconnects = 0;
+  connectUs = 0;
+  #attempts = 0;
+  #failedFetches = 0;
+  #run = 0;
+  /** @type {Session | null} */ #session = null;
+  #open = false;
+  #backoff = new Backoff();
+  #wake = () => {};
+  /** @type {TransportInfo | null} */ #info = null;
+  /** @type {import('../types.js').CertificateHash[]} pushed on the control stream */ #pushed = [];
+  /** @type {Message | null} */ #goodbye = null;
+  #away = false;
+  #awayUs = 0;
+  /** @type {(info: TransportInfo | null) => void} */ #giveInfo = () => {};
+  /** @type {Promise<TransportInfo | null>} */ #firstInfo = new Promise((resolve) => { this.#giveInfo = resolve; });
+
+  /** @param {Engine} engine @param {import('./engine.js').EarlyTransport | null} early */
+  constructor(engine, early) {
+    this.engine = engine;
+    this.early = early;
+  }
+
+  /** True while a session is open. */
+  get open() {
+    return this.#open;
+  }
+
+  /** The address that the page fetched. @param {TransportInfo | null} info @param {string} [_error] */
+  setInfo(info, _error) {
+    this.#giveInfo(info);
+  }
+
+  /** @param {StartMessage} wish */
+  start(wish) {
+
+    this.#backoff.reset();
+    this.#loop(wish, ++this.#run);
+  }
+
+  stop() {
+    this.#run++;
+    this.#session?.close(0, 'the viewer stopped');
+    this.#wake();
+    this.#say('stopped', 'Stopped.');
+  }
+
+  retryNow() {
+    this.#wake();
+  }
+
+  /** For tests: the session ends as if the network had gone. */
+  drop() {
+    this.#session?.close(0, 'dropped by a test');
+  }
+
+  /** @param {Message} message */
+  send(message) {
+    this.#session?.send(message);
+  }
+
+  /** @param {PlayerState} state @param {string} message @param {number} [retryInMs] */
+  #say(state, message, retryInMs = 0) {
+    this.state = state;
+    this.engine.post({ type: 'state', state, message, retryInMs });
+  }
+
+  /** @param {StartMessage} wish @param {number} run */
+  async #loop(wish, run) {
+    while (run === this.#run) {
+      const next = await this.#attempt(wish, run).catch((error) => verdict({ why: words(error) }));
+      this.#session = null;
+      this.#open = false;
+      if (run !== this.#run) return;
+      if (next.final) return this.#fail(next);
+      const pause = this.#backoff.next(next.leastMs);
+      this.#say(next.state, `${next.why}. Trying again in ${Math.max(1, Math.round(pause / 1000))} s…`, pause);
+      await this.#sleep(pause);
+    }
+  }
+
+  /** @param {Verdict} end */
+  #fail({ why }) {
+    this.#say('failed', `${why}.`);
+    this.engine.post({ type: 'error', message: why, fatal: true });
+  }
+
+  /** @param {number} pauseMs */
+  #sleep(pauseMs) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, pauseMs);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve(undefined);
+      };
+    });
+  }
+
+  /** One session from CONNECT to its end. @param {StartMessage} wish @param {number} run @returns {Promise<Verdict>} */
+  async #attempt(wish, run) {
+    this.#say(this.reconnects || this.#attempts ? 'reconnecting' : 'connecting', 'Connecting to the gateway…');
+    const transport = await this.#transport(wish);
+    if (!transport) return verdict({ why: 'The gateway does not answer' });
+    this.#attempts++;
+    this.#goodbye = null;
+    this.#away = false;
+    this.engine.sessionOpened();
+    const session = this.#session = new Session(transport, {
+      frame: (frame) => this.engine.frame(frame),
+      lost: (frame) => this.engine.lost(frame),
+      message: (message, arrivalUs) => this.engine.message(message, arrivalUs),
+      bytes: (count) => this.engine.report.bytes.add(count, nowUs() / 1000),
+    });
+    if (run !== this.#run) session.close(0, 'the viewer stopped');
+    try {
+      await session.ready();
+    } catch (error) {
+      return this.#explain(wish, error);
+    }
+    return this.#attend(session, run);
+  }
+
+  /** @param {Session} session @param {number} run */
+  async #attend(session, run) {
+    if (run === this.#run) {
+      this.#open = true;
+      this.#failedFetches = 0;
+      if (this.state !== 'playing') this.#say('joining', 'Waiting for the first picture…');
+    }
+    const openedUs = nowUs();
+    const end = await session.ended;
+    if (run === this.#run) this.reconnects++;
+    if (nowUs() - openedUs > STEADY_US) this.#backoff.reset();
+    return afterEnd(end, this.#goodbye);
+  }
+
+  /** @param {StartMessage} wish @returns {Promise<WebTransport | null>} */
+  async #transport(wish) {
+    const { early } = this;
+    this.early = null;
+    if (early) {
+      this.connectUs = early.connectUs;
+      this.#info = await this.#firstInfo;
+      return early.transport;
+    }
+    const info = await this.#address(wish);
+    if (!info) return null;
+    this.connectUs = nowUs();
+    return openTransport({ ...info, certificateHashes: this.#hashes(info) }, wish.broadcast);
+  }
+
+  /** With no hashes in the API the certificate is a CA's, and none may be passed. @param {TransportInfo} info */
+  #hashes({ certificateHashes }) {
+    return certificateHashes.length ? mergeHashes(certificateHashes, this.#pushed) : [];
+  }
+
+  /** Fetched anew each time, because a restart may have changed port and certificate. @param {StartMessage} wish */
+  async #address(wish) {
+    if (this.#attempts === 0 && this.#failedFetches === 0) {
+      this.#info = await this.#firstInfo;
+      if (this.#info) return this.#info;
+    } else if (wish.canRefetch) {
+      try {
+        return (this.#info = await fetchJson(wish.baseUrl, '/api/v1/transport'));
+      } catch { // judged below
+      }
+    } else {
+      return this.#info;
+    }
+    this.#failedFetches++;
+    return this.#failedFetches > WITHOUT_PAGES ? this.#info : null;
+  }
+
+  /** A browser does not tell a page why a CONNECT failed; the API does. @param {StartMessage} wish @param {unknown} error */
+  async #explain(wish, error) {
+    /** @type {string[] | null} */ let names = null;
+    try {
+      const list = await fetchJson(wish.baseUrl, '/api/v1/broadcasts');
+      names = (Array.isArray(list) ? list : list.broadcasts).map((/** @type {{name: string}} */ b) => b.name);
+    } catch { // its pages do not answer either
+    }
+    return afterFailedConnect(wish.broadcast, names, words(error));
+  }
+
+  /** @param {Message} message */
+  message(message) {
+    if (message.kind === 'certificates') this.#pushed = message.hashes;
+    if (message.kind === 'goodbye') this.#goodbye = message;
+    if (message.kind !== 'state') return;
+    const away = broadcastWords(message);
+    this.#away = away !== null;
+    this.#awayUs = nowUs();
+    if (away !== null) this.#say('waiting', away, message.retry_in_ms);
+    else if (this.state === 'waiting') this.#say('joining', 'The source is there. Waiting for the first picture…');
+  }
+
+  /** Something was painted (or heard, where there is no picture). */
+  playing() {
+    if (this.state === 'playing' || !this.#session) return;
+    // What was on its way is still shown after the source went; it does not mean that it is back.
+    if (this.#away && nowUs() - this.#awayUs < STALE_STATE_US) return;
+    this.#say('playing', '');
+  }
+
+  /** @param {number} now local µs @param {boolean} frozen the whole page stood still until now */
+  watch(now, frozen) {
+    const session = this.#session;
+    if (!session || !this.#open) return;
+    if (frozen) session.heardUs = now;
+    if (now - session.heardUs > SILENCE_US) session.close(0, 'nothing was heard from the gateway for 4 s');
+  }
+}

@@ -1,0 +1,42 @@
+/** The worker's side of player.debug; see main/debug.js. Costs nothing until asked. */
+
+import { Recent } from '../media/statistics.js';
+
+/** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
+/** @typedef {import('./presenter.js').Presenter} Presenter */
+/** @typedef {import('../main/debug.js').Pixels} Pixels */
+/** @typedef {import('../main/debug.js').PaintRecord} PaintRecord */
+
+const GRAB_TIMEOUT_MS = 1000;
+
+/** Pixels of a frame that stays the caller's. @param {VideoFrame | OffscreenCanvas} picture @param {number} width @param {number} height */
+function pixels(picture, width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext('2d', { willReadFrequently: true, alpha: false });
+  if (!context) throw new Error('no 2d context to read pixels with');
+  context.drawImage(picture, 0, 0);
+  return { width, height, data: context.getImageData(0, 0, width, height).data };
+}
+
+/** The pixels of the next frame that is painted. @param {Presenter} presenter @returns {Promise<Pixels>} */
+export function grabNext(presenter) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      presenter.tap = null;
+      reject(new Error('no frame was painted within a second'));
+    }, GRAB_TIMEOUT_MS);
+    presenter.tap = (picture, { frame }) => {
+      presenter.tap = null;
+      clearTimeout(timer);
+      try {
+        const { ptsUs: pts, group, index } = frame;
+        resolve({ ...pixels(picture, picture.displayWidth, picture.displayHeight), pts, group, index });
+      } catch (error) {
+        reject(error);
+      }
+    };
+  });
+}
+
+/** The last frames painted. */
+export const paintLog = /** @type {Recent<PaintRecord>} */ (new Recent(600));

@@ -1,0 +1,261 @@
+/**
+ * The worker's composition root: media paths, sinks, and what the page asks for. Connecting and
+ * reconnecting is in connector.js; what the gateway says is answered here.
+ */
+
+import { ClockSync } from '../media/clock.js';
+import { isAnnexB } from '../media/h264.js';
+import { AudioPath } from './audio.js';
+import { Connector } from './connector.js';
+import { grabNext, paintLog } from './debug.js';
+import { Presenter } from './presenter.js';
+import { Report } from './report.js';
+import { PortWriter, SharedWriter } from './ring_writer.js';
+import { generatorSink, offscreenSink, pageSink } from './sinks.js';
+import { nowUs } from './time.js';
+import { Timeline } from './timeline.js';
+import { VideoPath } from './video.js';
+
+/** @typedef {import('../types.js').ToWorker} ToWorker */
+/** @typedef {import('../types.js').Frame} Frame */
+/** @typedef {import('../types.js').Catalog} Catalog */
+/** @typedef {import('../media/messages.js').Message} Message */
+/** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
+/** @typedef {import('./sinks.js').Post} Post */
+/** @typedef {{transport: WebTransport, connectUs: number}} EarlyTransport */
+
+const TICK_MS = 200;
+const PING_EVERY_US = 2_000_000;
+const FIRST_PINGS = 5; // several at once: the first of them meet a cold path
+const LATE_TICK_US = 2_000_000; // the page was frozen; its silence is not the network's
+
+export class Engine {
+  clock = new ClockSync();
+  report = new Report();
+  /** @type {Catalog | null} */ catalog = null;
+  /** @type {Record<string, any> | null} */ gateway = null;
+  #visible = true;
+  #pings = 0;
+  #pingUs = 0;
+  #tickUs = nowUs();
+  /** @type {ReturnType<typeof pageSink> | null} */ #pageSink = null;
+
+  /** @param {Post} post @param {EarlyTransport | null} early a transport that is being opened already */
+  constructor(post, early) {
+    this.post = post;
+    this.timeline = new Timeline(() => this.clock);
+    this.presenter = new Presenter(this.timeline, (info, paintUs, size) => this.#painted(info, paintUs, size), () => this.video.pump());
+    this.video = new VideoPath(this.presenter, this.timeline,
+      (reason) => this.#askKeyframe(reason), (message) => this.#decoderFailed(message));
+    this.audio = new AudioPath(this.timeline, (channels, sampleRate) => post({ type: 'audioFormat', channels, sampleRate }));
+    this.connector = new Connector(this, early);
+    setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  /** @param {ToWorker} message */
+  receive(message) {
+    switch (message.type) {
+      case 'start': return this.#start(message);
+      case 'transport': return this.connector.setInfo(message.info, message.error);
+      case 'sink': return this.#setSink(message);
+      case 'audioOutput': return this.#setAudioOutput(message);
+      case 'audioState': return this.audio.setOutput(message.running, message.latencyMs * 1000);
+      case 'latencyMode': return this.#setMode(message.mode);
+      case 'visible': return this.#setVisible(message.visible);
+      case 'mirror': return this.#setMirror(message.on);
+      case 'painted': return this.#pageSink?.painted();
+      case 'retryNow': return this.connector.retryNow();
+      case 'stop': return this.connector.stop();
+      case 'debug': return void this.#debug(message.id, message.command);
+    }
+  }
+
+  /** @param {import('../types.js').StartMessage} message */
+  #start(message) {
+    this.timeline.mode = message.latencyMode;
+    this.timeline.smoothDelayUs = message.smoothDelayMs * 1000;
+    this.connector.start(message);
+  }
+
+  /** @param {Extract<ToWorker, {type: 'sink'}>} message */
+  #setSink({ kind, writable, canvas }) {
+    const generator = /** @type {any} */ (globalThis).VideoTrackGenerator;
+    if (kind === 'trackgenerator' && generator) {
+      const made = new generator();
+      this.presenter.sink = generatorSink('trackgenerator', made.writable, this.post);
+      this.post({ type: 'track', track: made.track }, [made.track]);
+    } else if (writable) {
+      this.presenter.sink = generatorSink('generator', writable, this.post);
+    } else if (canvas) {
+      this.presenter.sink = offscreenSink(canvas, () => this.#visible);
+    } else {
+      this.presenter.sink = this.#pageSink = pageSink(this.post);
+    }
+  }
+
+  /** @param {Extract<ToWorker, {type: 'audioOutput'}>} message */
+  #setAudioOutput({ ring, port, channels, capacity, sampleRate }) {
+    if (ring) this.audio.setWriter(new SharedWriter(ring, channels, capacity), sampleRate);
+    else if (port) this.audio.setWriter(new PortWriter(port, channels, capacity), sampleRate);
+  }
+
+  /** @param {import('../types.js').LatencyMode} mode */
+  #setMode(mode) {
+    this.timeline.mode = mode;
+    this.audio.modeChanged();
+    this.report.reset();
+    this.presenter.pump();
+  }
+
+  /** Copies of the frames for the page's getVideoTrack(), where the sink itself gives no track. @param {boolean} on */
+  #setMirror(on) {
+    this.presenter.mirror = !on ? null : (picture) => {
+      const frame = picture.clone(); // the page closes it
+      this.post({ type: 'frame', frame, mirror: true }, [frame]);
+    };
+  }
+
+  /** @param {boolean} visible */
+  #setVisible(visible) {
+    this.#visible = visible;
+    if (visible) this.connector.retryNow();
+  }
+
+  /** A new session was opened: positions and clocks start anew. */
+  sessionOpened() {
+    this.clock = new ClockSync();
+    this.catalog = null;
+    this.#pings = 0;
+    this.#pingUs = 0;
+    this.report.reset();
+    this.timeline.newSession();
+    this.video.newSession();
+    this.audio.newSession();
+  }
+
+  /** @param {Frame} frame */
+  frame(frame) {
+    const kind = this.catalog?.tracks.find((track) => track.id === frame.track)?.kind
+      ?? (isAnnexB(frame.payload) ? 'video' : 'audio'); // frames may come before the catalog
+    if (kind === 'video') this.video.push(frame);
+    if (kind !== 'audio') return;
+    this.report.audioJitter.add(frame.arrivalUs - frame.ptsUs);
+    this.audio.push(frame);
+    if (this.catalog && !this.catalog.tracks.some((track) => track.kind === 'video')) this.connector.playing();
+  }
+
+  /** @param {Frame} frame */
+  lost(frame) {
+    if (this.video.newest?.track === frame.track) this.video.lose(frame);
+  }
+
+  /** @param {Message} message @param {number} arrivalUs */
+  message(message, arrivalUs) {
+    switch (message.kind) {
+      case 'welcome': return this.#ping();
+      case 'catalog': return this.#setCatalog(/** @type {any} */ (message));
+      case 'pong': return this.#pong(message, arrivalUs);
+      case 'statistics': return void (this.gateway = message);
+      case 'error': return this.post({ type: 'error', message: message.message, fatal: false });
+      default: return this.connector.message(message);
+    }
+  }
+
+  /** @param {Catalog} catalog */
+  #setCatalog({ revision, tracks }) {
+    this.catalog = { revision, tracks };
+    const rendition = tracks.find((track) => track.kind === 'audio')?.renditions[0];
+    if (rendition) this.audio.configure(rendition);
+    this.post({ type: 'catalog', catalog: this.catalog });
+  }
+
+  #ping() {
+    this.#pings++;
+    this.#pingUs = nowUs();
+    this.connector.send({ kind: 'ping', id: this.#pings, client_us: nowUs() });
+  }
+
+  /** @param {Message} pong @param {number} arrivalUs */
+  #pong(pong, arrivalUs) {
+    this.clock.add(pong.client_us, pong.received_us, pong.sent_us, arrivalUs);
+    if (this.#pings < FIRST_PINGS) this.#ping();
+  }
+
+  /** @param {FrameInfo} info @param {number} paintUs @param {{width: number, height: number}} size */
+  #painted(info, paintUs, size) {
+    this.report.paint(info, paintUs, this.clock, this.audio.skewUs(info.frame.ptsUs));
+    if (size.width !== this.report.width || size.height !== this.report.height) {
+      Object.assign(this.report, size);
+      this.post({ type: 'size', ...size });
+    }
+    if (!this.report.firstFrameMs) {
+      this.report.firstFrameMs = Math.max(0.1, (paintUs - this.connector.connectUs) / 1000);
+      this.post({ type: 'firstFrame', localMs: paintUs / 1000 });
+    }
+    this.connector.playing();
+  }
+
+  /** @param {string} reason */
+  #askKeyframe(reason) {
+    const track = this.catalog?.tracks.find(({ kind }) => kind === 'video')?.id ?? this.video.newest?.track;
+    if (track !== undefined) this.connector.send({ kind: 'keyframe', track, reason });
+  }
+
+  /** @param {string} message */
+  #decoderFailed(message) {
+    this.post({ type: 'error', message: `The video decoder failed and is being restarted: ${message}`, fatal: false });
+  }
+
+  #tick() {
+    const now = nowUs();
+    const frozen = now - this.#tickUs > LATE_TICK_US;
+    this.#tickUs = now;
+    this.connector.watch(now, frozen);
+    this.video.decoder.checkStuck(now);
+    if (this.connector.open) {
+      if (now - this.#pingUs > PING_EVERY_US) this.#ping();
+      for (const feedback of [this.report.videoFeedback(this.video, this.clock), this.report.audioFeedback(this.audio, this.clock)]) {
+        if (feedback) this.connector.send(feedback);
+      }
+    }
+    this.post({ type: 'stats', stats: this.#stats() });
+  }
+
+  /** @returns {import('../types.js').PlayerStats} */
+  #stats() {
+    return {
+      ...this.report.stats(this.video, this.audio, this.clock),
+      state: this.connector.state, reconnects: this.connector.reconnects,
+      sink: this.presenter.sink?.kind ?? '', latencyMode: this.timeline.mode, gateway: this.gateway,
+    };
+  }
+
+  /** @param {number} id @param {Extract<ToWorker, {type: 'debug'}>['command']} command */
+  async #debug(id, command) {
+    try {
+      this.post({ type: 'debug', id, value: await this.#command(command) });
+    } catch (error) {
+      this.post({ type: 'debug', id, error: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  /** @param {Extract<ToWorker, {type: 'debug'}>['command']} command @returns {unknown} */
+  #command(command) {
+    const { video, audio } = this;
+    switch (command) {
+      case 'failDecoder': return video.decoder.feedGarbage();
+      case 'dropSession': return this.connector.drop();
+      case 'grab': return grabNext(this.presenter);
+      case 'frames': return paintLog.list();
+      case 'received': return { ...received(video), audio: received(audio) };
+    }
+  }
+}
+
+/** @param {VideoPath | AudioPath} path */
+function received(path) {
+  return {
+    framesReceived: path.received, framesDecoded: path.decoded, outOfOrder: path.outOfOrder, lost: path.lost,
+    frames: path.names.list(),
+  };
+}

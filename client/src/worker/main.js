@@ -1,0 +1,41 @@
+/**
+ * The media worker's entry. Joining is measured in milliseconds, so this file does one thing:
+ * CONNECT as soon as the page has told where to, while everything else is still being loaded.
+ */
+
+import { openTransport } from './transport.js';
+
+/** @typedef {import('../types.js').ToWorker} ToWorker */
+/** @typedef {import('../types.js').FromWorker} FromWorker */
+
+/** @type {{postMessage(message: FromWorker, transfer?: Transferable[]): void, onmessage: ((event: MessageEvent<ToWorker>) => void) | null}} */
+const page = /** @type {any} */ (globalThis);
+
+const engineModule = import('./engine.js');
+
+/** @type {MessageEvent<ToWorker>[]} */ const early = [];
+/** @type {{transport: WebTransport, connectUs: number} | null} */ let first = null;
+let broadcast = '';
+
+/** @param {ToWorker} message */
+function connectEarly(message) {
+  if (message.type === 'start') broadcast = message.broadcast;
+  if (message.type !== 'transport' || !message.info || first) return;
+  try {
+    const connectUs = (performance.timeOrigin + performance.now()) * 1000;
+    first = { transport: openTransport(message.info, broadcast), connectUs };
+    first.transport.ready.catch(() => {}); // the engine looks at it when it is here
+    first.transport.closed.catch(() => {});
+  } catch { // a bad address or no WebTransport: the engine meets it again and says so
+  }
+}
+
+page.onmessage = (event) => {
+  early.push(event);
+  connectEarly(event.data);
+};
+
+const { Engine } = await engineModule;
+const engine = new Engine((message, transfer = []) => page.postMessage(message, transfer), first);
+page.onmessage = (event) => engine.receive(event.data);
+for (const event of early) engine.receive(event.data);

@@ -1,0 +1,98 @@
+/**
+ * Puts decoded frames out when they are due. It owns every VideoFrame from submit() until the sink
+ * takes it; a frame that is overtaken is closed here and counted.
+ */
+
+import { nowUs } from './time.js';
+
+/** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
+/** @typedef {import('./sinks.js').Sink} Sink */
+/** @typedef {import('./timeline.js').Timeline} Timeline */
+/** @typedef {{picture: VideoFrame, info: FrameInfo}} Held */
+
+const EARLY_US = 1_000; // timers are no finer than this
+const MAX_WAIT_US = 3_000_000; // a timestamp further ahead is a broken one
+
+export class Presenter {
+  dropped = 0;
+  /** @type {Sink | null} */ sink = null;
+  /** @type {((picture: VideoFrame, info: FrameInfo) => void) | null} sees frames before the sink takes them */ tap = null;
+  /** @type {((picture: VideoFrame) => void) | null} the same */ mirror = null;
+  /** @type {Held[]} in order */ #held = [];
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  /** @type {Timeline} */ #timeline;
+  /** @type {(info: FrameInfo, paintUs: number, picture: {width: number, height: number}) => void} */ #painted;
+  /** @type {() => void} */ #room;
+
+  /**
+   * @param {Timeline} timeline
+   * @param {(info: FrameInfo, paintUs: number, picture: {width: number, height: number}) => void} painted
+   * @param {() => void} room called when a held frame has left
+   */
+  constructor(timeline, painted, room) {
+    this.#timeline = timeline;
+    this.#painted = painted;
+    this.#room = room;
+  }
+
+  get held() {
+    return this.#held.length;
+  }
+
+  /** Takes ownership. @param {VideoFrame} picture @param {FrameInfo} info */
+  submit(picture, info) {
+    const now = nowUs();
+    if (this.#held.length === 0 && this.#timeline.pictureDue(info.frame.ptsUs, now) <= now + EARLY_US) {
+      return this.#put({ picture, info });
+    }
+    this.#held.push({ picture, info });
+    this.pump();
+  }
+
+  /** Puts out what is due: of several the newest; the others are overtaken. */
+  pump() {
+    clearTimeout(this.#timer);
+    const now = nowUs();
+    let due = 0;
+    while (due < this.#held.length && this.#dueIn(due, now) <= EARLY_US) due++;
+    const ready = this.#held.splice(0, due);
+    const last = ready.pop();
+    for (const held of ready) this.#drop(held);
+    if (last) this.#put(last);
+    if (this.#held.length) this.#timer = setTimeout(() => this.pump(), this.#dueIn(0, now) / 1000);
+    if (due) this.#room();
+  }
+
+  /** @param {number} at @param {number} now @returns {number} µs from now */
+  #dueIn(at, now) {
+    const held = /** @type {Held} */ (this.#held[at]);
+    const wait = this.#timeline.pictureDue(held.info.frame.ptsUs, now) - now;
+    return wait > MAX_WAIT_US ? 0 : wait;
+  }
+
+  /** @param {Held} held */
+  #drop(held) {
+    held.picture.close();
+    this.dropped++;
+  }
+
+  /** @param {Held} held */
+  #put({ picture, info }) {
+    const size = { width: picture.displayWidth, height: picture.displayHeight };
+    this.tap?.(picture, info);
+    this.mirror?.(picture);
+    if (!this.sink) {
+      this.#drop({ picture, info });
+    } else if (this.sink.paint(picture)) {
+      this.#painted(info, nowUs(), size);
+    } else {
+      this.dropped++;
+    }
+  }
+
+  /** Closes what is held. */
+  clear() {
+    clearTimeout(this.#timer);
+    for (const held of this.#held.splice(0)) this.#drop(held);
+  }
+}

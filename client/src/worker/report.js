@@ -1,0 +1,124 @@
+/** Gathers what PlayerStats and the feedback message say. */
+
+import { Jitter } from '../media/jitter.js';
+import { Rate, Window } from '../media/statistics.js';
+import { paintLog } from './debug.js';
+import { nowUs } from './time.js';
+
+/** @typedef {import('../types.js').PlayerStats} PlayerStats */
+/** @typedef {import('../media/messages.js').Message} Message */
+/** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
+/** @typedef {import('./video.js').VideoPath} VideoPath */
+/** @typedef {import('./audio.js').AudioPath} AudioPath */
+/** @typedef {import('../media/clock.js').ClockSync} ClockSync */
+
+const WINDOW_MS = 5000;
+const ms = (/** @type {number} */ us) => Math.round(us / 10) / 100;
+
+export class Report {
+  painted = 0;
+  firstFrameMs = 0;
+  width = 0;
+  height = 0;
+  audioJitter = new Jitter();
+  bytes = new Rate();
+  #paints = new Rate();
+  #latency = new Window(WINDOW_MS);
+  #recent = new Window(250, 64); // for feedback: what happened since the last one
+  #stages = { encode: new Window(WINDOW_MS), network: new Window(WINDOW_MS), decode: new Window(WINDOW_MS), paint: new Window(WINDOW_MS) };
+  #skewMs = 0;
+
+  /** @param {FrameInfo} info @param {number} paintUs @param {ClockSync} clock @param {number | null} skewUs */
+  paint(info, paintUs, clock, skewUs) {
+    const { frame } = info;
+    const now = paintUs / 1000;
+    this.painted++;
+    this.#paints.add(1, now);
+    if (skewUs !== null) this.#skewMs = ms(skewUs);
+    const latencyUs = clock.ready ? clock.toGateway(paintUs) - frame.captureUs : 0;
+    if (clock.ready) {
+      this.#latency.add(latencyUs, now);
+      this.#recent.add(latencyUs, now);
+      const encoded = frame.encodedUs || frame.captureUs;
+      this.#stages.encode.add(encoded - frame.captureUs, now);
+      this.#stages.network.add(clock.toGateway(frame.arrivalUs) - encoded, now);
+    }
+    this.#stages.decode.add(info.decodedUs - frame.arrivalUs, now);
+    this.#stages.paint.add(paintUs - info.decodedUs, now);
+    paintLog.push({
+      group: frame.group, index: frame.index, ptsUs: frame.ptsUs, paintUs: Math.round(clock.toGateway(paintUs)),
+      latencyMs: ms(latencyUs), skewMs: skewUs === null ? null : ms(skewUs),
+    });
+  }
+
+  /** Old latencies say nothing about a new session or mode. */
+  reset() {
+    this.#latency.clear();
+    this.#recent.clear();
+    for (const window of Object.values(this.#stages)) window.clear();
+  }
+
+  /**
+   * @param {VideoPath} video @param {AudioPath} audio @param {ClockSync} clock
+   * @returns {Omit<PlayerStats, 'state' | 'reconnects' | 'sink' | 'latencyMode' | 'gateway'>}
+   */
+  stats(video, audio, clock) {
+    const now = nowUs() / 1000;
+    return {
+      transport: 'webtransport', delivery: 'stream', codec: video.decoder.codec, audioCodec: audio.codec,
+      width: this.width, height: this.height, framesReceived: video.received, framesDecoded: video.decoded,
+      framesDropped: video.dropped, framesPainted: this.painted,
+      fps: Math.round(this.#paints.perSecond(now) * 10) / 10, bitrateBps: Math.round(this.bytes.perSecond(now) * 8),
+      latencyMs: this.#percentiles(), stages: this.#stageMs(), avSkewMs: this.#skewMs,
+      firstFrameMs: this.firstFrameMs, navigationToFirstFrameMs: 0,
+      decodeQueue: video.decoder.queue, jitterMs: ms(video.jitter.value), rttMs: ms(clock.rttUs),
+      clockOffsetMs: ms(clock.offsetUs), framesReordered: video.reordered, framesOutOfOrder: video.outOfOrder,
+      framesLost: video.lost, decoderErrors: video.decoder.errors + audio.errors,
+      keyframeRequests: video.keyframeRequests, ...this.#sound(audio),
+    };
+  }
+
+  /** @param {AudioPath} audio */
+  #sound(audio) {
+    return {
+      audioUnderruns: audio.underruns, audioPlayedMs: Math.round(audio.playedMs), audioFramesReceived: audio.received,
+      audioFramesDecoded: audio.decoded, audioFramesDropped: audio.dropped, audioBufferMs: Math.round(audio.bufferMs),
+      audioTargetMs: Math.round(audio.targetMs), audioRate: audio.speed,
+    };
+  }
+
+  #percentiles() {
+    return { last: ms(this.#latency.last), p50: ms(this.#latency.percentile(0.5)), p95: ms(this.#latency.percentile(0.95)) };
+  }
+
+  #stageMs() {
+    const { encode, network, decode, paint } = this.#stages;
+    return {
+      encode: ms(encode.percentile(0.5)), network: ms(network.percentile(0.5)),
+      decode: ms(decode.percentile(0.5)), paint: ms(paint.percentile(0.5)),
+    };
+  }
+
+  /** @param {VideoPath} video @param {ClockSync} clock @returns {Message | null} null: nothing received yet */
+  videoFeedback(video, clock) {
+    if (!video.newest) return null;
+    const { track, group, index, arrivalUs } = video.newest;
+    return {
+      kind: 'feedback', track, group, index, arrival_us: Math.round(clock.toGateway(arrivalUs)),
+      frames_received: video.received, frames_decoded: video.decoded, frames_dropped: video.dropped,
+      frames_painted: this.painted, decode_queue: video.decoder.queue,
+      latency_us: Math.max(0, Math.round(this.#recent.percentile(0.5))), jitter_us: Math.round(video.jitter.value),
+    };
+  }
+
+  /** @param {AudioPath} audio @param {ClockSync} clock @returns {Message | null} */
+  audioFeedback(audio, clock) {
+    if (!audio.newest) return null;
+    const { track, group, index, arrivalUs } = audio.newest;
+    return {
+      kind: 'feedback', track, group, index, arrival_us: Math.round(clock.toGateway(arrivalUs)),
+      frames_received: audio.received, frames_decoded: audio.decoded, frames_dropped: audio.dropped,
+      frames_painted: 0, decode_queue: 0, latency_us: 0, jitter_us: Math.round(this.audioJitter.value),
+    };
+  }
+}

@@ -1,0 +1,28 @@
+/** Planes of samples: taken from AudioData, and made up where some are missing. */
+
+const RAMP = 96; // samples, 2 ms
+
+/** @param {AudioData} data still the caller's @returns {Float32Array<ArrayBuffer>[]} one per channel */
+export function planesOf(data) {
+  return Array.from({ length: data.numberOfChannels }, (_, planeIndex) => {
+    const plane = new Float32Array(data.numberOfFrames);
+    data.copyTo(plane, { planeIndex, format: 'f32-planar' });
+    return plane;
+  });
+}
+
+/** Silence in place of what was lost, faded into. @param {number[]} edge last sample of each channel @param {number} count */
+export function bridge(edge, count) {
+  return edge.map((last) => {
+    const plane = new Float32Array(count);
+    for (let i = 0; i < Math.min(RAMP, count); i++) plane[i] = last * (1 - i / RAMP);
+    return plane;
+  });
+}
+
+/** What follows silence must not begin with a step. @param {Float32Array[]} planes */
+export function rampIn(planes) {
+  for (const plane of planes) {
+    for (let i = 0; i < Math.min(RAMP, plane.length); i++) plane[i] = (plane[i] ?? 0) * (i / RAMP);
+  }
+}

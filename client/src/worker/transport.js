@@ -1,0 +1,49 @@
+/**
+ * Opens WebTransport. It stands alone, so that the worker can CONNECT while its other modules are
+ * still loading. Imports only types.
+ */
+
+/** @typedef {import('../types.js').TransportInfo} TransportInfo */
+/** @typedef {import('../types.js').CertificateHash} CertificateHash */
+
+const SUBPROTOCOL = 'wtgateway-1';
+
+/** @param {CertificateHash} hash @returns {Uint8Array<ArrayBuffer>} */
+function hashBytes({ value }) {
+  if (typeof value !== 'string') return Uint8Array.from(value);
+  return Uint8Array.from(atob(value), (letter) => letter.charCodeAt(0));
+}
+
+/**
+ * The subscription travels in the CONNECT: it saves a round trip before the first picture.
+ * @param {TransportInfo} info @param {string} broadcast @returns {WebTransport}
+ */
+export function openTransport(info, broadcast) {
+  const path = broadcast.split('/').map(encodeURIComponent).join('/');
+  const url = `${info.url.replace(/\/$/, '')}/${path}?v=1&subscribe=video,audio&delivery=stream`;
+  /** @type {WebTransportOptions & {protocols: string[]}} */
+  const options = { congestionControl: 'low-latency', protocols: [SUBPROTOCOL] };
+  // A certificate signed by a CA must be used without hashes; then the gateway names none.
+  if (info.certificateHashes.length) {
+    options.serverCertificateHashes = info.certificateHashes.map((hash) => ({ algorithm: 'sha-256', value: hashBytes(hash) }));
+  }
+  return new WebTransport(url, options);
+}
+
+/**
+ * All hashes of both lists once; a page that has been open for days knows the next certificate
+ * from the control stream before the API shows it.
+ * @param {CertificateHash[]} one @param {CertificateHash[]} other @returns {CertificateHash[]}
+ */
+export function mergeHashes(one, other) {
+  /** @type {Map<string, CertificateHash>} */ const all = new Map();
+  for (const hash of [...one, ...other]) all.set(hashBytes(hash).join(), hash);
+  return [...all.values()];
+}
+
+/** @param {string} baseUrl @param {string} path @returns {Promise<any>} */
+export async function fetchJson(baseUrl, path) {
+  const response = await fetch(`${baseUrl}${path}`, { cache: 'no-store', signal: AbortSignal.timeout(5000) });
+  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
+  return response.json();
+}

@@ -1,0 +1,168 @@
+/**
+ * The path of the picture: from the wire in order into the decoder and on to the presenter. What
+ * cannot be decoded asks for a keyframe; what piles up gives way to the newest keyframe.
+ */
+
+import { Jitter } from '../media/jitter.js';
+import { FrameOrder } from '../media/ordering.js';
+import { Recent } from '../media/statistics.js';
+import { RestartingDecoder } from './decoder.js';
+import { nowUs } from './time.js';
+
+/** @typedef {import('../types.js').Frame} Frame */
+/** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
+/** @typedef {import('./presenter.js').Presenter} Presenter */
+/** @typedef {import('./timeline.js').Timeline} Timeline */
+
+const MAX_INSIDE = 10; // decoded frames and chunks in the decoder; hardware decoders own few pictures
+const MAX_WAITING_US = 600_000; // undecoded frames waiting longer than this: the machine is too slow
+const OVERTAKEN_QUEUE = 2;
+const OVERTAKEN_PAINT_US = 100_000; // however slow the decoder, paint that often
+const ASK_EVERY_US = 500_000;
+
+export class VideoPath {
+  received = 0;
+  decoded = 0;
+  reordered = 0;
+  outOfOrder = 0;
+  lost = 0;
+  overload = 0;
+  keyframeRequests = 0;
+  jitter = new Jitter();
+  names = /** @type {Recent<string>} */ (new Recent(4096));
+  /** @type {FrameOrder<Frame>} */ order = new FrameOrder();
+  /** @type {Frame | null} */ newest = null;
+  /** @type {Frame[]} in order, not yet in the decoder */ #waiting = [];
+  /** @type {Frame | null} */ #delivered = null;
+  /** @type {Frame | null} */ #lastOut = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  #gaps = 0;
+  #askedUs = 0;
+  #lastPaintUs = 0;
+
+  /**
+   * @param {Presenter} presenter @param {Timeline} timeline
+   * @param {(reason: string) => void} askKeyframe
+   * @param {(message: string) => void} failed a decoder error, in words
+   */
+  constructor(presenter, timeline, askKeyframe, failed) {
+    this.presenter = presenter;
+    this.timeline = timeline;
+    this.askKeyframe = askKeyframe;
+    this.decoder = new RestartingDecoder((picture, info) => this.#take(picture, info), (message) => {
+      failed(message);
+      this.#ask('decoder');
+    });
+  }
+
+  /** A frame from the wire. @param {Frame} frame */
+  push(frame) {
+    this.received++;
+    this.jitter.add(frame.arrivalUs - frame.ptsUs);
+    if (this.newest && after(this.newest, frame)) this.reordered++;
+    else this.newest = frame;
+    this.#deliver(this.order.push(frame, frame.arrivalUs));
+  }
+
+  /** A stream was reset inside that frame. @param {Frame} frame */
+  lose(frame) {
+    this.#deliver(this.order.lost(frame.group, frame.index, nowUs()));
+  }
+
+  /** @param {Frame[]} frames */
+  #deliver(frames) {
+    for (const frame of frames) {
+      if (this.#delivered && this.order.counters.gaps > this.#gaps) this.lost += missingBetween(this.#delivered, frame);
+      this.#delivered = frame;
+      this.#waiting.push(frame);
+    }
+    this.#gaps = this.order.counters.gaps;
+    if (this.order.takeKeyframeRequest()) this.#ask('gap');
+    this.pump();
+    clearTimeout(this.#timer);
+    const timeout = this.order.nextTimeout();
+    if (timeout === null) return;
+    this.#timer = setTimeout(() => this.#deliver(this.order.advance(nowUs())), Math.max(1, (timeout - nowUs()) / 1000));
+  }
+
+  /** Feeds the decoder as far as there is room. */
+  pump() {
+    this.#shed();
+    while (this.#waiting.length && this.presenter.held + this.decoder.inside < MAX_INSIDE) {
+      const frame = /** @type {Frame} */ (this.#waiting.shift());
+      if (!this.decoder.decode(frame)) this.#ask('decoder');
+    }
+  }
+
+  /** A decoder that does not keep up goes on at the newest keyframe, or asks for one. */
+  #shed() {
+    const first = this.#waiting[0];
+    if (!first || this.presenter.held > 0 || nowUs() - first.arrivalUs < MAX_WAITING_US) return;
+    const keyframe = this.#waiting.findLastIndex((frame) => frame.keyframe);
+    if (keyframe === 0) return;
+    const shed = this.#waiting.splice(0, keyframe > 0 ? keyframe : this.#waiting.length);
+    this.overload += shed.length;
+    this.decoder.reset();
+    if (keyframe < 0) this.#ask('decoder');
+  }
+
+  /** From the decoder; this owns the picture and passes it on. @param {VideoFrame} picture @param {FrameInfo} info */
+  #take(picture, info) {
+    const { frame } = info;
+    this.decoded++;
+    if (this.#lastOut && !after(frame, this.#lastOut)) this.outOfOrder++;
+    this.#lastOut = frame;
+    this.names.push(`${frame.group}:${frame.index}`);
+    this.timeline.pictures.add(frame.arrivalUs + (info.decodedUs - info.decodeUs) - frame.ptsUs, info.decodedUs);
+    const overtaken = this.timeline.mode === 'asap' && this.decoder.queue >= OVERTAKEN_QUEUE
+      && info.decodedUs - this.#lastPaintUs < OVERTAKEN_PAINT_US;
+    if (overtaken) {
+      picture.close();
+      this.presenter.dropped++;
+    } else {
+      this.#lastPaintUs = info.decodedUs;
+      this.presenter.submit(picture, info);
+    }
+    if (this.#waiting.length) this.pump();
+  }
+
+  /** @param {string} reason */
+  #ask(reason) {
+    const now = nowUs();
+    if (now - this.#askedUs < ASK_EVERY_US) return;
+    this.#askedUs = now;
+    this.keyframeRequests++;
+    this.askKeyframe(reason);
+  }
+
+  /** Frames given up anywhere on the way. */
+  get dropped() {
+    return this.decoder.dropped + this.presenter.dropped + this.overload
+      + this.order.counters.late + this.order.counters.discarded;
+  }
+
+  /** Positions start anew; the decoder stays, the first frame will be a keyframe. */
+  newSession() {
+    clearTimeout(this.#timer);
+    const { late, discarded } = this.order.counters;
+    this.overload += late + discarded + this.#waiting.length;
+    this.order = new FrameOrder();
+    this.#waiting = [];
+    this.#gaps = 0;
+    this.newest = this.#delivered = this.#lastOut = null;
+    this.#askedUs = 0;
+    this.jitter.reset();
+    this.presenter.clear();
+    this.decoder.reset();
+  }
+}
+
+/** @param {Frame} a @param {Frame} b whether a comes after b */
+const after = (a, b) => a.group > b.group || (a.group === b.group && a.index > b.index);
+
+/** How many frames are missing between two that were delivered with a gap. @param {Frame} last @param {Frame} frame */
+function missingBetween(last, frame) {
+  if (frame.group === last.group) return frame.index - last.index - 1;
+  // Groups do not say how long they are; timestamps do.
+  return last.durationUs ? Math.max(0, Math.round((frame.ptsUs - last.ptsUs) / last.durationUs) - 1) : 1;
+}

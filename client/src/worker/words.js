@@ -1,0 +1,64 @@
+/** What ends and broadcast states mean for a viewer, in plain words. Pure. */
+
+/** @typedef {import('../types.js').PlayerState} PlayerState */
+/** @typedef {{state: PlayerState, why: string, leastMs: number, final: boolean}} Verdict what to do after an end */
+
+/** Close codes of docs/protocol.md. @type {Record<number, Partial<Verdict> & {why: string}>} */
+const CODES = {
+  0x00: { why: 'The gateway ended the session' },
+  0x01: { why: 'The gateway is restarting' },
+  0x02: { why: 'The gateway had a fault' },
+  0x10: { why: 'Gateway and player misunderstood each other (a bug)', leastMs: 5000 },
+  0x11: { why: 'Gateway and player are of different versions; reloading the page may help', leastMs: 5000 },
+  0x12: { why: 'The gateway speaks another version of the protocol. Reload the page', state: 'failed', final: true },
+  0x13: { why: 'A message was too large (a bug)', leastMs: 5000 },
+  0x14: { why: 'The gateway found this player too talkative', leastMs: 5000 },
+  0x20: { why: 'The broadcast is not there (any more)', state: 'waiting', leastMs: 2000 },
+  0x21: { why: 'This connection was too slow for the broadcast', leastMs: 1000 },
+};
+
+/** @param {Partial<Verdict> & {why: string}} verdict @returns {Verdict} */
+export function verdict({ why, state = 'reconnecting', leastMs = 0, final = false }) {
+  return { why, state, leastMs, final };
+}
+
+/** @param {import('./session.js').End} end @param {Record<string, any> | null} goodbye message */
+export function afterEnd({ code, reason, clean }, goodbye) {
+  if (!clean && code === 0) return verdict({ why: `The connection to the gateway was lost${reason ? ` (${reason})` : ''}` });
+  const known = CODES[code] ?? { why: `The gateway closed the session with code ${code}` };
+  const said = goodbye?.reason || reason;
+  const why = said ? `${known.why} (${said})` : known.why;
+  const pause = goodbye?.retry_after_ms ?? 0;
+  if (pause < 0) return verdict({ ...known, why, state: 'failed', final: true });
+  return verdict({ ...known, why, leastMs: Math.max(known.leastMs ?? 0, pause) });
+}
+
+/**
+ * @param {string} broadcast @param {string[] | null} names of the gateway's broadcasts; null: its pages do not answer either
+ * @param {string} error the browser's words
+ */
+export function afterFailedConnect(broadcast, names, error) {
+  if (names === null) return verdict({ why: 'The gateway does not answer' });
+  if (!names.includes(broadcast)) {
+    return verdict({ why: `There is no broadcast “${broadcast}” on this gateway (yet)`, state: 'waiting', leastMs: 1500 });
+  }
+  return verdict({
+    why: `The gateway’s pages answer, but its media port does not: is UDP blocked on the way? (${error})`,
+  });
+}
+
+/**
+ * A broadcast's state as the player's: null when it is live.
+ * @param {Record<string, any>} said a `state` message
+ */
+export function broadcastWords({ state = '', reason = '', retry_in_ms: retryInMs = 0 }) {
+  const because = reason ? `: ${reason}` : '';
+  const soon = retryInMs > 0 ? `; trying again in ${Math.ceil(retryInMs / 1000)} s` : '';
+  switch (state) {
+    case 'retrying': return `The source is away${because}${soon}.`;
+    case 'ended': return `The broadcast has ended${because}.`;
+    case 'connecting': return 'The source is being opened…';
+    case 'idle': return 'The source is being started…';
+    default: return null;
+  }
+}
