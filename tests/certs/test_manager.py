@@ -124,3 +124,16 @@ async def test_it_rotates_by_itself(tmp_path: Path) -> None:
         assert after.current.window.usable(time.time())
         before = after
     await manager.close()
+
+
+async def test_two_gateways_on_one_store_stay_in_step(rig: Rig) -> None:
+    other = Rig(rig.store.directory)
+    await other.manager.start()
+    for step in (0, 60, 30, 30, 600, -1800, 7200, -1e7):
+        rig.now = other.now = rig.now + step
+        await other.manager.check()
+        await rig.manager.check()
+        assert rig.manager.certificates.hashes() == other.manager.certificates.hashes()
+        rig, other = other, rig
+    await rig.manager.close()
+    await other.manager.close()
