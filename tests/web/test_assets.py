@@ -26,9 +26,10 @@ FILES = {
     "context.audioWorklet.addModule(new URL('./no.js', import.meta.url));",
     "shared.js": "export const x = 1;",
     "pages/watch.js": "// import './no.js'\n/** @type {import('../types.js').T} */\n"
-    'import { Player } from "../player.js";\nimport a, {\n  b as c,\n} from "./ui.js";',
+    'import { Player } from "../player.js";\nimport a, {\n  b as c,\n} from "./ui.js";import("../no.js");',
     "pages/ui.js": "export * from '../shared.js'; const t = 'import';",
-    "worker/main.js": "import {x} from '../shared.js';import {y} from './net.js'",
+    "worker/main.js": "import {x} from '../shared.js';import {y} from './net.js'\nawait import('./late.js')",
+    "worker/late.js": "",
     "worker/net.js": "export {y} from './missing.js'",
     "types.js": "",
     "no.js": "",
@@ -143,7 +144,7 @@ async def test_no_spelling_leads_out_of_the_client_directory(app, path):
 def test_graph_follows_imports_and_workers_but_not_comments_and_types(client_dir):
     page, workers = take_snapshot(client_dir).graph("pages/watch.js")
     assert page == ["pages/watch.js", "player.js", "pages/ui.js", "shared.js"]
-    assert workers == ["worker/main.js", "shared.js", "worker/net.js"]
+    assert workers == ["worker/main.js", "shared.js", "worker/net.js", "worker/late.js"]
 
 
 async def test_pages_preload_the_graph(http):

@@ -40,6 +40,7 @@ _REFRESH_S = 0.5
 
 _COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
 _IMPORT = re.compile(r"""\b(?:import|export)\b(?:[\w\s{},*$]*?\bfrom)?\s*["'](\.{1,2}/[^"']+)["']""")
+_LATER = re.compile(r"""\bimport\(\s*["'](\.{1,2}/[^"']+)["']\s*\)""")
 _WORKER = re.compile(
     r"""new\s+Worker\(\s*new\s+URL\(\s*["'](\.{1,2}/[^"']+)["']\s*,\s*import\.meta\.url\s*\)"""
 )
@@ -68,20 +69,23 @@ class Snapshot:
     def graph(self, entry: str) -> tuple[list[str], list[str]]:
         """The modules that ``entry`` needs, as (of the page, of its workers), nearest first.
 
-        Of the page: ``entry`` and what it statically imports. Of its workers: what those name in
-        ``new Worker(new URL('./x.js', import.meta.url))`` and what that imports.
+        Of the page: ``entry`` and what it statically imports; what it imports later, by ``import()``,
+        is meant to come later. Of its workers: what those modules name in
+        ``new Worker(new URL('./x.js', import.meta.url))`` and all that this imports, also later.
         """
-        page, urls = self._closure([entry])
-        workers, _ = self._closure(urls)
+        page, urls = self._closure([entry], [_IMPORT])
+        workers, _ = self._closure(urls, [_IMPORT, _LATER])
         return page, workers
 
-    def _closure(self, entries: Iterable[str]) -> tuple[list[str], list[str]]:
+    def _closure(
+        self, entries: Iterable[str], patterns: Iterable[re.Pattern[str]]
+    ) -> tuple[list[str], list[str]]:
         found = [e for e in dict.fromkeys(entries) if e in self.files]
         urls: list[str] = []
         for module in found:  # grows while it is read: a queue that keeps what it has seen
             source = _COMMENT.sub("", self.files[module].data.decode(errors="replace"))
             base = posixpath.dirname(module)
-            for target in _IMPORT.findall(source):
+            for target in (t for pattern in patterns for t in pattern.findall(source)):
                 path = posixpath.normpath(posixpath.join(base, target))
                 if path in self.files and path not in found:
                     found.append(path)
