@@ -19,8 +19,14 @@ from playwright.async_api import Page, Playwright, async_playwright
 
 from scripts.support.processes import ROOT
 
-CHROMIUM_FLAGS = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required")
+NAME_OF_NO_SECURE_ORIGIN = "gateway.example"  # leads to 127.0.0.1, but no browser holds it for secure
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--autoplay-policy=no-user-gesture-required",
+    f"--host-resolver-rules=MAP {NAME_OF_NO_SECURE_ORIGIN} 127.0.0.1",
+)
 FIREFOX_PREFS = {
+    "network.dns.localDomains": NAME_OF_NO_SECURE_ORIGIN,
     "media.autoplay.default": 0,  # allow sound without a click
     "media.autoplay.blocking_policy": 0,
     "app.update.enabled": False,

@@ -19,6 +19,7 @@ from scripts.support.gateway import Gateway
 from tests.e2e.browsers import BROWSERS, Browser, Tab
 
 HERE = Path(__file__).parent
+StartGateway = Callable[..., Awaitable[Gateway]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,7 +65,7 @@ async def tab(browser: Browser) -> AsyncIterator[Tab]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def gateways(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
+async def gateways(tmp_path: Path) -> AsyncIterator[StartGateway]:
     """Starts gateways that end with the test: ``await gateways("test:", "--name", "test")``."""
     async with contextlib.AsyncExitStack() as stack:
 

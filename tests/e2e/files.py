@@ -1,0 +1,56 @@
+"""Media files that tests write: a burnt-in frame counter and a steady tone."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from scripts.benchmarks.glass.barcode import BLOCKS, blocks
+
+SAMPLE_RATE = 48_000
+
+
+WIDTH, HEIGHT = 640, 360
+
+
+def write_movie(path: Path, *, seconds: float = 6.0, fps: int = 25, tone_hz: float = 440.0) -> None:
+    """H.264 with B-frames and AAC, 640x360: frame n carries n as barcode in its top sixteenth."""
+    options = {"preset": "veryfast", "bf": "3", "g": "50"}
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=fps, options=options)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        audio = container.add_stream("aac", rate=SAMPLE_RATE)
+        audio.layout = "stereo"
+        for number in range(int(seconds * fps)):
+            frame = av.VideoFrame.from_ndarray(_picture(number), format="gray")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            container.mux(video.encode(frame.reformat(format="yuv420p")))
+        container.mux(video.encode(None))
+        for block in _tone(seconds, tone_hz):
+            container.mux(audio.encode(block))
+        container.mux(audio.encode(None))
+
+
+def _picture(number: int) -> npt.NDArray[np.uint8]:
+    pixels = np.full((HEIGHT, WIDTH), 90, np.uint8)
+    column = number * 8 % WIDTH
+    pixels[HEIGHT // 2 :, column : column + 24] = 220  # something that moves
+    strip = np.repeat(np.array(blocks(number), np.uint8) * 255, WIDTH // BLOCKS)
+    pixels[: HEIGHT // 16, : len(strip)] = strip
+    return pixels
+
+
+def _tone(seconds: float, tone_hz: float) -> list[av.AudioFrame]:
+    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    wave = (0.25 * np.sin(2 * np.pi * tone_hz * time)).astype(np.float32)
+    frames = []
+    for start in range(0, len(wave) - 1023, 1024):
+        part = np.stack([wave[start : start + 1024]] * 2)
+        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
+        frames.append(frame)
+    return frames

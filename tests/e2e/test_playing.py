@@ -1,0 +1,144 @@
+"""Playing: what reaches the eye and the ear is what the source made, all of it, together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from scripts.benchmarks.glass.barcode import crc8
+from tests.e2e import watching
+from tests.e2e.browsers import Browser, Tab
+from tests.e2e.conftest import StartGateway
+from tests.e2e.files import write_movie
+
+FPS = 30
+RecordProperty = Callable[[str, object], None]
+
+
+async def test_decoded_pixels_carry_the_frame_counter(tab: Tab, gateways: StartGateway) -> None:
+    gateway = await gateways("test:")
+    await watching.watch(tab, f"{gateway.url}/test")
+    seen = await watching.counters(tab, 5)
+    assert seen == sorted(set(seen)), "the counter goes up with each frame looked at"
+    stats = await watching.stats(tab)
+    assert (stats["width"], stats["height"]) == (1280, 720)
+    assert stats["codec"].startswith("avc1.")
+
+
+async def test_a_screenshot_shows_the_counter_to_the_eye(
+    tab: Tab, gateways: StartGateway, tmp_path: Path
+) -> None:
+    gateway = await gateways("test:")
+    await watching.watch(tab, f"{gateway.url}/test")
+    before = (await watching.picture(tab))["counter"]
+    await tab.screenshot(tmp_path / "player.png")
+    after = (await watching.picture(tab))["counter"]
+    box = await tab.evaluate(
+        "(({x, y, width, height}) => ({x, y, width, height}))"
+        "(document.querySelector('.wtgateway-picture').getBoundingClientRect())"
+    )
+    shown = read_screenshot(tmp_path / "player.png", box)
+    assert before - FPS <= shown <= after, f"{shown} is not between {before} and {after}"
+
+
+async def test_sound_has_the_tone_of_the_source(tab: Tab, gateways: StartGateway) -> None:
+    gateway = await gateways("test:?tone=1000")
+    await watching.watch(tab, f"{gateway.url}/test", sound=True)
+    beep = watching.loudest(await watching.sound(tab))
+    assert 0.05 < watching.rms(beep) < 0.5
+    assert watching.frequency(beep) == pytest.approx(1000, abs=15)
+
+
+@pytest.mark.parametrize("mode", ["asap", "sync"])
+async def test_sound_and_picture_are_together(
+    tab: Tab, gateways: StartGateway, mode: str, record_property: RecordProperty
+) -> None:
+    gateway = await gateways("test:")
+    await watching.watch(tab, f"{gateway.url}/test", sound=True)
+    await tab.evaluate(f"window.player.setLatencyMode('{mode}')")
+    await watching.more_frames(tab, 3 * FPS)  # the mode has settled
+    await tab.evaluate(
+        "window.skews = [],"
+        "window.player.addEventListener('stats', e => window.skews.push(e.detail.avSkewMs)), 0"
+    )
+    await watching.until(tab, "window.skews.length >= 60", "60 samples of skew", 60)
+    skews = np.abs(await tab.evaluate("window.skews"))
+    record_property("skew_p95_ms", float(np.percentile(skews, 95)))
+    assert np.percentile(skews, 95) <= 40, f"{np.sort(skews)}\n{await watching.situation(tab)}"
+
+
+@pytest.mark.timeout(240)
+async def test_every_frame_of_a_minute_is_received_and_decoded(
+    tab: Tab, gateways: StartGateway, record_property: RecordProperty
+) -> None:
+    gateway = await gateways("test:")
+    await watching.watch(tab, f"{gateway.url}/test")
+    before = await watching.stats(tab)
+    wanted = before["framesReceived"] + 60 * FPS
+    await watching.until(
+        tab, f"window.player.stats().framesReceived >= {wanted}", "a minute of frames", seconds=120
+    )
+    frames = (await watching.received_frames(tab))[-60 * FPS :]
+    assert len(frames) == 60 * FPS
+    assert watching.breaks(frames) == []
+    decoded = before["framesDecoded"] + 60 * FPS - before["decodeQueue"]
+    await watching.until(tab, f"window.player.stats().framesDecoded >= {decoded}", "all of them decoded")
+    after = await watching.stats(tab)
+    record_property("painted", after["framesPainted"] - before["framesPainted"])
+    told = [after[name] - before[name] for name in ("framesLost", "framesOutOfOrder", "decoderErrors")]
+    assert told == [0, 0, 0], await watching.situation(tab)
+
+
+async def test_a_file_plays_in_order_and_begins_again(
+    tab: Tab, gateways: StartGateway, tmp_path: Path
+) -> None:
+    movie = tmp_path / "movie.mp4"
+    write_movie(movie, seconds=6, fps=25, tone_hz=440)
+    gateway = await gateways(movie)
+    await watching.watch(tab, f"{gateway.url}/movie", sound=True)
+    seen: list[int] = []
+
+    async def wrapped() -> bool:
+        seen.extend(await watching.counters(tab, 1))
+        return any(later < earlier for earlier, later in itertools.pairwise(seen))
+
+    await watching.poll(wrapped, "the file begins again", tab)
+    assert sum(later < earlier for earlier, later in itertools.pairwise(seen)) == 1, seen
+    assert max(seen) < 150
+    assert watching.frequency(watching.loudest(await watching.sound(tab))) == pytest.approx(440, abs=10)
+    assert (await watching.stats(tab))["width"] == 640
+
+
+async def test_viewers_are_counted_and_share_the_broadcast(
+    tab: Tab, browser: Browser, gateways: StartGateway
+) -> None:
+    gateway = await gateways("test:")
+    other = await browser.open()
+    await watching.watch(tab, f"{gateway.url}/test")
+    await watching.watch(other, f"{gateway.url}/test")
+    (broadcast,) = gateway.get("/api/v1/broadcasts")
+    assert broadcast["viewers"] == 2
+    assert [track["kind"] for track in broadcast["tracks"]] == ["video", "audio"]
+    assert all(len(track["renditions"]) == 1 for track in broadcast["tracks"])
+    await other.close()
+    await watching.more_frames(tab, 10)
+
+
+def read_screenshot(path: Path, box: dict[str, float]) -> int:
+    """The counter in a screenshot's pixels; ``box`` is the element, the picture is centred in it as 16:9."""
+    with av.open(str(path)) as image:
+        pixels = next(image.decode(video=0)).to_ndarray(format="gray")
+    width = min(box["width"], box["height"] * 16 / 9)
+    height = width * 9 / 16
+    left = box["x"] + (box["width"] - width) / 2
+    top = box["y"] + (box["height"] - height) / 2
+    columns = (left + (np.arange(32) + 0.5) * width / 32).astype(int)
+    bits = pixels[int(top + height / 32), columns] > 127
+    word = int("".join("1" if bit else "0" for bit in bits), 2)
+    assert crc8(word >> 8) == word & 0xFF, "the barcode in the screenshot cannot be read"
+    return word >> 8
