@@ -15,9 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
+from wtgateway.announce import announce, ready_facts
 from wtgateway.config import Address, BroadcastConfig, GatewayConfig
 from wtgateway.errors import SessionRefused, WtgatewayError
-from wtgateway.gateway import Gateway, announce, ready_facts
+from wtgateway.gateway import Gateway
 from wtgateway.media import Frame
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.messages import Certificates, Goodbye, Message, MessageReader, Ping, Pong, State, pack

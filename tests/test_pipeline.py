@@ -12,12 +12,13 @@ import av
 import numpy as np
 import pytest
 
-from wtgateway import clock, pipeline
+from wtgateway import clock
 from wtgateway.config import AudioConfig, BroadcastConfig, VideoConfig
 from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind
-from wtgateway.pipeline import LatestSlot, Outbox, Pipeline, PipelineStats, SoundQueue
+from wtgateway.pipeline import Pipeline, PipelineStats, supervisor
+from wtgateway.pipeline.queues import OUTBOX_FRAMES, LatestSlot, Outbox, SoundQueue
 from wtgateway.sources.base import RawAudio, RawVideo, SourceInfo
 
 
@@ -156,12 +157,12 @@ async def test_a_stalled_loop_costs_frames_and_then_a_keyframe() -> None:
         track=0, rendition=0, group=0, index=0, keyframe=True, pts_us=0, capture_us=0, duration_us=0,
         payload=b"x",
     )  # fmt: skip
-    for _ in range(pipeline.OUTBOX_FRAMES + 5):
+    for _ in range(OUTBOX_FRAMES + 5):
         outbox.post(frame)
     outbox.post(Catalog())  # never lost
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (len(taken), stats.outbox_dropped, outbox.overflowed) == (pipeline.OUTBOX_FRAMES + 1, 5, True)
+    assert (len(taken), stats.outbox_dropped, outbox.overflowed) == (OUTBOX_FRAMES + 1, 5, True)
 
 
 async def test_the_catalog_comes_before_the_first_frame_and_the_state_becomes_live() -> None:
@@ -195,7 +196,7 @@ async def test_a_request_makes_a_new_group() -> None:
 
 
 async def test_a_broken_source_is_opened_again_and_groups_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.01)
     first, second = ScriptedSource(), ScriptedSource()
     async with running(iter([first, second])) as (made, broadcast, watcher):
         first.items.put(picture(clock.now_us()))
@@ -224,7 +225,7 @@ async def test_a_source_that_is_not_looped_ends() -> None:
 async def test_on_demand_starts_with_the_first_viewer_and_ends_after_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, "LINGER_S", 0.01)
+    monkeypatch.setattr(supervisor, "LINGER_S", 0.01)
     source = ScriptedSource()
     async with running(iter([source]), on_demand=True) as (_, broadcast, watcher):
         await asyncio.sleep(0)

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import secrets
 import signal
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wtgateway import __version__, clock
-from wtgateway.errors import ConfigError, ProtocolError, WtgatewayError
+from wtgateway.errors import ConfigError, ProtocolError
 from wtgateway.hub import Hub
 from wtgateway.log import redact_url
 from wtgateway.protocol.codes import CloseCode
@@ -31,7 +29,7 @@ from wtgateway.web.app import create_app
 from wtgateway.web.view import BroadcastSummary
 
 if TYPE_CHECKING:
-    from wtgateway.certs import CertificateManager, CertificateSet
+    from wtgateway.certs import Certificate, CertificateManager, CertificateSet
     from wtgateway.config import BroadcastConfig, GatewayConfig
     from wtgateway.pipeline import Pipeline
 
@@ -90,6 +88,11 @@ class Gateway:
     def certificate_hashes(self) -> list[dict[str, Any]]:
         """Hashes of the current and the next certificate."""
         return [dict(entry) for entry in self._certificate_set().hashes()]
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate that new connections get."""
+        return self._certificate_set().current
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -282,56 +285,13 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
 # --- the command ------------------------------------------------------------------------------------
 
 
-def ready_facts(gateway: Gateway) -> dict[str, Any]:
-    """What a user needs to know once the gateway serves."""
-    assert gateway.web_address is not None
-    config = gateway.config
-    scheme = "https" if config.public or config.web_tls_cert else "http"
-    host, port = gateway.web_address
-    shown = "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0", "::") else host  # noqa: S104
-    page = f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}/"
-    names = [b.name for b in gateway.hub]
-    certificate = gateway._certificate_set().current
-    return {
-        "page": page + (names[0] if len(names) == 1 else ""),
-        "quic": [f"[{a[0]}]:{a[1]}" if ":" in a[0] else f"{a[0]}:{a[1]}" for a in gateway.quic_addresses],
-        "certificate_sha256": certificate.fingerprint.hex(),
-        "certificate_expires": certificate.not_after.isoformat(timespec="seconds"),
-        "broadcasts": {c.name: c.source for c in config.broadcasts},
-    }
-
-
-def announce(gateway: Gateway) -> None:
-    """The one block a user reads after the start."""
-    facts = ready_facts(gateway)
-    if gateway.config.json_log:
-        print(json.dumps({"event": "ready", **facts}), flush=True)  # noqa: T201
-        return
-    expires = datetime.fromisoformat(facts["certificate_expires"])
-    lines = [
-        f"wtgateway {__version__} is ready",
-        f"  page         {facts['page']}",
-        f"  quic         {', '.join(facts['quic'])} (UDP)",
-        f"  certificate  {facts['certificate_sha256'][:16]}…, expires {expires:%Y-%m-%d %H:%M} UTC",
-    ]
-    label = "broadcasts"
-    for name, source in facts["broadcasts"].items():
-        lines.append(f"  {label:<11}  /{name}  from {redact_url(source)}")
-        label = ""
-    if gateway.config.public and gateway.config.web_tls_cert is None:
-        lines.append(
-            "  note         the page's certificate is self-signed: the browser asks once whether to "
-            "trust it\n               (Advanced, then Proceed). Use --web-tls-cert/--web-tls-key for "
-            "one that it knows."
-        )
-    print("\n".join(lines), flush=True)  # noqa: T201
-
-
 async def _main(config: GatewayConfig) -> None:
     gateway = Gateway(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, gateway.stop)
+    from wtgateway.announce import announce
+
     await gateway.run(announce)
 
 
@@ -347,6 +307,3 @@ def run_gateway(config: GatewayConfig) -> int:
             return 0
     asyncio.run(_main(config))
     return 0
-
-
-__all__ = ["Gateway", "WtgatewayError", "announce", "ready_facts", "run_gateway"]

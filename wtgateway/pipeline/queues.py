@@ -1,0 +1,175 @@
+"""What stands between a pipeline's threads: bounded, counted, and the newest picture wins.
+
+May import media, hub values and the values of sources; every class here is safe between threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from wtgateway import clock
+from wtgateway.media import Catalog, Frame
+
+if TYPE_CHECKING:
+    from wtgateway.sources.base import RawAudio, RawVideo
+
+AUDIO_QUEUE_US = 500_000
+OUTBOX_FRAMES = 240
+OUTBOX_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class PipelineStats:
+    """Counters since the pipeline was made."""
+
+    pictures_skipped: int = 0  # a newer one came before the encoder was free
+    sound_skipped: int = 0
+    outbox_dropped: int = 0  # the event loop did not take them in time
+    restarts: int = 0
+
+
+class LatestSlot:
+    """Holds the newest picture for the encoder; also carries the wish for a keyframe.
+
+    With nothing new and a keyframe wanted, the last picture is given once more, so that a viewer
+    who joins a still screen need not wait for it to move.
+    """
+
+    def __init__(self, stats: PipelineStats) -> None:
+        self._condition = threading.Condition()
+        self._stats = stats
+        self._fresh: RawVideo | None = None
+        self._last: RawVideo | None = None
+        self._taken_us = 0
+        self._keyframe = False
+        self._closed = False
+
+    def put(self, raw: RawVideo) -> None:
+        """Offer a picture; one that was not taken yet is skipped and counted."""
+        with self._condition:
+            self._stats.pictures_skipped += self._fresh is not None
+            self._fresh = raw
+            self._condition.notify()
+
+    def want_keyframe(self) -> None:
+        """The next picture taken is to be a keyframe, and to be taken soon."""
+        with self._condition:
+            self._keyframe = True
+            self._condition.notify()
+
+    def close(self) -> None:
+        """Make every take return None."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    def take(self) -> tuple[RawVideo, bool] | None:
+        """Wait for a picture; returns it and whether a keyframe is wanted, or None when closed."""
+        with self._condition:
+            while not self._closed and self._fresh is None:
+                if self._keyframe and self._last is not None:
+                    # A quarter of an interval is what waiting for the next picture may cost.
+                    patience_s = self._last.duration_us / 4e6
+                    if self._condition.wait_for(lambda: self._closed or self._fresh is not None, patience_s):
+                        continue
+                    self._fresh = self._repeat(self._last)
+                else:
+                    self._condition.wait()
+            if self._closed or self._fresh is None:
+                return None
+            raw, keyframe = self._fresh, self._keyframe
+            self._fresh, self._keyframe, self._last = None, False, raw
+            self._taken_us = clock.now_us()
+            return raw, keyframe
+
+    def _repeat(self, raw: RawVideo) -> RawVideo:
+        passed_us = max(clock.now_us() - self._taken_us, 1)
+        return replace(
+            raw,
+            pts_us=raw.pts_us + passed_us,
+            capture_us=raw.capture_us + passed_us,
+            grabbed_us=raw.grabbed_us + passed_us if raw.grabbed_us else 0,
+        )
+
+
+class SoundQueue:
+    """At most half a second of sound on its way to the encoder; the oldest goes first."""
+
+    def __init__(self, stats: PipelineStats) -> None:
+        self._condition = threading.Condition()
+        self._stats = stats
+        self._items: deque[RawAudio] = deque()
+        self._queued_us = 0
+        self._closed = False
+
+    def put(self, raw: RawAudio) -> None:
+        """Append; what exceeds the bound is dropped from the front and counted."""
+        with self._condition:
+            self._items.append(raw)
+            self._queued_us += raw.duration_us
+            while self._queued_us > AUDIO_QUEUE_US and len(self._items) > 1:
+                self._queued_us -= self._items.popleft().duration_us
+                self._stats.sound_skipped += 1
+            self._condition.notify()
+
+    def close(self) -> None:
+        """Make every take return None."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    def take(self) -> RawAudio | None:
+        """Wait for sound; None when closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._closed or self._items)
+            if self._closed:
+                return None
+            raw = self._items.popleft()
+            self._queued_us -= raw.duration_us
+            return raw
+
+
+class Outbox:
+    """Carries frames from encoder threads to the event loop, bounded, one wake-up for a burst."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deliver: Callable[[Frame | Catalog], None],
+        stats: PipelineStats,
+    ) -> None:
+        self._loop, self._deliver, self._stats = loop, deliver, stats
+        self._lock = threading.Lock()
+        self._items: deque[Frame | Catalog] = deque()
+        self._bytes = 0
+        self._woken = False
+        self.overflowed = False
+
+    def post(self, item: Frame | Catalog) -> None:
+        """From any thread. Frames over the bound are dropped and counted; a catalog never is."""
+        with self._lock:
+            if isinstance(item, Frame):
+                if len(self._items) >= OUTBOX_FRAMES or self._bytes > OUTBOX_BYTES:
+                    self._stats.outbox_dropped += 1
+                    self.overflowed = True
+                    return
+                self._bytes += len(item.payload)
+            self._items.append(item)
+            if self._woken:
+                return
+            self._woken = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        with self._lock:
+            items, self._items = self._items, deque()
+            self._bytes, self._woken = 0, False
+        for item in items:
+            self._deliver(item)

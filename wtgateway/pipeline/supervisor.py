@@ -1,0 +1,231 @@
+"""Supervision of one broadcast: opens its source, restarts it, stops it when nobody watches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from wtgateway.errors import SourceEnded, WtgatewayError
+from wtgateway.hub import Broadcast, Status
+from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
+from wtgateway.pipeline.production import AUDIO_TRACK, VIDEO_TRACK, Production
+from wtgateway.pipeline.queues import Outbox, PipelineStats
+
+if TYPE_CHECKING:
+    from wtgateway.config import BroadcastConfig
+    from wtgateway.encoders import AudioEncoder, VideoEncoder
+    from wtgateway.sources.base import Source, SourceInfo
+
+log = logging.getLogger("wtgateway.pipeline")
+
+BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 0.5, 10.0
+BACKOFF_FORGIVEN_AFTER_S = 10.0
+LINGER_S = 10.0  # an on-demand source outlives its last viewer by this, so that a reload is quick
+FALLBACK_FPS = 30.0
+
+
+class Pipeline:
+    """Supervises a broadcast's source: opens it, restarts it, stops it when nobody watches."""
+
+    def __init__(
+        self, config: BroadcastConfig, broadcast: Broadcast, make_source: Callable[[], Source]
+    ) -> None:
+        self.config, self.broadcast, self.stats = config, broadcast, PipelineStats()
+        self.next_group = {VIDEO_TRACK: 0, AUDIO_TRACK: 0}
+        self.info: SourceInfo | None = None
+        self._make_source = make_source
+        self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox(self._loop, self._deliver, self.stats)
+        self._tracks: dict[int, Track] = {}
+        self._tracks_lock = threading.Lock()
+        self._revision = 0
+        self._wanted = asyncio.Event()
+        self._unwanted_timer: asyncio.TimerHandle | None = None
+        self._unwanted = asyncio.Event()
+        self._production: Production | None = None
+        self._live_since: float | None = None
+        self._demand(0)
+        broadcast.bind(self)
+
+    # --- the hub's wishes (Producer) ---------------------------------------------------------
+
+    def request_keyframe(self, track: int) -> None:
+        """Make the next picture a keyframe."""
+        if track == VIDEO_TRACK and self._production is not None:
+            self._production.slot.want_keyframe()
+
+    def demand_changed(self, viewers: int) -> None:
+        """Start at the first viewer; stop some time after the last, when on demand."""
+        self._demand(viewers)
+
+    def _demand(self, viewers: int) -> None:
+        if self._unwanted_timer is not None:
+            self._unwanted_timer.cancel()
+            self._unwanted_timer = None
+        if viewers or not self.config.on_demand:
+            self._unwanted.clear()
+            self._wanted.set()
+        elif self._wanted.is_set():
+            self._unwanted_timer = self._loop.call_later(LINGER_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._wanted.clear()
+        self._unwanted.set()
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since the broadcast last became live; 0: it is not."""
+        live = self.broadcast.status.state is BroadcastState.LIVE and self._live_since is not None
+        return self._loop.time() - (self._live_since or 0.0) if live else 0.0
+
+    # --- supervision -------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled, or until a source that is not looped has ended in order."""
+        failures = 0
+        while True:
+            if not self._wanted.is_set():
+                self.broadcast.set_status(Status(BroadcastState.IDLE, "starts with its first viewer"))
+                await self._wanted.wait()
+            self._live_since = None
+            self.broadcast.set_status(Status(BroadcastState.CONNECTING, "the source is being opened"))
+            error = await self._run_once()
+            if error is None:
+                continue  # nobody watches
+            if isinstance(error, SourceEnded) and not self.config.loop:
+                log.info("source ended broadcast=%s", self.config.name)
+                self.broadcast.set_status(Status(BroadcastState.ENDED, "the source came to its end"))
+                return
+            if self._live_since and self._loop.time() - self._live_since > BACKOFF_FORGIVEN_AFTER_S:
+                failures = 0
+            await self._pause(failures, error)
+            failures += 1
+
+    async def _pause(self, failures: int, error: BaseException) -> None:
+        delay_s = min(BACKOFF_FIRST_S * 2**failures, BACKOFF_LIMIT_S)
+        self.stats.restarts += 1
+        log.warning(
+            "source lost broadcast=%s retry_in=%.1fs reason=%s", self.config.name, delay_s, _one_line(error)
+        )
+        reason = _one_line(error) if isinstance(error, WtgatewayError) else "the source broke"
+        self.broadcast.set_status(Status(BroadcastState.RETRYING, reason, round(delay_s * 1000)))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._unwanted.wait(), delay_s)
+
+    async def _run_once(self) -> BaseException | None:
+        """Run the source until it fails (the error) or is no longer wanted (None)."""
+        failure: asyncio.Future[BaseException] = self._loop.create_future()
+
+        def settle(error: BaseException) -> None:
+            if not failure.done():
+                failure.set_result(error)
+
+        def failed(error: BaseException) -> None:
+            if not isinstance(error, WtgatewayError):
+                log.error("pipeline fault broadcast=%s", self.config.name, exc_info=error)
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(settle, error)
+
+        production = Production(self.config, self._make_source(), self, failed)
+        self._production = production
+        unwanted = asyncio.ensure_future(self._unwanted.wait())
+        ends: set[asyncio.Future[Any]] = {failure, unwanted}
+        production.start()
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            return failure.result() if failure.done() else None
+        finally:
+            unwanted.cancel()
+            self._production = None
+            # Shielded: threads that hold devices must be gone before the loop is.
+            await asyncio.shield(asyncio.to_thread(production.stop))
+
+    # --- called from the production's threads --------------------------------------------------
+
+    def opened(self, info: SourceInfo) -> None:
+        """The source is open: forget the tracks of the run before."""
+        self.info = info
+        with self._tracks_lock:
+            self._tracks = {}
+
+    def video_encoder(self, info: SourceInfo) -> VideoEncoder:
+        """An encoder that goes on where the last one stopped counting groups."""
+        from wtgateway.encoders import VideoEncoder, VideoSettings
+
+        wanted = self.config.video
+        assert wanted is not None
+        settings = VideoSettings(
+            codec=wanted.codec,
+            bitrate_bps=wanted.bitrate_bps,
+            fps=wanted.fps or info.fps or FALLBACK_FPS,
+            width=wanted.width,
+            height=wanted.height,
+            keyframe_interval_s=wanted.keyframe_interval_s,
+        )
+        if wanted.preset:
+            settings = replace(settings, preset=wanted.preset)
+        return VideoEncoder(
+            settings, track=VIDEO_TRACK, rendition=0, first_group=self.next_group[VIDEO_TRACK]
+        )
+
+    def audio_encoder(self) -> AudioEncoder:
+        """The same for sound."""
+        from wtgateway.encoders import AudioEncoder, AudioSettings
+
+        wanted = self.config.audio
+        assert wanted is not None
+        settings = AudioSettings(
+            codec=wanted.codec,
+            bitrate_bps=wanted.bitrate_bps,
+            channels=wanted.channels,
+            frame_ms=wanted.frame_ms,
+        )
+        return AudioEncoder(
+            settings, track=AUDIO_TRACK, rendition=0, first_group=self.next_group[AUDIO_TRACK]
+        )
+
+    def must_restart_group(self) -> bool:
+        """True once after frames were lost on the way to the loop: what follows would not decode."""
+        lost, self._outbox.overflowed = self._outbox.overflowed, False
+        return lost
+
+    def encoded(self, kind: Kind, encoder: VideoEncoder | AudioEncoder, frames: list[Frame]) -> None:
+        """Send frames on, after the catalog if it changed."""
+        track_id = VIDEO_TRACK if kind is Kind.VIDEO else AUDIO_TRACK
+        if encoder.rendition is not None:
+            self._announce(track_id, kind, encoder.rendition)
+        for frame in frames:
+            self._outbox.post(frame)
+
+    def _announce(self, track_id: int, kind: Kind, rendition: Rendition) -> None:
+        track = Track(id=track_id, kind=kind, renditions=(rendition,))
+        with self._tracks_lock:
+            if self._tracks.get(track_id) == track:
+                return
+            self._tracks[track_id] = track
+            self._revision += 1
+            tracks = tuple(self._tracks[k] for k in sorted(self._tracks))
+            self._outbox.post(Catalog(revision=self._revision, tracks=tracks))
+
+    # --- on the loop ---------------------------------------------------------------------------
+
+    def _deliver(self, item: Frame | Catalog) -> None:
+        if self._production is None:
+            return  # a straggler of a run that is over
+        if isinstance(item, Catalog):
+            self.broadcast.set_catalog(item)
+            return
+        if self.broadcast.status.state is not BroadcastState.LIVE:
+            self._live_since = self._loop.time()
+            log.info("broadcast is live broadcast=%s", self.config.name)
+            self.broadcast.set_status(Status(BroadcastState.LIVE))
+        self.broadcast.publish(item)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
