@@ -31,6 +31,11 @@ class DrainSession:
     """The peer would like the session to end soon."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """A capsule of a type that means nothing to us."""
+
+
 Capsule = CloseSession | DrainSession
 
 
@@ -86,10 +91,11 @@ class CapsuleParser:
         while self._skip_unknown() and self._buffer:
             if self._closed:
                 raise ProtocolError(CloseCode.MALFORMED, "bytes after CLOSE_WEBTRANSPORT_SESSION")
-            if (capsule := self._next()) is None and not self._skip:
+            found = self._next()
+            if found is None:
                 break
-            if capsule is not None:
-                capsules.append(capsule)
+            if not isinstance(found, _Unknown):
+                capsules.append(found)
         return capsules
 
     @property
@@ -103,7 +109,8 @@ class CapsuleParser:
         self._skip -= drop
         return self._skip == 0
 
-    def _next(self) -> Capsule | None:
+    def _next(self) -> Capsule | _Unknown | None:
+        """The next capsule, its bytes consumed; None when it is not all there."""
         kind = decode_varint(self._buffer, 0)
         length = decode_varint(self._buffer, kind[1]) if kind is not None else None
         if kind is None or length is None:
@@ -112,7 +119,7 @@ class CapsuleParser:
         if kind[0] not in (CLOSE_SESSION, DRAIN_SESSION):
             del self._buffer[:start]
             self._skip = size
-            return None
+            return _Unknown()
         if size > _MAX_KNOWN_BYTES:
             raise ProtocolError(CloseCode.TOO_LARGE, f"a capsule of {size} bytes is over its limit")
         if len(self._buffer) < start + size:

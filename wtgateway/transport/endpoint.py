@@ -115,7 +115,7 @@ class QuicEndpoint:
     async def close(self, code: int, reason: str, timeout: float) -> None:  # noqa: ASYNC109 - a bound, not a cancel
         """End all sessions with ``code``, wait at most ``timeout`` s for the peers, then close for good."""
         self._accepting = False
-        links = list(self._engine.live)
+        links = [link for link in self._engine.live if link.webtransport.sessions]
         for link in links:
             for session in list(link.webtransport.sessions.values()):
                 session.close(code, reason)
@@ -160,15 +160,10 @@ class QuicEndpoint:
         return self._accept(header.destination_cid, peer, udp, now)
 
     def _may_accept(self) -> bool:
-        self._handshaking = (
-            {
-                link
-                for link in self._handshaking
-                if not link.gone and not internals.handshake_confirmed(link.quic)
+        if len(self._handshaking) >= MAX_HANDSHAKES:  # most of them are long done
+            self._handshaking = {
+                link for link in self._handshaking if not internals.handshake_confirmed(link.quic)
             }
-            if len(self._handshaking) >= MAX_HANDSHAKES
-            else self._handshaking
-        )
         if len(self._handshaking) >= MAX_HANDSHAKES or len(self._engine.live) >= MAX_CONNECTIONS:
             self.stats["connections_refused"] += 1
             return False

@@ -218,6 +218,7 @@ class WebTransportConnection:
                 self._reject(stream_id, h3codes.SESSION_GONE)
             else:  # the peer ends its half when it has read the capsule
                 self.write(stream_id, b"", True)
+        internals.send_last(self.quic, session.id)  # so that parting words arrive before the close
         self._end(session, code, reason, streams_done=True)
         self.mark_dirty()
 

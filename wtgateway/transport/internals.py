@@ -2,7 +2,7 @@
 
 Where aioquic has changed them, one warning is logged and every function answers with a careful
 guess, so that media still flows, less well. Nothing here changes aioquic's state but
-``install_pacer`` and ``forget_request_stream``. Imports aioquic only.
+``install_pacer``, ``send_last`` and ``forget_request_stream``. Imports aioquic only.
 """
 
 from __future__ import annotations
@@ -167,6 +167,14 @@ def is_blocked(quic: QuicConnection, stream_id: int) -> bool:
     """Whether the peer's limit on the number of streams holds that stream back."""
     stream = quic._streams.get(stream_id) if COMPLETE else None
     return stream is not None and stream.is_blocked
+
+
+def send_last(quic: QuicConnection, stream_id: int) -> None:
+    """Put that stream behind all others that have something to send."""
+    stream = quic._streams.get(stream_id) if COMPLETE else None
+    if stream is not None and stream in quic._streams_queue:
+        quic._streams_queue.remove(stream)
+        quic._streams_queue.append(stream)
 
 
 def can_receive(quic: QuicConnection, stream_id: int) -> bool:

@@ -12,6 +12,8 @@ from __future__ import annotations
 GAIN = 2.0
 INITIAL_BURST_PACKETS = 32
 BURST_PACKETS = 16
+_ONE = 0.999  # less than a packet's worth of rounding must not cost a wait
+_SHORTEST_WAIT_S = 0.0001
 TICK_S = 0.004  # a loop's timer may be late by so much
 
 
@@ -30,9 +32,9 @@ class MediaPacer:
         if not self._rate:
             return None
         self._fill(now)
-        if self._tokens >= 1.0:
+        if self._tokens >= _ONE:
             return None
-        return now + (1.0 - self._tokens) / self._rate
+        return now + max((1.0 - self._tokens) / self._rate, _SHORTEST_WAIT_S)
 
     def update_after_send(self, now: float) -> None:
         """A packet left."""
