@@ -19,7 +19,7 @@ function setToggle(button, off, label) {
 
 export class Controls {
   #player;
-  #root = byId('player', HTMLElement);
+  #root = byId('watch', HTMLElement);
   #mute = byId('mute', HTMLButtonElement);
   #volume = byId('volume', HTMLInputElement);
   #hint = byId('sound-hint', HTMLButtonElement);

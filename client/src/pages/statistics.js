@@ -46,7 +46,7 @@ const GROUPS = [
     { label: 'Painted', value: (s) => `${format.formatCount(s.framesPainted)} of ${format.formatCount(s.framesReceived)}` },
     { label: 'Dropped', value: (s) => format.formatCount(s.framesDropped) + share(s.framesDropped, s.framesReceived), curve: (s) => s.framesDropped, grows: true, top: 4 },
     { label: 'Decode queue', value: (s) => format.formatCount(s.decodeQueue), curve: (s) => s.decodeQueue, top: 4 },
-    { label: 'Gateway dropped', value: (s) => format.formatCount(gateway(s, 'frames_dropped')) },
+    { label: 'Never sent', value: (s) => format.formatCount(gateway(s, 'frames_dropped')) },
   ]],
   ['Sound', [
     { label: 'Codec', value: (s) => format.codecName(s.audioCodec) },

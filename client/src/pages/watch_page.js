@@ -45,7 +45,7 @@ class WatchPage {
   #controls;
   #statistics = new Statistics(byId('statistics-body', HTMLElement));
   #stage = new Stage(byId('message', HTMLElement), (action) => this.#act(action));
-  #root = byId('player', HTMLElement);
+  #root = byId('watch', HTMLElement);
   #live = byId('live', HTMLElement);
   /** @type {Summary | null | undefined} */ #summary;
   #reachable = true;
