@@ -59,6 +59,7 @@ def write_media(path: Path, frames: int, *, audio_s: float | None = None, b_fram
         video.width, video.height = SIZE
         video.pix_fmt = "yuv420p"
         video.gop_size = FPS // 2
+        video.thread_count = 1  # one slice: rtph264pay repeats the parameter sets before every one
         if video_codec == "libx264":
             video.options = {"bf": str(b_frames), "b_strategy": "0", "preset": "ultrafast", "crf": "20"}
         else:

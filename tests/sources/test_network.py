@@ -132,6 +132,24 @@ def test_srt(peers: Any, tools: Any, media: Media) -> None:
     check_playing(tools.open_when_ready(uri), tools)
 
 
+def test_srt_as_listener_with_a_passphrase(peers: Any, tools: Any, media: Media) -> None:
+    port = tools.free_port(socket.SOCK_DGRAM)
+    source = tools.make(f"srt://127.0.0.1:{port}?mode=listener&passphrase=geheimnisvoll")
+    target = f"srt://127.0.0.1:{port}?passphrase=geheimnisvoll&pbkeylen=16"
+    feed(peers, media("mp4", 300), "-f", "mpegts", target)
+    source.open()
+    check_playing(source, tools)
+
+
+def test_srt_with_nobody_there_is_told_in_words(tools: Any) -> None:
+    port = tools.free_port(socket.SOCK_DGRAM)
+    with pytest.raises(SourceError, match="is the peer running"):
+        tools.open(f"srt://127.0.0.1:{port}?passphrase=geheimnisvoll", open_timeout_s=0.3)
+    with pytest.raises(SourceError, match="nobody connected") as caught:
+        tools.open(f"srt://127.0.0.1:{port}?mode=listener&passphrase=geheimnisvoll", open_timeout_s=0.3)
+    assert "geheim" not in str(caught.value)
+
+
 class WebServer:
     """Serves a directory over HTTP/1.0."""
 

@@ -34,9 +34,7 @@ class AudioEncoder:
 
     def __init__(self, settings: AudioSettings, *, track: int, rendition: int, first_group: int) -> None:
         if settings.codec not in AUDIO_CODECS or "libopus" not in available_encoders():
-            raise EncoderError(
-                f"no encoder for audio codec {settings.codec!r}; this build has opus (libopus)"
-            )
+            raise EncoderError(f"no encoder for audio codec {settings.codec!r}; use opus (libopus)")
         if settings.frame_ms not in (10, 20) or settings.channels not in (0, *_LAYOUTS):
             raise EncoderError("audio frames are 10 or 20 ms long and have 1, 2 or 6 channels")
         self.rendition: Rendition | None = None
@@ -53,6 +51,7 @@ class AudioEncoder:
         self._pending: Samples = np.zeros((0, 0), np.float32)
         self._anchor: tuple[int, int] = (0, 0)  # pts and capture of the first pending sample
         self._anchored = False
+        self._taken = self._given = 0  # samples into and out of the resampler, each at its rate
 
     def encode(self, raw: RawAudio, *, keyframe: bool = False) -> list[Frame]:
         """Encode samples of any rate, format and layout; 0 or more frames. Raises EncoderError.
@@ -65,6 +64,7 @@ class AudioEncoder:
             frames = self._prepare(raw.frame)
             frames += self._align(raw)
             assert self._resampler is not None
+            self._taken += raw.frame.samples
             for part in self._resampler.resample(raw.frame):
                 self._append(part)
             return frames + self._drain()
@@ -90,10 +90,21 @@ class AudioEncoder:
         channels = self._settings.channels or _encoded_channels(frame.layout.nb_channels)
         if channels != self._channels or self._context is None:
             self._open(channels)
-        self._resampler = av.AudioResampler("fltp", _LAYOUTS[channels], SAMPLE_RATE)
         self._input = kind
+        self._reset_resampler()
         self._anchored = False
         return frames
+
+    def _reset_resampler(self) -> None:
+        self._resampler = av.AudioResampler("fltp", _LAYOUTS[self._channels], SAMPLE_RATE)
+        self._taken = self._given = 0
+
+    def _held_us(self) -> int:
+        """How much sound is in here: not yet encoded, and held back by the resampler's filter."""
+        filtered_us = self._taken * 1_000_000 // (self._input[2] or SAMPLE_RATE)
+        filtered_us -= self._given * 1_000_000 // SAMPLE_RATE
+        pending_us: int = self._pending.shape[1] * 1_000_000 // SAMPLE_RATE
+        return pending_us + filtered_us
 
     def _open(self, channels: int) -> None:
         context = av.CodecContext.create("libopus", "w")
@@ -128,7 +139,7 @@ class AudioEncoder:
         if not self._anchored:
             self._anchor, self._anchored = (raw.pts_us, raw.capture_us), True
             return []
-        held_us = self._pending.shape[1] * 1_000_000 // SAMPLE_RATE
+        held_us = self._held_us()
         error_us = raw.pts_us - held_us - self._anchor[0]
         if abs(error_us) <= REANCHOR_US:
             nudge_us = int(error_us / _SLEW)
@@ -139,10 +150,12 @@ class AudioEncoder:
             )
             return []
         frames = self._flush_pending()
+        self._reset_resampler()
         self._anchor = (raw.pts_us, raw.capture_us)
         return frames
 
     def _append(self, part: av.AudioFrame) -> None:
+        self._given += part.samples
         samples = part.to_ndarray().astype(np.float32, copy=False)
         self._pending = np.concatenate((self._pending, samples), axis=1) if self._pending.size else samples
 

@@ -27,7 +27,8 @@ class Colour:
 
 
 BT709 = Colour(int(Colorspace.ITU709), int(ColorPrimaries.BT709), int(ColorTrc.BT709))
-BT601 = Colour(int(Colorspace.SMPTE170M), int(ColorPrimaries.SMPTE170M), int(ColorTrc.SMPTE170M))
+# FFmpeg's constant for the matrix is swscale's, which has the same as number 5.
+BT601 = Colour(6, int(ColorPrimaries.SMPTE170M), int(ColorTrc.SMPTE170M))
 
 
 def colour_of(frame: av.VideoFrame) -> Colour:

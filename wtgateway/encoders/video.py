@@ -46,9 +46,7 @@ class VideoEncoder:
 
     def __init__(self, settings: VideoSettings, *, track: int, rendition: int, first_group: int) -> None:
         if settings.codec not in VIDEO_CODECS or "libx264" not in available_encoders():
-            raise EncoderError(
-                f"no encoder for video codec {settings.codec!r}; this build has h264 (libx264)"
-            )
+            raise EncoderError(f"no encoder for video codec {settings.codec!r}; use h264 (libx264)")
         self.rendition: Rendition | None = None
         self.next_group = first_group
         self._settings = settings

@@ -13,15 +13,20 @@ _BROKEN_IN_A_ROW = 200  # some seconds of nothing but damage: another decoder ma
 
 
 class TrackDecoder:
-    """Decodes one track. Damaged packets are counted and passed over."""
+    """Decodes one track. Damaged packets are counted and passed over.
 
-    def __init__(self, track: OpenTrack) -> None:
+    Frames without a timestamp follow the one before. Streams may begin with a few (RTSP), which
+    are left out; from ``patience`` of them on it is taken that the format has none at all.
+    """
+
+    def __init__(self, track: OpenTrack, *, patience: int = 0) -> None:
         self.kind = track.kind
         self.damaged = 0
         self._decoder = track.decoder
         self._time_base = track.time_base
         self._in_a_row = 0
         self._next_us: int | None = None
+        self._patience = patience
 
     def decode(self, packet: av.Packet[Any]) -> list[tuple[Any, int, int]]:
         """(frame, timestamp in µs, duration in µs) of each; an empty packet flushes.
@@ -39,16 +44,23 @@ class TrackDecoder:
                 raise
             return []
         self._in_a_row = 0
-        return [self._timed(frame) for frame in frames]
+        return [timed for timed in map(self._timed, frames) if timed is not None]
 
-    def _timed(self, frame: Any) -> tuple[Any, int, int]:
+    def _timed(self, frame: Any) -> tuple[Any, int, int] | None:
         time_base = frame.time_base or self._time_base
         if self.kind == "audio":
             duration_us = frame.samples * 1_000_000 // frame.sample_rate
         else:
             duration_us = to_us(frame.duration or 0, time_base) or self._nominal_us()
-        # A few formats leave timestamps out; then a frame follows the one before it.
-        timestamp_us = to_us(frame.pts, time_base) if frame.pts is not None else self._next_us or 0
+        if frame.pts is not None:
+            timestamp_us = to_us(frame.pts, time_base)
+        elif self._next_us is not None:
+            timestamp_us = self._next_us
+        elif self._patience > 0:
+            self._patience -= 1
+            return None
+        else:
+            timestamp_us = 0
         self._next_us = timestamp_us + duration_us
         return frame, timestamp_us, duration_us
 

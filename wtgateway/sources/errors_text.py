@@ -9,7 +9,7 @@ from wtgateway.errors import SourceError
 _HINTS: tuple[tuple[type[Exception], str], ...] = (
     (av.error.ConnectionRefusedError, "nothing answers there: is the server running, and is the port right?"),
     (av.error.ExitError, "nothing came in time: is the peer sending?"),
-    (av.error.TimeoutError, "nothing came in time: is the peer reachable and sending?"),
+    (TimeoutError, "nothing came in time: is the peer reachable and sending?"),
     (av.error.FileNotFoundError, "there is no such file or device: check the path"),
     (av.error.PermissionError, "access is denied: check the permissions (or the groups video and audio)"),
     (av.error.HTTPUnauthorizedError, "the server wants a user and password: put them into the URI"),

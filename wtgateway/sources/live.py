@@ -14,6 +14,7 @@ from wtgateway.sources.errors_text import source_error
 from wtgateway.sources.reader import Item, PacketReader
 from wtgateway.sources.timeline import Ascending, StreamClock, to_us
 
+_UNTIMED = 30  # frames without a timestamp at the beginning
 _PLAUSIBLE_US = 10_000_000  # a device that stamps further away does not stamp with the wall clock
 
 
@@ -44,7 +45,7 @@ class LiveFeed:
         decoder = self._decoders.get(index)
         if decoder is None:
             track = next(track for track in item.opened.tracks if track.index == index)
-            decoder = self._decoders[index] = TrackDecoder(track)
+            decoder = self._decoders[index] = TrackDecoder(track, patience=_UNTIMED)
         if packet.pts is not None:
             self._clock.observe(to_us(packet.pts, packet.time_base), item.arrival_us)
         try:
@@ -52,6 +53,8 @@ class LiveFeed:
         except av.FFmpegError as error:
             raise source_error(self._description, "cannot be decoded", error) from error
         for frame, timestamp_us, duration_us in decoded:
+            if packet.pts is None:
+                self._clock.observe(timestamp_us, item.arrival_us)
             capture_us = self._capture_us(timestamp_us, item.arrival_us)
             pts_us = self._ascending[decoder.kind](capture_us)
             if decoder.kind == "video":

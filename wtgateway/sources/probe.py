@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import av
-
 from wtgateway.media import Kind
 from wtgateway.sources.base import Source, SourceOptions
-from wtgateway.sources.errors_text import source_error
+from wtgateway.sources.reader import Manner, OpenTrack, PacketReader
 from wtgateway.sources.uri import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeTrack:
-    """One track as the source has it; unknown numbers are 0, unknown words empty."""
+    """One track that would be played, as the source has it; unknown numbers are 0, unknown words empty."""
 
     kind: Kind
     codec: str
@@ -41,22 +39,22 @@ class ProbeResult:
 
 def probe_plan(plan: Plan, options: SourceOptions) -> ProbeResult:
     """By FFmpeg. Raises SourceError."""
+    reader = PacketReader(
+        plan,
+        lambda _: Manner(lossy=True),
+        open_timeout_s=options.open_timeout_s,
+        read_timeout_s=options.read_timeout_s,
+    )
     try:
-        with av.open(
-            plan.url,
-            "r",
-            format=plan.format,
-            options=dict(plan.options),
-            timeout=(options.open_timeout_s, options.read_timeout_s),
-        ) as container:
-            return ProbeResult(
-                description=plan.description,
-                format=container.format.name,
-                duration_s=(container.duration or 0) / 1e6,
-                tracks=tuple(_track(stream) for stream in container.streams),
-            )
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise source_error(plan.description, "cannot be opened", error) from error
+        opened = reader.open()
+        return ProbeResult(
+            description=plan.description,
+            format=opened.format,
+            duration_s=opened.duration_us / 1e6,
+            tracks=tuple(map(_track, opened.tracks)),
+        )
+    finally:
+        reader.close()
 
 
 def probe_source(source: Source) -> ProbeResult:
@@ -77,24 +75,21 @@ def probe_source(source: Source) -> ProbeResult:
     return ProbeResult(description=info.description, format="", duration_s=0.0, tracks=tuple(tracks))
 
 
-def _track(stream: Any) -> ProbeTrack:
-    context = stream.codec_context
-    if context is None or stream.type not in ("video", "audio"):
-        return ProbeTrack(kind=Kind.DATA, codec=context.codec.canonical_name if context else "")
+def _track(track: OpenTrack) -> ProbeTrack:
+    context = track.decoder
     common: dict[str, Any] = {
         "codec": context.codec.canonical_name,
         "profile": context.profile or "",
         "bitrate_bps": context.bit_rate or 0,
     }
-    if stream.type == "audio":
-        return ProbeTrack(
-            kind=Kind.AUDIO, sample_rate=context.sample_rate, channels=context.channels, **common
-        )
+    if track.kind == "audio":
+        rate, channels = context.sample_rate, context.layout.nb_channels
+        return ProbeTrack(kind=Kind.AUDIO, sample_rate=rate, channels=channels, **common)
     return ProbeTrack(
         kind=Kind.VIDEO,
         width=context.width,
         height=context.height,
-        fps=float(stream.guessed_rate or stream.average_rate or 0),
+        fps=track.fps,
         pixel_format=context.pix_fmt or "",
         **common,
     )

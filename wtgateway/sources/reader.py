@@ -22,6 +22,7 @@ from av.stream import Disposition
 from wtgateway import clock
 from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.sources.errors_text import source_error
+from wtgateway.sources.srt import SrtInput
 from wtgateway.sources.uri import Mode, Plan
 
 MAX_BYTES = 24 * 1024 * 1024
@@ -52,6 +53,13 @@ class Opened:
     tracks: tuple[OpenTrack, ...]
     format: str
     duration_us: int  # 0: unknown or endless
+    input: SrtInput | None = None  # what FFmpeg reads from, when that is ours
+
+    def close(self) -> None:
+        """Close it; what was read from it stays."""
+        self.container.close()
+        if self.input is not None:
+            self.input.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,7 @@ class PacketReader:
         return self._failure or SourceError(f"{self._plan.description}: {otherwise}")
 
     def _run(self) -> None:
-        doing = "cannot be opened"
+        doing, began_us = "cannot be opened", clock.now_us()
         failure: SourceError | None = None
         try:
             while not self._closed:
@@ -153,16 +161,23 @@ class PacketReader:
                 try:
                     self._demux(opened)
                 finally:
-                    opened.container.close()
+                    opened.close()
                 if not self._manner.loop:
                     break
         except SourceError as error:
-            failure = error
+            failure = self._named(error)
         except (av.FFmpegError, OSError, ValueError) as error:
-            failure = source_error(self._plan.description, doing, error)
+            late = doing == "cannot be opened" and clock.now_us() - began_us >= self._open_timeout_s * 1e6
+            # Interrupted while it opens, FFmpeg tells many tales.
+            cause = TimeoutError() if late else error
+            failure = source_error(self._plan.description, doing, cause)
         with self._condition:
             self._failure = failure or self._ended()
             self._condition.notify_all()
+
+    def _named(self, error: SourceError) -> SourceError:
+        description = self._plan.description
+        return error if description in str(error) else SourceError(f"{description}: {error}")
 
     def _announce(self, opened: Opened) -> None:
         with self._condition:
@@ -177,21 +192,35 @@ class PacketReader:
         return SourceEnded(f"{self._plan.description}: came to its end")
 
     def _open_container(self) -> Opened:
-        container = av.open(
-            self._plan.url,
-            "r",
-            format=self._plan.format,
-            options=dict(self._plan.options),
-            timeout=(self._open_timeout_s, self._read_timeout_s),
-        )
-        tracks = tuple(_tracks(container, self._plan.mode is Mode.DEVICE))
-        if not tracks:
-            container.close()
-            raise SourceError(
-                f"{self._plan.description}: it has neither picture nor sound that can be decoded"
+        source = self._open_srt() if self._plan.url.startswith("srt:") else None
+        container = None
+        try:
+            container = av.open(
+                source or self._plan.url,
+                "r",
+                format=self._plan.format,
+                options=dict(self._plan.options),
+                timeout=(self._open_timeout_s, self._read_timeout_s),
             )
-        duration_us = max(0, container.duration or 0)
-        return Opened(container, tracks, container.format.name, duration_us)
+            tracks = tuple(_tracks(container, self._plan.mode is Mode.DEVICE))
+            if not tracks:
+                text = "it has no picture and no sound that can be decoded"
+                raise SourceError(f"{self._plan.description}: {text}")
+            return Opened(container, tracks, container.format.name, max(0, container.duration or 0), source)
+        except BaseException:
+            if container is not None:
+                container.close()
+            if source is not None:
+                source.close()
+            raise
+
+    def _open_srt(self) -> SrtInput:
+        return SrtInput(
+            self._plan.url,
+            open_timeout_s=self._open_timeout_s,
+            read_timeout_s=self._read_timeout_s,
+            closed=lambda: self._closed,
+        )
 
     def _demux(self, opened: Opened) -> None:
         wanted = {track.index for track in opened.tracks}

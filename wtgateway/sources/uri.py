@@ -1,6 +1,6 @@
 """What a source URI means: which kind of source, and how FFmpeg is asked for it.
 
-Pure: does no I/O and imports errors and sources.base only. The rule: what is shown to anyone
+Pure: does no I/O and imports errors, sources.base and srt only. The rule: what is shown to anyone
 (``Plan.description``) holds no password.
 """
 
@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from wtgateway.errors import ConfigError
 from wtgateway.sources.base import SourceOptions
+from wtgateway.sources.srt import check_query
 
 DEFAULT_FPS = 30.0  # of screens and the test picture
 EXPECTED = (
@@ -184,7 +185,11 @@ def _network(scheme: str, uri: str, options: SourceOptions) -> Plan:
     if scheme in ("rtsp", "rtsps"):
         extra |= {"rtsp_transport": "tcp", "timeout": read_us}
     elif scheme == "srt":
-        extra |= {"connect_timeout": str(round(options.open_timeout_s * 1000))}
+        query = parse_query(uri)
+        if not host and query.get("mode") != "listener":
+            raise ConfigError("source", "", redact(uri), "srt://HOST:PORT, or srt://:PORT?mode=listener")
+        check_query(query, redact(uri))
+        return _plan(Mode.LIVE, uri, uri, options, format="mpegts", extra=extra)
     elif scheme in ("http", "https"):
         extra = {"timeout": read_us}
         return _plan(Mode.WEB, uri, uri, options, extra=extra)
