@@ -24,13 +24,15 @@ LEVELS = [
     {"protocol", "sources", "encoders", "certs"},
     {"hub"},
     {"transport", "web"},
-    {"pipeline", "workers", "gateway", "viewer"},
+    {"pipeline", "workers", "announce", "gateway", "viewer"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 # Rooms of one level know nothing of each other, except where one is made of the others.
 SIBLINGS = {
     ("encoders", "sources"),  # what goes in is what came out there: RawVideo, RawAudio
+    ("gateway", "announce"),
+    ("announce", "gateway"),  # the values of what it announces
     ("gateway", "pipeline"),
     ("gateway", "workers"),
     ("workers", "pipeline"),

@@ -1,0 +1,229 @@
+"""A native viewer on the same protocol core: `wtgateway view`, tests, load.
+
+Connects, hands what comes to its :class:`~wtgateway.viewer_reception.Reception`, comes back by itself
+when the session is lost, and says in words what it is doing. Composes the viewer's helpers, the
+transport's client and the protocol core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wtgateway.errors import SessionRefused, TransportError
+from wtgateway.media import Frame
+from wtgateway.protocol.client_session import ClientSession
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.wire import PROTOCOL_VERSION
+from wtgateway.transport import client as transport_client
+from wtgateway.transport.webtransport import WebTransportSession
+from wtgateway.viewer_address import Address, resolve
+from wtgateway.viewer_decode import Decoded
+from wtgateway.viewer_link import ViewerLink
+from wtgateway.viewer_output import run_view
+from wtgateway.viewer_reception import Reception
+from wtgateway.viewer_record import check_path
+from wtgateway.viewer_stats import ViewerFigures
+
+__all__ = ["Decoded", "ViewOptions", "Viewer", "run_view"]
+
+log = logging.getLogger("wtgateway.viewer")
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
+UNKNOWN_PAUSE_S = 2.0  # a broadcast that does not exist may come, but not in a hurry
+STEADY_S = 5.0  # a session that lived so long starts the back-off anew
+FATAL_STATUS = {400, 401, 403, 421}
+FATAL_CODES = {CloseCode.VERSION, CloseCode.UNKNOWN_MESSAGE}
+
+T = TypeVar("T")
+Connect = Callable[..., Awaitable[WebTransportSession]]
+Disconnect = Callable[[WebTransportSession, int, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewOptions:
+    """What to watch and what to do with it. ``seconds`` None: until stopped."""
+
+    url: str
+    record: Path | None = None
+    seconds: float | None = None
+    hashes: tuple[bytes, ...] = ()
+    insecure: bool = False
+    json: bool = False
+    video: bool = True
+    audio: bool = True
+    decode: bool = True
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of tracks to subscribe to."""
+        return ("video",) * self.video + ("audio",) * self.audio
+
+
+class Viewer:
+    """Watches one broadcast until :meth:`stop`; one use only.
+
+    ``on_frame`` is called on the loop with each frame in order, ``on_media`` in the decoder's thread
+    with each picture and block of samples, ``on_notice`` on the loop with a line for the user.
+    ``connect`` and ``disconnect`` are those of wtgateway.transport.client.
+    """
+
+    def __init__(
+        self,
+        options: ViewOptions,
+        *,
+        on_frame: Callable[[Frame], None] = lambda frame: None,
+        on_media: Callable[[Decoded], None] = lambda decoded: None,
+        on_notice: Callable[[str], None] = log.info,
+        connect: Connect = transport_client.connect,
+        disconnect: Disconnect = transport_client.disconnect,
+    ) -> None:
+        if options.record is not None:
+            check_path(options.record)
+        self.options = options
+        self.figures = ViewerFigures(time.monotonic())
+        self.core: ClientSession | None = None
+        self._on_notice = on_notice
+        self._connect, self._disconnect = connect, disconnect
+        self._stopped = asyncio.Event()
+        self._link: ViewerLink | None = None
+        self._pause = FIRST_PAUSE_S
+        self._reception = Reception(
+            self.figures,
+            decode=options.decode,
+            record=options.record,
+            on_frame=on_frame,
+            on_media=on_media,
+            on_notice=on_notice,
+            on_said=lambda: self._link.settle() if self._link else None,
+            on_broken=self.stop,
+        )
+
+    def stop(self) -> None:
+        """Leave in order; :meth:`run` returns soon."""
+        self._stopped.set()
+
+    def stats(self) -> dict[str, Any]:
+        """The figures under the names of the page's ``player.stats()``."""
+        self._reception.absorb()
+        return self.figures.as_dict(time.monotonic())
+
+    async def run(self) -> None:
+        """Watch until stopped, reconnecting as often as needed.
+
+        Raises ConfigError for an address that cannot be, SessionRefused or TransportError when coming
+        back is of no use, RecordError when the recording cannot be written.
+        """
+        timer = None
+        if self.options.seconds is not None:
+            timer = asyncio.get_running_loop().call_later(self.options.seconds, self.stop)
+        try:
+            while not self._stopped.is_set():
+                await self._once()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._reception.absorb()
+            self.figures.state = "stopped"
+            await asyncio.to_thread(self._reception.close)
+        # The threads' last words are on the loop's list by now: they count too.
+        await asyncio.sleep(0)
+        self._reception.check()
+
+    async def _once(self) -> None:
+        """One attempt, one session, and the pause after it."""
+        began = time.monotonic()
+        try:
+            address = await self._unless_stopped(asyncio.to_thread(self._resolve))
+            if address is None:
+                return
+            reason = await self._watch(address)
+        except SessionRefused as error:
+            if error.status in FATAL_STATUS:
+                raise
+            reason = str(error)
+            if error.status == 404:
+                self._pause = max(self._pause, UNKNOWN_PAUSE_S)
+        except TransportError as error:
+            reason = str(error)
+        if not self._stopped.is_set():
+            await self._rest(reason, steady=time.monotonic() - began > STEADY_S)
+
+    async def _rest(self, reason: str, *, steady: bool) -> None:
+        """The pause before the next attempt; raises TransportError if there must be none."""
+        retry_after_ms, self._reception.retry_after_ms = self._reception.retry_after_ms, None
+        if retry_after_ms == -1:
+            raise TransportError(reason)
+        if steady:
+            self._pause = FIRST_PAUSE_S
+        pause = max(self._pause, (retry_after_ms or 0) / 1000)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_S)
+        self.figures.state = "reconnecting"
+        self.figures.reconnects += 1
+        self._on_notice(f"{reason}; connecting again in {pause:.2g} s")
+        await self._unless_stopped(asyncio.sleep(pause))
+
+    def _resolve(self) -> Address:
+        address = resolve(self.options.url, hashes=self.options.hashes, insecure=self.options.insecure)
+        if self.options.hashes and address.hashes:
+            # Given by hand they cannot be fetched again; what the gateway pushed continues them.
+            known = dict.fromkeys((*address.hashes, *self._reception.pushed_hashes))
+            return Address(address.base, address.broadcast, tuple(known), address.insecure)
+        return address
+
+    async def _watch(self, address: Address) -> str:
+        """One session from CONNECT to its end; the reason of the end."""
+        core = self.core = ClientSession(client="wtgateway view")
+        self._reception.begin(core)
+        link = self._link = ViewerLink(core, self._reception.handle)
+        self.figures.state = "connecting"
+        began = time.monotonic()
+        session = await self._unless_stopped(self._open(address, link))
+        if session is None:
+            return "stopped"
+        if self.figures.state == "connecting":
+            self.figures.state = "joining"
+        if self.figures.connected_at is None:
+            self.figures.connected_at = began
+        self._on_notice(f"connected to {address.base}/{address.broadcast}")
+        try:
+            ended = await self._unless_stopped(asyncio.shield(link.ended))
+            if ended is None:
+                core.say_goodbye()
+                link.settle()
+        finally:
+            self._reception.absorb()
+            await self._disconnect(session, CloseCode.NORMAL, "")
+        return self._judge(*ended) if ended else "stopped"
+
+    async def _open(self, address: Address, link: ViewerLink) -> WebTransportSession:
+        return await self._connect(
+            address.url(self.options.kinds, PROTOCOL_VERSION),
+            link,
+            certificate_hashes=address.hashes,
+            insecure=address.insecure and not address.hashes,
+        )
+
+    def _judge(self, code: int, reason: str) -> str:
+        """Why the session ended, in words; sees to it that there is no other if that is of no use."""
+        if code in FATAL_CODES:
+            self._reception.retry_after_ms = -1
+        return f"the session ended: {reason or f'code {code}'}"
+
+    async def _unless_stopped(self, work: Awaitable[T]) -> T | None:
+        """The result of ``work``, or None if :meth:`stop` came first."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            stopped.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})

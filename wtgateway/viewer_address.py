@@ -1,0 +1,83 @@
+"""Where a viewer connects to: a page's address is resolved to the QUIC address and its hashes.
+
+Blocking; call it in a thread. Imports errors only.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode, urlsplit
+
+from wtgateway.errors import ConfigError, TransportError
+
+API_PATH = "/api/v1/transport"
+MAX_ANSWER_BYTES = 64 * 1024
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A QUIC address ``https://host:port``, and the hashes of the certificates it may show."""
+
+    base: str
+    broadcast: str
+    hashes: tuple[bytes, ...] | None  # None: verify by the system's CAs
+    insecure: bool = False
+
+    def url(self, kinds: tuple[str, ...], version: int) -> str:
+        """The CONNECT address of docs/protocol.md."""
+        query = urlencode({"v": version, "subscribe": ",".join(kinds)}, safe=",")
+        return f"{self.base}/{quote(self.broadcast, safe='/~')}?{query}"
+
+
+def resolve(url: str, *, hashes: tuple[bytes, ...] = (), insecure: bool = False) -> Address:
+    """Find out where to connect for ``url``.
+
+    ``http://`` is a page; ``https://`` with hashes the QUIC address itself; ``https://`` without is
+    asked for the API like a page, and taken for the QUIC address if nothing answers there. Raises
+    ConfigError for an address that cannot be, TransportError if the page does not answer.
+    """
+    parts = urlsplit(url)
+    name = parts.path.strip("/")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not name:
+        raise ConfigError("command line", "URL", url, "http(s)://host:port/name or https://host:4433/name")
+    base = f"{parts.scheme}://{parts.netloc}"
+    if parts.scheme == "https" and hashes:
+        return Address(base, name, hashes)
+    try:
+        target, offered = _ask(base, insecure)
+        return Address(target, name, hashes or offered or None, insecure)
+    except TransportError:
+        if parts.scheme == "http":
+            raise
+        return Address(base, name, None, insecure)
+
+
+def _ask(base: str, insecure: bool) -> tuple[str, tuple[bytes, ...]]:
+    """What GET /api/v1/transport says."""
+    context = None
+    if base.startswith("https:"):
+        context = ssl.create_default_context()
+        if insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with urllib.request.urlopen(base + API_PATH, timeout=PATIENCE_S, context=context) as answer:  # noqa: S310 - the scheme was checked
+            body = json.loads(answer.read(MAX_ANSWER_BYTES))
+        url = body["url"]
+        hashes = tuple(base64.b64decode(entry["value"], validate=True) for entry in body["certificateHashes"])
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise TransportError(f"{base}{API_PATH} answers {error.code}: is this a wtgateway?") from error
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error
+        raise TransportError(f"{base} does not answer: {reason}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise TransportError(f"{base}{API_PATH} says something else than a wtgateway would") from error
+    if not isinstance(url, str) or urlsplit(url).scheme != "https":
+        raise TransportError(f"{base}{API_PATH} names no QUIC address")
+    return url.rstrip("/"), hashes

@@ -1,0 +1,146 @@
+"""Writes what a viewer receives into a Matroska or MP4 file, as it is: nothing is encoded again.
+
+Runs in a worker's thread. H.264 arrives as Annex B; the muxers make the avcC that their containers
+want from the parameter sets, and Opus gets the identification header of RFC 7845, section 5.1.
+Imports media, errors, av.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections import deque
+from pathlib import Path
+
+import av
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.stream import Stream
+
+from wtgateway.errors import ConfigError, WtgatewayError
+from wtgateway.media import Frame, Kind, Rendition, Track
+from wtgateway.viewer_decode import MICROSECONDS, Encoded
+
+FORMATS = {".mkv": "matroska", ".mka": "matroska", ".mp4": "mp4", ".m4a": "mp4"}
+EARLY_FRAMES = 200
+PRE_SKIP_SAMPLES = 312  # libopus' look-ahead at 48 kHz
+
+
+class RecordError(WtgatewayError):
+    """The recording cannot be written."""
+
+
+def check_path(path: Path) -> None:
+    """Raises ConfigError for a path that names no format we write."""
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError("command line", "--record", str(path), f"a file name in {', '.join(FORMATS)}")
+
+
+class Recorder:
+    """One file. Begins at the first keyframe of video, or at once where there is none."""
+
+    def __init__(self, path: Path, tracks: tuple[Track, ...]) -> None:
+        check_path(path)
+        self.path, self.frames, self.bytes = path, 0, 0
+        self._kinds = {track.id: track.kind for track in tracks if track.renditions}
+        self._renditions = {track.id: track.renditions[0] for track in tracks if track.renditions}
+        self._output: OutputContainer | None = None
+        self._streams: dict[int, Stream] = {}
+        self._start_us = 0
+        self._last: dict[int, int] = {}
+        self._early: deque[Frame] = deque(maxlen=EARLY_FRAMES)
+
+    def write(self, item: Encoded) -> None:
+        """Append a frame; raises RecordError. Frames must be in order within their track."""
+        frame = item.frame
+        if frame.track not in self._kinds:
+            return  # a track that came after the file was begun
+        try:
+            if self._output is None and not self._begin(frame):
+                self._early.append(frame)  # sound of the moment that the first picture is of
+                return
+            while self._early:
+                self._mux(self._early.popleft())
+            self._mux(frame)
+        except (FFmpegError, OSError, ValueError) as error:
+            raise RecordError(f"{self.path}: {error}") from error
+
+    def close(self) -> None:
+        """Finish the file; raises RecordError."""
+        output, self._output = self._output, None
+        if output is not None:
+            try:
+                output.close()
+            except (FFmpegError, OSError) as error:
+                raise RecordError(f"{self.path}: {error}") from error
+
+    def _begin(self, frame: Frame) -> bool:
+        """Open the file at the first frame from which all can be shown."""
+        has_video = Kind.VIDEO in self._kinds.values()
+        if has_video and not (self._kinds[frame.track] is Kind.VIDEO and frame.keyframe):
+            return False
+        self._output = av.open(str(self.path), "w", format=FORMATS[self.path.suffix.lower()])
+        self._start_us = frame.pts_us
+        for track, kind in self._kinds.items():
+            sample = frame.payload if kind is Kind.VIDEO else b""
+            if template := _template(kind, self._renditions[track], sample):
+                with template:
+                    stream = self._output.add_stream_from_template(template.streams[0], opaque=True)
+                stream.time_base = MICROSECONDS
+                self._streams[track] = stream
+        return True
+
+    def _mux(self, frame: Frame) -> None:
+        stream = self._streams.get(frame.track)
+        pts = frame.pts_us - self._start_us
+        # Sound from before the first picture is left out; time must grow, also across a reconnect.
+        if stream is None or self._output is None or pts < 0 or pts <= self._last.get(frame.track, -1):
+            return
+        self._last[frame.track] = pts
+        packet = av.Packet(frame.payload)
+        packet.stream, packet.time_base = stream, MICROSECONDS
+        packet.pts = packet.dts = pts
+        packet.duration = frame.duration_us
+        packet.is_keyframe = frame.keyframe
+        self._output.mux(packet)
+        self.frames += 1
+        self.bytes += len(frame.payload)
+
+
+def _template(kind: Kind, rendition: Rendition, sample: bytes) -> av.container.InputContainer | None:
+    """A stream that has the codec's parameters as libavformat itself finds them in such bytes."""
+    if kind is Kind.VIDEO:
+        return av.open(io.BytesIO(sample), "r", format="h264")
+    if kind is Kind.AUDIO:
+        return av.open(io.BytesIO(_ogg_opus(rendition)), "r", format="ogg")
+    return None
+
+
+def _ogg_opus(rendition: Rendition) -> bytes:
+    """The headers of an Ogg Opus file (RFC 7845, section 5)."""
+    channels = rendition.channels or 2
+    head = rendition.description or b"OpusHead" + struct.pack(
+        "<BBHIhB", 1, channels, PRE_SKIP_SAMPLES, 48_000, 0, 0
+    )
+    tags = b"OpusTags" + struct.pack("<I", 9) + b"wtgateway" + struct.pack("<I", 0)
+    silence = b"\xfc\xff\xfe"  # without a packet of sound there is no stream
+    return b"".join(
+        _ogg_page(number, flags, granule, body)
+        for number, (flags, granule, body) in enumerate([(2, 0, head), (0, 0, tags), (4, 960, silence)])
+    )
+
+
+def _ogg_page(number: int, flags: int, granule: int, body: bytes) -> bytes:
+    """One page with one packet (RFC 3533, section 6)."""
+    sizes = bytes([255] * (len(body) // 255) + [len(body) % 255])
+    page = struct.pack("<4sBBqIIIB", b"OggS", 0, flags, granule, 1, number, 0, len(sizes)) + sizes + body
+    return page[:22] + struct.pack("<I", _ogg_crc(page)) + page[26:]
+
+
+def _ogg_crc(data: bytes) -> int:
+    crc = 0
+    for byte in data:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1) ^ 0x04C11DB7 if crc & 0x8000_0000 else crc << 1
+    return crc & 0xFFFF_FFFF
