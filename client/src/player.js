@@ -215,6 +215,7 @@ export class Player extends EventTarget {
   /** @param {StateDetail['state']} state @param {string} message @param {number} retryInMs */
   #setState(state, message, retryInMs) {
     this.#state = { state, message, retryInMs };
+    this.#surface.expectFrames(state === 'connecting' || state === 'joining' || state === 'playing');
     this.#emit('state', this.#state);
   }
 

@@ -64,7 +64,8 @@ export class Sound {
   #start(sampleRate) {
     if (this.#context) return this.#context;
     const context = new AudioContext({ latencyHint: 'interactive', sampleRate });
-    context.destination.channelCount = Math.min(context.destination.maxChannelCount, 8);
+    const most = context.destination.maxChannelCount; // 0 in a Firefox without a sound device
+    if (most > 2) context.destination.channelCount = Math.min(most, 8);
     this.#context = context;
     this.#gain = new GainNode(context, { gain: this.muted ? 0 : this.volume });
     this.#gain.connect(context.destination);

@@ -108,6 +108,20 @@ export class Surface {
     this.play();
   }
 
+  /**
+   * A <video> without a frame holds back the page's load event. While nothing can come it lets go
+   * of its stream; once the page has loaded it does not matter.
+   * @param {boolean} expected whether frames may come
+   */
+  expectFrames(expected) {
+    const video = this.element;
+    if (!(video instanceof HTMLVideoElement) || !this.#track) return;
+    if (!expected && document.readyState !== 'complete') video.srcObject = null;
+    if (!expected || video.srcObject) return;
+    video.srcObject = new MediaStream([this.#track]);
+    this.play();
+  }
+
   /** A <video> pauses when its page is hidden in some browsers; harmless otherwise. */
   play() {
     if (this.element instanceof HTMLVideoElement) this.element.play().catch(() => {});

@@ -29,7 +29,7 @@ const MARGIN_STEP_US = 6_000;
 const MARGIN_MAX_US = 80_000;
 const MARGIN_CALM_US = 10_000_000; // without an underrun for so long: try with a little less
 
-const SETTLE_US = 300_000;
+const SETTLE_US = 1_000_000;
 
 /**
  * Delays of the last seconds. A viewer that joins gets the running group in one burst, older than
@@ -85,7 +85,7 @@ export class AudioNeed {
 
   /** @returns {number} delay from timestamp to the moment the worklet takes the sample */
   get delayUs() {
-    return this.#delays.percentile(0.97) + this.marginUs;
+    return this.#delays.percentile(0.95) + this.marginUs;
   }
 
   reset() {
@@ -94,8 +94,8 @@ export class AudioNeed {
 }
 
 const NEAR_US = 3_000;
-const FAR_US = 120_000; // worth a jump: at 1 % it would take over ten seconds
-const MAX_RATE_PPM = 10_000; // 1 %, a sixth of a semitone: not heard as out of tune
+const FAR_US = 90_000; // worth a jump: steering would take too long
+const MAX_RATE_PPM = 15_000; // a quarter of a semitone, and only while far off
 
 /**
  * What to do about a ring whose samples are taken `delayUs` after their timestamps when it should

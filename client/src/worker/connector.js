@@ -19,6 +19,7 @@ import { afterEnd, afterFailedConnect, broadcastWords, verdict } from './words.j
 const SILENCE_US = 4_000_000; // the gateway speaks every second: so much silence is a lost connection
 const STEADY_US = 3_000_000; // a session that lasted so long starts the back-off over
 const STALE_STATE_US = 1_500_000;
+const WAITING_MS = 3000; // a broadcast that is not there yet is looked for that often
 const WITHOUT_PAGES = 2; // failed fetches before the hashes at hand are tried without one
 
 export class Connector {
@@ -58,7 +59,6 @@ export class Connector {
 
   /** @param {StartMessage} wish */
   start(wish) {
-
     this.#backoff.reset();
     this.#loop(wish, ++this.#run);
   }
@@ -92,15 +92,18 @@ export class Connector {
 
   /** @param {StartMessage} wish @param {number} run */
   async #loop(wish, run) {
+    this.#say('connecting', 'Connecting to the gateway…');
     while (run === this.#run) {
       const next = await this.#attempt(wish, run).catch((error) => verdict({ why: words(error) }));
       this.#session = null;
       this.#open = false;
       if (run !== this.#run) return;
       if (next.final) return this.#fail(next);
-      const pause = this.#backoff.next(next.leastMs);
+      const pause = Math.min(this.#backoff.next(next.leastMs), next.state === 'waiting' ? WAITING_MS : Infinity);
       this.#say(next.state, `${next.why}. Trying again in ${Math.max(1, Math.round(pause / 1000))} s…`, pause);
       await this.#sleep(pause);
+      // A viewer who waits for a broadcast need not see every look at whether it is there.
+      if (run === this.#run && next.state !== 'waiting') this.#say('reconnecting', 'Connecting to the gateway…');
     }
   }
 
@@ -123,7 +126,6 @@ export class Connector {
 
   /** One session from CONNECT to its end. @param {StartMessage} wish @param {number} run @returns {Promise<Verdict>} */
   async #attempt(wish, run) {
-    this.#say(this.reconnects || this.#attempts ? 'reconnecting' : 'connecting', 'Connecting to the gateway…');
     const transport = await this.#transport(wish);
     if (!transport) return verdict({ why: 'The gateway does not answer' });
     this.#attempts++;
