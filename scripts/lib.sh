@@ -9,7 +9,7 @@ cd -- "$root"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 DEBIAN_FRONTEND=noninteractive
 
 # What the tests and benchmarks need from Debian. Kept in one place: scripts/test and scripts/bench use it.
-browser_packages=(chromium firefox-esr xvfb x11-utils libx11-6 libxdamage1 libxext6 fonts-dejavu-core)
+browser_packages=(chromium firefox-esr xvfb x11-utils libx11-6 libxdamage1 libxext6 fonts-dejavu-core pulseaudio)
 media_packages=(
   ffmpeg gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-plugins-bad

@@ -18,6 +18,7 @@ from playwright.async_api import Browser as PlaywrightBrowser
 from playwright.async_api import Page, Playwright, async_playwright
 
 from scripts.support.processes import ROOT
+from tests.e2e.soundcard import NullSoundcard
 
 NAME_OF_NO_SECURE_ORIGIN = "gateway.example"  # leads to 127.0.0.1, but no browser holds it for secure
 CHROMIUM_FLAGS = (
@@ -170,14 +171,15 @@ class Firefox:
 
     name = "firefox"
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, process: asyncio.subprocess.Process, soundcard: NullSoundcard) -> None:
+        self._process, self._soundcard = process, soundcard
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Json]] = {}
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
     async def launch(cls) -> Firefox:
+        soundcard = await NullSoundcard.plug_in()
         node = shutil.which("node") or "node"
         process = await asyncio.create_subprocess_exec(
             *(node, str(Path(__file__).with_name("firefox_bridge.mjs")), str(ROOT / "client")),
@@ -185,8 +187,9 @@ class Firefox:
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 24,
         )
-        firefox = cls(process)
-        await firefox.call("launch", executable="/usr/bin/firefox-esr", prefs=FIREFOX_PREFS, env={})
+        firefox = cls(process, soundcard)
+        program = "/usr/bin/firefox-esr"
+        await firefox.call("launch", executable=program, prefs=FIREFOX_PREFS, env=soundcard.env)
         return firefox
 
     async def _read(self) -> None:
@@ -224,6 +227,7 @@ class Firefox:
         self._process.stdin.close()
         await self._process.wait()
         await self._reader
+        await self._soundcard.unplug()
 
 
 BROWSERS = {"chromium": Chromium, "firefox": Firefox}
