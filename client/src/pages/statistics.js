@@ -136,7 +136,7 @@ export class Statistics {
       const bar = this.#stages.children[i];
       if (bar instanceof HTMLElement) bar.style.width = sum > 0 ? `${(97 * ms) / sum}%` : '0';
     });
-    const [encode, network, decode, paint] = parts.map((ms) => ms.toFixed(1));
+    const [encode, network, decode, paint] = parts.map((ms) => ms.toFixed(ms < 9.95 ? 1 : 0));
     setText(this.#stageNames, `encode ${encode} · network ${network} · decode ${decode} · paint ${paint} ms`);
   }
 }
