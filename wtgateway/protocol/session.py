@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wtgateway.errors import ProtocolError
-from wtgateway.media import Catalog, Frame, Kind, Track
+from wtgateway.media import Catalog, Frame, Kind
 from wtgateway.protocol import messages
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.limiter import MessageLimiter
@@ -33,12 +33,11 @@ from wtgateway.protocol.session_events import (
     SubscriptionChanged,
 )
 from wtgateway.protocol.subscribe_query import (
-    DELIVERY_MODES,
-    MAX_DEADLINE_MS,
     SubscribeQuery,
     parse_connect_path,
     version_words,
 )
+from wtgateway.protocol.subscriptions import Change, Subscription, Subscriptions
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 
 __all__ = [
@@ -71,15 +70,6 @@ class SessionLimits:
     keyframe_interval: float = 0.5  # the least time between two KeyframeNeeded of a track
 
 
-@dataclass(slots=True)
-class Subscription:
-    """What one track's frames are measured by; ``deadline`` in seconds."""
-
-    rendition: int
-    delivery: str
-    deadline: float
-
-
 class ServerSession:
     """One viewer's session, gateway side. See the module for the contract."""
 
@@ -107,9 +97,7 @@ class ServerSession:
         self._limiter = MessageLimiter(self.limits.messages_per_second, self.limits.messages_burst)
         self._out = bytearray()
         self._events: list[Event] = []
-        self._subscriptions: dict[int, Subscription] = {}
-        self._wishes: dict[int, messages.Subscribe] = {}
-        self._declined: set[int] = set()
+        self._subscriptions = Subscriptions(query, self.limits.deadline)
         self._keyframes_wanted: set[int] = set()
         self._keyframe_asked: dict[int, float] = {}
         self._next_statistics: float | None = None
@@ -130,10 +118,8 @@ class ServerSession:
         """Tell the viewer what is offered; subscriptions follow what it wished for."""
         self.catalog = catalog
         self._send(messages.catalog_message(catalog))
-        for track_id in [t for t in self._subscriptions if catalog.track(t) is None]:
-            self._end(track_id)
-        for track in catalog.tracks:
-            self._apply(track)
+        for change in self._subscriptions.follow(catalog):
+            self._changed(change)
 
     def set_state(self, state: messages.State) -> None:
         """Tell the viewer the broadcast's state."""
@@ -149,7 +135,7 @@ class ServerSession:
 
     def offer(self, frame: Frame, data: bytes, kind: Kind, now: float) -> None:
         """Queue a frame if the viewer is subscribed to its rendition; ``data`` is its wire form."""
-        subscription = self._subscriptions.get(frame.track)
+        subscription = self._subscriptions.active.get(frame.track)
         if subscription is None or subscription.rendition != frame.rendition:
             return
         self.frames_offered += 1
@@ -233,7 +219,7 @@ class ServerSession:
 
     def subscription(self, track_id: int) -> Subscription | None:
         """What the viewer gets of a track, or None."""
-        return self._subscriptions.get(track_id)
+        return self._subscriptions.active.get(track_id)
 
     def next_timeout(self) -> float | None:
         """When :meth:`handle_timeout` wants to be called; None before its first call."""
@@ -285,17 +271,17 @@ class ServerSession:
             case messages.Feedback():
                 self._events.append(FeedbackReceived(message))
             case messages.KeyframeRequest():
-                if message.track in self._subscriptions:
+                if message.track in self._subscriptions.active:
                     self._keyframes_wanted.add(message.track)
                     self._ask_for_keyframes(now)
             case messages.Subscribe():
-                self._subscribe(message)
+                change = self._subscriptions.wish(message, self.catalog)
+                if isinstance(change, str):
+                    self._send(messages.Error(code=CloseCode.NOT_FOUND, message=change))
+                else:
+                    self._changed(change)
             case messages.Unsubscribe():
-                if not 0 <= message.track <= 255:
-                    raise ProtocolError(CloseCode.MALFORMED, f"track {message.track} cannot be")
-                self._declined.add(message.track)
-                self._wishes.pop(message.track, None)
-                self._end(message.track)
+                self._changed(self._subscriptions.decline(message.track))
             case messages.Hello():
                 if message.version != PROTOCOL_VERSION:
                     raise ProtocolError(CloseCode.VERSION, version_words(message.version))
@@ -305,66 +291,22 @@ class ServerSession:
             case _:
                 raise ProtocolError(CloseCode.MALFORMED, f"only the gateway may send {message.kind!r}")
 
-    # --- subscriptions -----------------------------------------------------------------------------
-
-    def _subscribe(self, wish: messages.Subscribe) -> None:
-        if wish.delivery not in DELIVERY_MODES or not 0 <= wish.deadline_ms <= MAX_DEADLINE_MS:
-            raise ProtocolError(CloseCode.MALFORMED, f"the wish for track {wish.track} makes no sense")
-        track = self.catalog.track(wish.track)
-        if track is None or (wish.rendition >= 0 and track.rendition(wish.rendition) is None):
-            words = f"there is no track {wish.track}"
-            if track is not None:
-                words = f"track {wish.track} has no rendition {wish.rendition}"
-            self._send(messages.Error(code=CloseCode.NOT_FOUND, message=words))
-            return
-        self._declined.discard(wish.track)
-        self._wishes[wish.track] = wish
-        self._apply(track)
-
-    def _apply(self, track: Track) -> None:
-        """Make the subscription of a track what the viewer wishes and the catalog has."""
-        wish = self._wishes.get(track.id)
-        if wish is None and (track.id in self._declined or track.kind not in self.query.kinds):
-            return
-        deadline_ms = wish.deadline_ms if wish else self.query.deadline_ms
-        # Other modes than "stream" are wishes that this version cannot grant; it says what it does.
-        wanted = Subscription(
-            rendition=self._choose(track, wish.rendition if wish else -1),
-            delivery="stream",
-            deadline=deadline_ms / 1000 or self.limits.deadline,
-        )
-        if wanted.rendition < 0:
-            self._end(track.id)
-            return
-        before = self._subscriptions.get(track.id)
-        self._subscriptions[track.id] = wanted
-        if before is None or before.rendition != wanted.rendition or (wish is not None and before != wanted):
-            self._send(
-                messages.Subscribed(track=track.id, rendition=wanted.rendition, delivery=wanted.delivery)
-            )
-        if before is None or before.rendition != wanted.rendition:
-            self.queue.restart(track.id)
-            self._events.append(SubscriptionChanged(track.id, wanted.rendition))
-
-    def _choose(self, track: Track, wished: int) -> int:
-        """The wished rendition if it is there, else the one in use, else the first; -1: there is none."""
-        current = self._subscriptions.get(track.id)
-        for candidate in (wished, current.rendition if current else -1):
-            if candidate >= 0 and track.rendition(candidate) is not None:
-                return candidate
-        return track.renditions[0].id if track.renditions else -1
-
-    def _end(self, track_id: int) -> None:
-        if self._subscriptions.pop(track_id, None) is None:
-            return
-        self.queue.restart(track_id)
-        self._keyframes_wanted.discard(track_id)
-        self._events.append(SubscriptionChanged(track_id, None))
+    def _changed(self, change: Change) -> None:
+        """Tell both sides of a change of subscription; a wish is answered even if it changes nothing."""
+        track_id, after = change.track_id, change.after
+        if after is not None:
+            words = messages.Subscribed(track=track_id, rendition=after.rendition, delivery=after.delivery)
+            self._send(words)
+        else:
+            self._keyframes_wanted.discard(track_id)
+        if change.restarts:
+            self.queue.restart(track_id)
+            self._events.append(SubscriptionChanged(track_id, after.rendition if after else None))
 
     def _ask_for_keyframes(self, now: float) -> None:
         for track in sorted(self.queue.starved | self._keyframes_wanted):
             asked = self._keyframe_asked.get(track)
-            subscription = self._subscriptions.get(track)
+            subscription = self._subscriptions.active.get(track)
             if subscription is None or (asked is not None and now - asked < self.limits.keyframe_interval):
                 continue
             self._keyframe_asked[track] = now

@@ -1,0 +1,103 @@
+"""Which rendition of which track a viewer gets: its wishes, met with what the catalog has.
+
+Imports media and errors only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wtgateway.errors import ProtocolError
+from wtgateway.media import Catalog, Track
+from wtgateway.protocol import messages
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.subscribe_query import DELIVERY_MODES, MAX_DEADLINE_MS, SubscribeQuery
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a viewer gets of one track; ``deadline`` in seconds."""
+
+    rendition: int
+    delivery: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A track's subscription before and after; None: there is none."""
+
+    track_id: int
+    before: Subscription | None
+    after: Subscription | None
+
+    @property
+    def restarts(self) -> bool:
+        """True if other frames are sent from now on."""
+        return (self.before and self.before.rendition) != (self.after and self.after.rendition)
+
+
+@dataclass(slots=True)
+class Subscriptions:
+    """One viewer's subscriptions. Wishes outlive catalogs; ``deadline`` is the gateway's default."""
+
+    query: SubscribeQuery
+    deadline: float
+    active: dict[int, Subscription] = field(default_factory=dict)
+    _wishes: dict[int, messages.Subscribe] = field(default_factory=dict)
+    _declined: set[int] = field(default_factory=set)
+
+    def follow(self, catalog: Catalog) -> list[Change]:
+        """The catalog changed."""
+        gone = [self._set(t, None) for t in list(self.active) if catalog.track(t) is None]
+        changes = [*gone, *(self._apply(track) for track in catalog.tracks)]
+        return [change for change in changes if change.before != change.after]
+
+    def wish(self, wish: messages.Subscribe, catalog: Catalog) -> Change | str:
+        """The viewer wishes for a track; words if it cannot be had.
+
+        Raises ProtocolError (MALFORMED) for a wish that makes no sense.
+        """
+        if wish.delivery not in DELIVERY_MODES or not 0 <= wish.deadline_ms <= MAX_DEADLINE_MS:
+            raise ProtocolError(CloseCode.MALFORMED, f"the wish for track {wish.track} makes no sense")
+        track = catalog.track(wish.track)
+        if track is None:
+            return f"there is no track {wish.track}"
+        if wish.rendition >= 0 and track.rendition(wish.rendition) is None:
+            return f"track {wish.track} has no rendition {wish.rendition}"
+        self._declined.discard(wish.track)
+        self._wishes[wish.track] = wish
+        return self._apply(track)
+
+    def decline(self, track_id: int) -> Change:
+        """The viewer wants no more of a track. Raises ProtocolError (MALFORMED) for a number that is none."""
+        if not 0 <= track_id <= 255:
+            raise ProtocolError(CloseCode.MALFORMED, f"track {track_id} cannot be")
+        self._declined.add(track_id)
+        self._wishes.pop(track_id, None)
+        return self._set(track_id, None)
+
+    def _apply(self, track: Track) -> Change:
+        """Make a track's subscription what the viewer wishes and the catalog has."""
+        wish = self._wishes.get(track.id)
+        wanted = wish is not None or (track.kind in self.query.kinds and track.id not in self._declined)
+        rendition = self._choose(track, wish.rendition if wish else -1) if wanted else None
+        if rendition is None:
+            return self._set(track.id, None)
+        deadline_ms = wish.deadline_ms if wish else self.query.deadline_ms
+        # Other modes than "stream" are wishes that this version cannot grant; it says what it does.
+        return self._set(track.id, Subscription(rendition, "stream", deadline_ms / 1000 or self.deadline))
+
+    def _choose(self, track: Track, wished: int) -> int | None:
+        """The wished rendition if it is there, else the one in use, else the first, else none."""
+        current = self.active.get(track.id)
+        for candidate in (wished, current.rendition if current else -1):
+            if candidate >= 0 and track.rendition(candidate) is not None:
+                return candidate
+        return track.renditions[0].id if track.renditions else None
+
+    def _set(self, track_id: int, after: Subscription | None) -> Change:
+        before = self.active.pop(track_id, None)
+        if after is not None:
+            self.active[track_id] = after
+        return Change(track_id, before, after)
