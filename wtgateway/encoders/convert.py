@@ -75,6 +75,7 @@ class PictureConverter:
         )
         if fits:
             return frame, colour
+        # Not POINT, though it is 0.2 ms faster: it takes the colour of every second line only.
         converted = self._reformatter.reformat(
             frame,
             width,
@@ -83,6 +84,6 @@ class PictureConverter:
             src_colorspace=None if frame.format.is_rgb else colour.matrix,
             dst_colorspace=colour.matrix,
             dst_color_range=ColorRange.MPEG,
-            interpolation="POINT" if (width, height) == (frame.width, frame.height) else "BILINEAR",
+            interpolation="FAST_BILINEAR" if (width, height) == (frame.width, frame.height) else "BILINEAR",
         )
         return converted, colour

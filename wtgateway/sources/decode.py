@@ -28,13 +28,13 @@ class TrackDecoder:
         self._next_us: int | None = None
         self._patience = patience
 
-    def decode(self, packet: av.Packet[Any]) -> list[tuple[Any, int, int]]:
+    def decode(self, packet: av.Packet[Any] | None) -> list[tuple[Any, int, int]]:
         """(frame, timestamp in µs, duration in µs) of each; an empty packet flushes.
 
         Raises av.FFmpegError when nothing can be decoded any more.
         """
         try:
-            frames = self._decoder.decode(packet if packet.size else None)
+            frames = self._decoder.decode(packet if packet is not None and packet.size else None)
         except av.error.EOFError:
             return []
         except (av.error.InvalidDataError, av.error.PatchWelcomeError):

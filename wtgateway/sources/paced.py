@@ -18,10 +18,10 @@ from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.sources.base import RawAudio, RawVideo
 from wtgateway.sources.decode import TrackDecoder
 from wtgateway.sources.errors_text import source_error
-from wtgateway.sources.reader import Opened, PacketReader
+from wtgateway.sources.reader import Item, Opened, PacketReader
 from wtgateway.sources.timeline import Ascending, LoopTimeline
 
-_LATE_US = 200_000  # later than this, the timeline is shifted instead of hurrying after it
+_LATE_US = 1_000_000  # later than this, the timeline is shifted instead of hurrying after it
 _LEAD_US = 20_000  # the first frames are decoded before they are due
 _AHEAD_BYTES = 16 * 1024 * 1024  # of one track, while another one has nothing
 _AHEAD_PACKETS = 300
@@ -32,7 +32,7 @@ class _Lane:
     """One track of this pass: packets not yet decoded, frames not yet due."""
 
     decoder: TrackDecoder
-    packets: deque[Any] = field(default_factory=deque)
+    items: deque[Item] = field(default_factory=deque)
     frames: deque[tuple[Any, int, int]] = field(default_factory=deque)
     bytes: int = 0
 
@@ -87,18 +87,18 @@ class PacedFeed:
                 self._pull()
 
     def _decode_ahead(self, lane: _Lane) -> None:
-        while lane.packets and not lane.frames:
-            packet = lane.packets.popleft()
-            lane.bytes -= packet.size
+        while lane.items and not lane.frames:
+            item = lane.items.popleft()
+            lane.bytes -= item.bytes
             try:
-                lane.frames.extend(lane.decoder.decode(packet))
+                lane.frames.extend(lane.decoder.decode(item.packet))
             except av.FFmpegError as error:
                 raise source_error(self._description, "cannot be decoded", error) from error
 
     def _far_ahead(self) -> bool:
         """One track is silent for so long that waiting for it costs too much memory."""
         return any(
-            lane.bytes > _AHEAD_BYTES or len(lane.packets) > _AHEAD_PACKETS for lane in self._lanes.values()
+            lane.bytes > _AHEAD_BYTES or len(lane.items) > _AHEAD_PACKETS for lane in self._lanes.values()
         )
 
     def _pull(self) -> None:
@@ -114,8 +114,8 @@ class PacedFeed:
             self._pass_ended = True
             return
         lane = self._lanes[item.packet.stream_index]
-        lane.packets.append(item.packet)
-        lane.bytes += item.packet.size
+        lane.items.append(item)
+        lane.bytes += item.bytes
 
     def _next_pass(self) -> None:
         if self._over is not None:

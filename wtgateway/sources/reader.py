@@ -41,6 +41,20 @@ class OpenTrack:
     time_base: Fraction
     fps: float = 0.0
 
+    @property
+    def packet_bytes(self) -> int:
+        """Memory behind each packet that its size does not tell: pictures handed on by reference."""
+        return int(self.decoder.width * self.decoder.height * 4) if self._wrapped else 0
+
+    @property
+    def _wrapped(self) -> bool:
+        return str(self.decoder.name) == "wrapped_avframe"
+
+    @property
+    def intra_only(self) -> bool:
+        """Whether each packet stands alone."""
+        return self.kind == "audio" or self._wrapped or bool(self.decoder.codec.intra_only)
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -82,6 +96,7 @@ class Item:
     packet: av.Packet[Any] | None
     arrival_us: int
     opened: Opened
+    bytes: int = 0  # of memory it holds
 
 
 class PacketReader:
@@ -129,7 +144,7 @@ class PacketReader:
             if self._closed or not self._items:
                 raise self._why(f"nothing came for {self._read_timeout_s:g} s; is the peer sending?")
             item = self._items.popleft()
-            self._bytes -= _size(item)
+            self._bytes -= item.bytes
             self._condition.notify_all()
             return item
 
@@ -223,10 +238,11 @@ class PacketReader:
         )
 
     def _demux(self, opened: Opened) -> None:
-        wanted = {track.index for track in opened.tracks}
-        streams = [stream for stream in opened.container.streams if stream.index in wanted]
+        held = {track.index: track.packet_bytes for track in opened.tracks}
+        streams = [stream for stream in opened.container.streams if stream.index in held]
         for packet in opened.container.demux(streams):
-            if not self._put(Item(packet, clock.now_us(), opened)):
+            size = packet.size + held[packet.stream_index]
+            if not self._put(Item(packet, clock.now_us(), opened, size)):
                 return
         self._put(Item(None, clock.now_us(), opened))
 
@@ -241,14 +257,14 @@ class PacketReader:
             if self._closed:
                 return False
             self._items.append(item)
-            self._bytes += _size(item)
+            self._bytes += item.bytes
             self._condition.notify_all()
             return True
 
     def _full(self, item: Item) -> bool:
         if not self._items:
             return False
-        return self._bytes + _size(item) > MAX_BYTES or len(self._items) >= MAX_PACKETS
+        return self._bytes + item.bytes > MAX_BYTES or len(self._items) >= MAX_PACKETS
 
     def _make_room(self, item: Item) -> None:
         oldest_us = self._items[0].arrival_us if self._items else item.arrival_us
@@ -256,7 +272,7 @@ class PacketReader:
             self.dropped += len(self._items)
             self._items.clear()
             self._bytes = 0
-            self._skip_to_key = True
+            self._skip_to_key = not all(track.intra_only for track in item.opened.tracks)
 
     def _skip(self, item: Item) -> bool:
         """After a loss video is of no use until its next keyframe."""
@@ -266,10 +282,6 @@ class PacketReader:
         self._skip_to_key = not packet.is_keyframe
         self.dropped += self._skip_to_key
         return self._skip_to_key
-
-
-def _size(item: Item) -> int:
-    return item.packet.size if item.packet is not None else 0
 
 
 def _tracks(container: av.container.InputContainer, device: bool) -> Iterator[OpenTrack]:
