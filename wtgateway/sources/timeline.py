@@ -43,7 +43,7 @@ class StreamClock:
             self._creep += max(0, arrival_us - self._observed_us) * _DRIFT_PPM
             self._offset_us = min(seen, self._offset_us + self._creep // 1_000_000)
             self._creep %= 1_000_000
-        self._observed_us = arrival_us
+        self._observed_us = max(self._observed_us, arrival_us)
 
     def map(self, timestamp_us: int) -> int:
         """Gateway time of a stream timestamp."""
