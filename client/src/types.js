@@ -73,6 +73,7 @@
  * @property {number} audioFramesDropped late or out of bounds
  * @property {number} audioBufferMs samples that wait in the ring
  * @property {number} audioTargetMs what the ring is steered to
+ * @property {number} audioOutputMs from the worklet to the ear, as the browser tells it
  * @property {number} audioRate speed at which samples are consumed, 1 is natural
  * @property {number} navigationToFirstFrameMs 0 before
  * @property {number} framesReordered frames that arrived after a later one, and were put in order

@@ -12,7 +12,7 @@ export function emptyStats(latencyMode) {
     latencyMs: none, avSkewMs: 0, audioUnderruns: 0, audioPlayedMs: 0, firstFrameMs: 0, reconnects: 0,
     sink: '', latencyMode, decodeQueue: 0, jitterMs: 0, stages: { encode: 0, network: 0, decode: 0, paint: 0 },
     rttMs: 0, clockOffsetMs: 0, audioFramesReceived: 0, audioFramesDropped: 0, audioBufferMs: 0, audioTargetMs: 0,
-    audioFramesDecoded: 0, audioRate: 1, navigationToFirstFrameMs: 0, framesReordered: 0, framesOutOfOrder: 0, framesLost: 0, decoderErrors: 0,
+    audioFramesDecoded: 0, audioOutputMs: 0, audioRate: 1, navigationToFirstFrameMs: 0, framesReordered: 0, framesOutOfOrder: 0, framesLost: 0, decoderErrors: 0,
     keyframeRequests: 0, gateway: null,
   };
 }

@@ -27,7 +27,8 @@ export class Jitter {
 const MARGIN_START_US = 12_000; // render quanta come in bursts of up to 10 ms
 const MARGIN_STEP_US = 6_000;
 const MARGIN_MAX_US = 80_000;
-const MARGIN_CALM_US = 10_000_000; // without an underrun for so long: try with a little less
+const MAX_SPREAD_US = 200_000; // what is later than that is cheaper to lose than to wait for
+const MARGIN_CALM_US = 3_000_000; // without an underrun for so long: a little less every second
 
 const SETTLE_US = 1_000_000;
 
@@ -67,14 +68,15 @@ export class Delays {
 export class AudioNeed {
   marginUs = MARGIN_START_US;
   #delays = new Delays();
-  #calmSinceUs = 0;
+  #calmSinceUs = -Infinity;
 
   /** @param {number} delayUs a packet's samples were ready that long after their timestamp @param {number} nowUs */
   add(delayUs, nowUs) {
     this.#delays.add(delayUs, nowUs);
+    if (this.#calmSinceUs === -Infinity) this.#calmSinceUs = nowUs;
     if (nowUs - this.#calmSinceUs < MARGIN_CALM_US) return;
-    this.#calmSinceUs = nowUs;
-    this.marginUs = Math.max(MARGIN_START_US, this.marginUs - MARGIN_STEP_US / 4);
+    this.#calmSinceUs += 1_000_000;
+    this.marginUs = Math.max(MARGIN_START_US, this.marginUs - MARGIN_STEP_US / 2);
   }
 
   /** The ring ran dry. @param {number} nowUs */
@@ -85,7 +87,8 @@ export class AudioNeed {
 
   /** @returns {number} delay from timestamp to the moment the worklet takes the sample */
   get delayUs() {
-    return this.#delays.percentile(0.95) + this.marginUs;
+    const usual = this.#delays.percentile(0.5);
+    return Math.min(this.#delays.percentile(0.95), usual + MAX_SPREAD_US) + this.marginUs;
   }
 
   reset() {

@@ -95,14 +95,14 @@ export class Engine {
 
   /** @param {Extract<ToWorker, {type: 'audioOutput'}>} message */
   #setAudioOutput({ ring, port, channels, capacity, sampleRate }) {
-    if (ring) this.audio.setWriter(new SharedWriter(ring, channels, capacity), sampleRate);
-    else if (port) this.audio.setWriter(new PortWriter(port, channels, capacity), sampleRate);
+    if (ring) this.audio.playout.setWriter(new SharedWriter(ring, channels, capacity), sampleRate);
+    else if (port) this.audio.playout.setWriter(new PortWriter(port, channels, capacity), sampleRate);
   }
 
   /** @param {import('../types.js').LatencyMode} mode */
   #setMode(mode) {
     this.timeline.mode = mode;
-    this.audio.modeChanged();
+    this.audio.playout.modeChanged(nowUs());
     this.report.reset();
     this.presenter.pump();
   }
@@ -147,6 +147,7 @@ export class Engine {
   /** @param {Frame} frame */
   lost(frame) {
     if (this.video.newest?.track === frame.track) this.video.lose(frame);
+    else if (this.audio.newest?.track === frame.track) this.audio.lose(frame);
   }
 
   /** @param {Message} message @param {number} arrivalUs */
@@ -183,7 +184,7 @@ export class Engine {
 
   /** @param {FrameInfo} info @param {number} paintUs @param {{width: number, height: number}} size */
   #painted(info, paintUs, size) {
-    this.report.paint(info, paintUs, this.clock, this.audio.skewUs(info.frame.ptsUs));
+    this.report.paint(info, paintUs, this.clock, this.audio.playout.skewUs(info.frame.ptsUs, paintUs));
     if (size.width !== this.report.width || size.height !== this.report.height) {
       Object.assign(this.report, size);
       this.post({ type: 'size', ...size });

@@ -80,10 +80,12 @@ export class Report {
 
   /** @param {AudioPath} audio */
   #sound(audio) {
+    const { playout } = audio;
     return {
-      audioUnderruns: audio.underruns, audioPlayedMs: Math.round(audio.playedMs), audioFramesReceived: audio.received,
-      audioFramesDecoded: audio.decoded, audioFramesDropped: audio.dropped, audioBufferMs: Math.round(audio.bufferMs),
-      audioTargetMs: Math.round(audio.targetMs), audioRate: audio.speed,
+      audioFramesReceived: audio.received, audioFramesDecoded: audio.decoded, audioFramesDropped: audio.dropped,
+      audioUnderruns: playout.underruns, audioPlayedMs: Math.round(playout.playedMs),
+      audioBufferMs: Math.round(playout.bufferMs), audioTargetMs: Math.round(playout.targetMs),
+      audioOutputMs: ms(playout.outputUs), audioRate: playout.speed,
     };
   }
 
