@@ -17,7 +17,7 @@ import pytest
 
 from wtgateway.announce import announce, ready_facts
 from wtgateway.config import Address, BroadcastConfig, GatewayConfig
-from wtgateway.errors import SessionRefused, WtgatewayError
+from wtgateway.errors import ConfigError, SessionRefused, WtgatewayError
 from wtgateway.gateway import Gateway
 from wtgateway.media import Frame
 from wtgateway.protocol.codes import CloseCode
@@ -243,6 +243,29 @@ async def test_a_taken_port_is_an_error_in_words_and_leaves_nothing_behind(tmp_p
         with pytest.raises(WtgatewayError, match="another port"):
             async with running(config):
                 pass
+
+
+async def test_a_source_that_cannot_be_is_refused_before_the_start(tmp_path: Path) -> None:
+    broadcasts = (BroadcastConfig(name="odd", source="gopher://example/1"),)
+    with pytest.raises(ConfigError, match="odd"):
+        async with running(settings(tmp_path, broadcasts=broadcasts)):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("bind", "page", "host"),
+    [
+        ("127.0.0.1", "localhost:8080", "127.0.0.1"),
+        ("localhost", "localhost:8080", "localhost"),
+        ("localhost", "[::1]:8080", "[::1]"),
+        ("::", "gateway.lan", "gateway.lan"),
+    ],
+)
+async def test_a_page_is_sent_to_an_address_that_listens(
+    tmp_path: Path, bind: str, page: str, host: str
+) -> None:
+    async with running(settings(tmp_path, bind=Address(bind, 0))) as gateway:
+        assert gateway.transport_url(page) == f"https://{host}:{gateway.quic_addresses[0][1]}"
 
 
 async def test_the_ready_block_names_what_a_user_needs(

@@ -245,5 +245,5 @@ def _add_view(commands: _Commands) -> None:
         "--hash", action="append", default=[], metavar="HEX", help="SHA-256 of the gateway's certificate"
     )
     view.add_argument("--insecure", action="store_true", help="accept any certificate")
-    view.add_argument("--json", action="store_true", help="statistics as JSON lines")
+    view.add_argument("--json", action="store_true", help="print the final statistics as JSON")
     _add_logging(view)

@@ -51,15 +51,9 @@ def check(arguments: argparse.Namespace) -> int:
     """`wtgateway check`: the settings that hold, or the first that is wrong."""
     config = load_config(arguments)
     from wtgateway.config import format_duration
-    from wtgateway.sources import check_uri
+    from wtgateway.pipeline.recipe import check_sources
 
-    for broadcast in config.broadcasts:
-        try:
-            check_uri(broadcast.source)
-        except ConfigError as error:
-            where = arguments.config or os.environ.get("WTG_CONFIG") or "command line"
-            key = f"broadcasts.{broadcast.name}.source"
-            raise ConfigError(str(where), key, broadcast.source, error.expected) from None
+    check_sources(config.broadcasts, str(arguments.config or os.environ.get("WTG_CONFIG") or "command line"))
     scheme = "https" if config.public or config.web_tls_cert else "http"
     say(f"QUIC          {config.bind} (UDP)")
     say(f"pages         {scheme}://{config.web}/")

@@ -20,6 +20,7 @@ from wtgateway import __version__, clock
 from wtgateway.errors import ConfigError, ProtocolError
 from wtgateway.hub import Hub
 from wtgateway.log import redact_url
+from wtgateway.pipeline.recipe import check_sources
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.session import ServerSession, SessionLimits, parse_connect_path
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
@@ -30,7 +31,7 @@ from wtgateway.web.view import BroadcastSummary
 
 if TYPE_CHECKING:
     from wtgateway.certs import Certificate, CertificateManager, CertificateSet
-    from wtgateway.config import BroadcastConfig, GatewayConfig
+    from wtgateway.config import GatewayConfig
     from wtgateway.pipeline import Pipeline
 
 log = logging.getLogger("wtgateway")
@@ -82,8 +83,14 @@ class Gateway:
 
     def transport_url(self, host_header: str) -> str:
         """The WebTransport URL for a page that was reached under ``host_header``."""
-        port = self.quic_addresses[0][1] if self.quic_addresses else self.config.bind[1]
-        return f"https://{_host_of(host_header)}:{port}"
+        host, port = _host_of(host_header), self.config.bind.port
+        if self.quic_addresses:
+            port = self.quic_addresses[0][1]
+            if host == "localhost" and len(self.quic_addresses) == 1:
+                # The page's "localhost" may be ::1 where only 127.0.0.1 listens, or the reverse.
+                address = self.quic_addresses[0][0]
+                host = {"::": host, "0.0.0.0": host}.get(address, _in_url(address))  # noqa: S104
+        return f"https://{host}:{port}"
 
     def certificate_hashes(self) -> list[dict[str, Any]]:
         """Hashes of the current and the next certificate."""
@@ -103,7 +110,11 @@ class Gateway:
     async def run(self, announce: Callable[[Gateway], None] = lambda _: None) -> None:
         """Serve until :meth:`stop`; raises WtgatewayError when something cannot be started."""
         async with contextlib.AsyncExitStack() as stack:
-            await self._start_certificates(stack)
+            # Together: loading FFmpeg and making keys both take their time in threads.
+            await asyncio.gather(
+                self._start_certificates(stack),
+                asyncio.to_thread(check_sources, self.config.broadcasts, "configuration"),
+            )
             await self._start_quic(stack)
             await self._start_web(stack)
             await self._start_pipelines(stack)
@@ -165,7 +176,7 @@ class Gateway:
         bound: asyncio.Future[list[tuple[str, int]]] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(
             server.serve(
-                create_app(self, assets.find_client_dir()),
+                create_app(self, assets.find_client_dir(), open_access=config.public),
                 host=config.web[0],
                 port=config.web[1],
                 tls_cert=cert,
@@ -193,7 +204,7 @@ class Gateway:
         tasks = []
         for config in self.config.broadcasts:
             broadcast = self.hub.add(config.name)
-            pipeline = Pipeline(config, broadcast, lambda c=config: _make_source(c))  # type: ignore[misc]
+            pipeline = Pipeline(config, broadcast)
             self.pipelines[config.name] = pipeline
             tasks.append(asyncio.create_task(pipeline.run(), name=f"pipeline:{config.name}"))
         stack.push_async_callback(_cancel, *tasks)
@@ -251,21 +262,8 @@ def _page_certificate(config: GatewayConfig) -> Path:
     return make_page_certificate(config.certs_dir, names, time.time())
 
 
-def _make_source(config: BroadcastConfig) -> Any:
-    from wtgateway.sources import SourceOptions, make_source
-
-    video = config.video
-    return make_source(
-        config.source,
-        SourceOptions(
-            loop=config.loop,
-            fps=video.fps if video else 0,
-            width=video.width if video else 0,
-            height=video.height if video else 0,
-            capture=config.capture,
-            options=config.options,
-        ),
-    )
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _host_of(host_header: str) -> str:

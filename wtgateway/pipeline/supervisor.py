@@ -7,12 +7,12 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wtgateway.errors import SourceEnded, WtgatewayError
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
+from wtgateway.pipeline import recipe
 from wtgateway.pipeline.production import AUDIO_TRACK, VIDEO_TRACK, Production
 from wtgateway.pipeline.queues import Outbox, PipelineStats
 
@@ -26,19 +26,19 @@ log = logging.getLogger("wtgateway.pipeline")
 BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 0.5, 10.0
 BACKOFF_FORGIVEN_AFTER_S = 10.0
 LINGER_S = 10.0  # an on-demand source outlives its last viewer by this, so that a reload is quick
-FALLBACK_FPS = 30.0
 
 
 class Pipeline:
     """Supervises a broadcast's source: opens it, restarts it, stops it when nobody watches."""
 
     def __init__(
-        self, config: BroadcastConfig, broadcast: Broadcast, make_source: Callable[[], Source]
+        self, config: BroadcastConfig, broadcast: Broadcast, make_source: Callable[[], Source] | None = None
     ) -> None:
+        """``make_source`` makes an unopened source for each run; by default the one configured."""
         self.config, self.broadcast, self.stats = config, broadcast, PipelineStats()
         self.next_group = {VIDEO_TRACK: 0, AUDIO_TRACK: 0}
         self.info: SourceInfo | None = None
-        self._make_source = make_source
+        self._make_source = make_source or (lambda: recipe.make_source(config))
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(self._loop, self._deliver, self.stats)
         self._tracks: dict[int, Track] = {}
@@ -155,36 +155,18 @@ class Pipeline:
 
     def video_encoder(self, info: SourceInfo) -> VideoEncoder:
         """An encoder that goes on where the last one stopped counting groups."""
-        from wtgateway.encoders import VideoEncoder, VideoSettings
+        from wtgateway.encoders import VideoEncoder
 
-        wanted = self.config.video
-        assert wanted is not None
-        settings = VideoSettings(
-            codec=wanted.codec,
-            bitrate_bps=wanted.bitrate_bps,
-            fps=wanted.fps or info.fps or FALLBACK_FPS,
-            width=wanted.width,
-            height=wanted.height,
-            keyframe_interval_s=wanted.keyframe_interval_s,
-        )
-        if wanted.preset:
-            settings = replace(settings, preset=wanted.preset)
+        settings = recipe.video_settings(self.config, info)
         return VideoEncoder(
             settings, track=VIDEO_TRACK, rendition=0, first_group=self.next_group[VIDEO_TRACK]
         )
 
     def audio_encoder(self) -> AudioEncoder:
         """The same for sound."""
-        from wtgateway.encoders import AudioEncoder, AudioSettings
+        from wtgateway.encoders import AudioEncoder
 
-        wanted = self.config.audio
-        assert wanted is not None
-        settings = AudioSettings(
-            codec=wanted.codec,
-            bitrate_bps=wanted.bitrate_bps,
-            channels=wanted.channels,
-            frame_ms=wanted.frame_ms,
-        )
+        settings = recipe.audio_settings(self.config)
         return AudioEncoder(
             settings, track=AUDIO_TRACK, rendition=0, first_group=self.next_group[AUDIO_TRACK]
         )

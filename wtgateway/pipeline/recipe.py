@@ -1,0 +1,79 @@
+"""What a broadcast's configuration asks of sources and encoders.
+
+Imports them only when asked, since FFmpeg takes a fifth of a second to load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from wtgateway.errors import ConfigError
+from wtgateway.log import redact_url
+
+if TYPE_CHECKING:
+    from wtgateway.config import BroadcastConfig
+    from wtgateway.encoders import AudioSettings, VideoSettings
+    from wtgateway.sources.base import Source, SourceInfo
+
+FALLBACK_FPS = 30.0
+
+
+def check_sources(broadcasts: Iterable[BroadcastConfig], where: str) -> None:
+    """Raise ConfigError for a source that no retry will cure; ``where`` is what configured them."""
+    from wtgateway.sources import check_uri
+
+    for broadcast in broadcasts:
+        try:
+            check_uri(broadcast.source)
+        except ConfigError as error:
+            key = f"broadcasts.{broadcast.name}.source"
+            raise ConfigError(where, key, redact_url(broadcast.source), error.expected) from None
+
+
+def make_source(config: BroadcastConfig) -> Source:
+    """The source of a broadcast, not yet opened. Raises ConfigError."""
+    from wtgateway import sources
+
+    video = config.video
+    options = sources.SourceOptions(
+        loop=config.loop,
+        fps=video.fps if video else 0,
+        width=video.width if video else 0,
+        height=video.height if video else 0,
+        capture=config.capture,
+        options=config.options,
+    )
+    return sources.make_source(config.source, options)
+
+
+def video_settings(config: BroadcastConfig, info: SourceInfo) -> VideoSettings:
+    """How to encode the pictures of that source."""
+    from wtgateway.encoders import VideoSettings
+
+    wanted = config.video
+    assert wanted is not None
+    settings = VideoSettings(
+        codec=wanted.codec,
+        bitrate_bps=wanted.bitrate_bps,
+        fps=wanted.fps or info.fps or FALLBACK_FPS,
+        width=wanted.width,
+        height=wanted.height,
+        keyframe_interval_s=wanted.keyframe_interval_s,
+    )
+    return replace(settings, preset=wanted.preset) if wanted.preset else settings
+
+
+def audio_settings(config: BroadcastConfig) -> AudioSettings:
+    """How to encode its sound."""
+    from wtgateway.encoders import AudioSettings
+
+    wanted = config.audio
+    assert wanted is not None
+    return AudioSettings(
+        codec=wanted.codec,
+        bitrate_bps=wanted.bitrate_bps,
+        channels=wanted.channels,
+        frame_ms=wanted.frame_ms,
+    )
