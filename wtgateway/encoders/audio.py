@@ -71,9 +71,6 @@ class AudioEncoder:
         except (av.FFmpegError, ValueError) as error:
             raise EncoderError(f"libopus failed: {error}") from error
 
-    def set_bitrate(self, bps: int) -> None:
-        """Follow another bit rate from the next reopening on; Opus' share is too small for more."""
-
     def close(self) -> None:
         """Free codec and resampler; idempotent."""
         self._context = None
