@@ -20,6 +20,8 @@ import { Surface } from './main/surface.js';
 /** @typedef {import('./types.js').FromWorker} FromWorker */
 /** @typedef {import('./types.js').TransportInfo} TransportInfo */
 
+const USUAL_CODEC = 'avc1.42C01F'; // what the gateway's encoder makes of 720p when nothing else is set
+
 /**
  * Events, all CustomEvent: `state` (detail {state, message, retryInMs}), `stats` (detail as
  * stats(), about five a second), `error` (detail {message, fatal}), `catalog` (detail Catalog),
@@ -52,11 +54,11 @@ export class Player extends EventTarget {
 
   /** Connects and plays until stop(); whatever breaks in between is mended without being asked. */
   start() {
-    const { url = '', transportUrl, broadcast, smoothDelayMs = 250 } = this.#options;
+    const { url = '', transportUrl, broadcast, smoothDelayMs = 250, codec = USUAL_CODEC } = this.#options;
     const baseUrl = new URL(url || '/', document.baseURI).href.replace(/\/$/, '');
     const canRefetch = !transportUrl || Boolean(url);
     this.#spawn();
-    this.#post({ type: 'start', baseUrl, broadcast, latencyMode: this.#latencyMode, smoothDelayMs, canRefetch });
+    this.#post({ type: 'start', baseUrl, broadcast, latencyMode: this.#latencyMode, smoothDelayMs, codec, canRefetch });
     this.#sendTransport(baseUrl);
     document.addEventListener('visibilitychange', this.#onVisibility);
   }

@@ -34,6 +34,8 @@
  * @property {HTMLElement} [container] the same as a container; give one of the two
  * @property {LatencyMode} [latencyMode] default `asap`
  * @property {number} [smoothDelayMs] capture to paint that `smooth` aims at; default 250
+ * @property {string} [codec] of the video, if it is known already (/api/v1/broadcasts): the decoder is then
+ *   opened while the session is; a wrong guess costs nothing
  * @property {SinkKind} [sink] force a sink, for tests; default: the first that works
  */
 
@@ -54,11 +56,18 @@
  * @property {number} framesPainted video frames handed to the sink
  * @property {number} fps painted in the last second
  * @property {number} bitrateBps received in the last second, audio and video
- * @property {Percentiles} latencyMs capture to paint of the last seconds, see docs/client.md
- * @property {number} avSkewMs audio position minus the pts last painted; positive: sound is ahead
+ * @property {Percentiles} latencyMs capture to paint over the last 5 s, by the gateway's capture timestamp and
+ *   the clock offset of the session (off by half of `rttMs` at most). Paint is the moment at which the frame was
+ *   handed to the sink: written to the track behind the <video>, drawn on the canvas, or sent to the page's
+ *   canvas. What the compositor and the display add (up to a display frame each) no page can measure.
+ * @property {number} avSkewMs timestamp of the sound that is heard minus that of the picture painted last, both
+ *   at the moment of painting; positive: sound is ahead. 0 while no sound plays. The sound's position is what the
+ *   worklet takes (smoothed over 200 ms) less the output latency that the browser tells.
  * @property {number} audioUnderruns times that the sound ran dry and was bridged by silence
  * @property {number} audioPlayedMs samples really played by the worklet
  * @property {number} firstFrameMs CONNECT to first painted frame; 0 before
+ * @property {{ready: number, received: number, decoded: number}} joinMs the way to it, all from CONNECT:
+ *   session accepted, first whole frame received, first picture decoded
  * @property {number} reconnects
  * @property {SinkKind | ''} sink
  * @property {LatencyMode} latencyMode
@@ -91,6 +100,7 @@
  * @property {string} broadcast
  * @property {LatencyMode} latencyMode
  * @property {number} smoothDelayMs
+ * @property {string} codec to open the decoder with before the first keyframe tells
  * @property {boolean} canRefetch false when only `transportUrl` was given
  */
 

@@ -9,7 +9,7 @@ export function emptyStats(latencyMode) {
   return {
     state: 'idle', transport: 'webtransport', delivery: 'stream', codec: '', audioCodec: '', width: 0, height: 0,
     framesReceived: 0, framesDecoded: 0, framesDropped: 0, framesPainted: 0, fps: 0, bitrateBps: 0,
-    latencyMs: none, avSkewMs: 0, audioUnderruns: 0, audioPlayedMs: 0, firstFrameMs: 0, reconnects: 0,
+    latencyMs: none, avSkewMs: 0, audioUnderruns: 0, audioPlayedMs: 0, firstFrameMs: 0, joinMs: { ready: 0, received: 0, decoded: 0 }, reconnects: 0,
     sink: '', latencyMode, decodeQueue: 0, jitterMs: 0, stages: { encode: 0, network: 0, decode: 0, paint: 0 },
     rttMs: 0, clockOffsetMs: 0, audioFramesReceived: 0, audioFramesDropped: 0, audioBufferMs: 0, audioTargetMs: 0,
     audioFramesDecoded: 0, audioOutputMs: 0, audioRate: 1, navigationToFirstFrameMs: 0, framesReordered: 0, framesOutOfOrder: 0, framesLost: 0, decoderErrors: 0,

@@ -25,7 +25,9 @@ const WITHOUT_PAGES = 2; // failed fetches before the hashes at hand are tried w
 export class Connector {
   /** @type {PlayerState} */ state = 'idle';
   reconnects = 0;
+  /** When the CONNECT was sent and when accepted, local µs. */
   connectUs = 0;
+  readyUs = 0;
   #attempts = 0;
   #failedFetches = 0;
   #run = 0;
@@ -149,12 +151,13 @@ export class Connector {
 
   /** @param {Session} session @param {number} run */
   async #attend(session, run) {
+    const openedUs = nowUs();
+    this.readyUs ||= openedUs;
     if (run === this.#run) {
       this.#open = true;
       this.#failedFetches = 0;
       if (this.state !== 'playing') this.#say('joining', 'Waiting for the first picture…');
     }
-    const openedUs = nowUs();
     const end = await session.ended;
     if (run === this.#run) this.reconnects++;
     if (nowUs() - openedUs > STEADY_US) this.#backoff.reset();
@@ -166,13 +169,15 @@ export class Connector {
     const { early } = this;
     this.early = null;
     if (early) {
-      this.connectUs = early.connectUs;
       this.#info = await this.#firstInfo;
+      this.connectUs = early.connectUs;
+      this.readyUs = early.readyUs;
       return early.transport;
     }
     const info = await this.#address(wish);
     if (!info) return null;
     this.connectUs = nowUs();
+    this.readyUs = 0;
     return openTransport({ ...info, certificateHashes: this.#hashes(info) }, wish.broadcast);
   }
 

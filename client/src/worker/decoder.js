@@ -72,7 +72,7 @@ export class RestartingDecoder {
 
   /** Configures before the first frame, when its codec can be guessed: opening a decoder takes a while. @param {string} codec */
   warm(codec) {
-    if (!this.#decoder) this.#open(codec);
+    if (!this.#decoder && codec) this.#open(codec);
   }
 
   /** A decoder of the keyframe's codec; the one that is there if it fits. @param {Frame} frame */

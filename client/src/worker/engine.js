@@ -22,7 +22,7 @@ import { VideoPath } from './video.js';
 /** @typedef {import('../media/messages.js').Message} Message */
 /** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
 /** @typedef {import('./sinks.js').Post} Post */
-/** @typedef {{transport: WebTransport, connectUs: number}} EarlyTransport */
+/** @typedef {{transport: WebTransport, connectUs: number, readyUs: number}} EarlyTransport */
 
 const TICK_MS = 200;
 const PING_EVERY_US = 2_000_000;
@@ -35,6 +35,7 @@ export class Engine {
   /** @type {Catalog | null} */ catalog = null;
   /** @type {Record<string, any> | null} */ gateway = null;
   #visible = true;
+  #usualCodec = '';
   #pings = 0;
   #pingUs = 0;
   #tickUs = nowUs();
@@ -74,6 +75,7 @@ export class Engine {
   #start(message) {
     this.timeline.mode = message.latencyMode;
     this.timeline.smoothDelayUs = message.smoothDelayMs * 1000;
+    this.#usualCodec = message.codec;
     this.connector.start(message);
   }
 
@@ -130,6 +132,7 @@ export class Engine {
     this.report.reset();
     this.timeline.newSession();
     this.video.newSession();
+    this.video.decoder.warm(this.video.decoder.codec || this.#usualCodec);
     this.audio.newSession();
   }
 
@@ -190,7 +193,10 @@ export class Engine {
       this.post({ type: 'size', ...size });
     }
     if (!this.report.firstFrameMs) {
-      this.report.firstFrameMs = Math.max(0.1, (paintUs - this.connector.connectUs) / 1000);
+      const { connectUs, readyUs } = this.connector;
+      const since = (/** @type {number} */ us) => Math.max(0.01, Math.round((us - connectUs) / 10) / 100);
+      this.report.firstFrameMs = since(paintUs);
+      this.report.joinMs = { ready: since(readyUs), received: since(info.frame.arrivalUs), decoded: since(info.decodedUs) };
       this.post({ type: 'firstFrame', localMs: paintUs / 1000 });
     }
     this.connector.playing();

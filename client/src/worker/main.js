@@ -14,7 +14,8 @@ const page = /** @type {any} */ (globalThis);
 const engineModule = import('./engine.js');
 
 /** @type {MessageEvent<ToWorker>[]} */ const early = [];
-/** @type {{transport: WebTransport, connectUs: number} | null} */ let first = null;
+/** @type {import('./engine.js').EarlyTransport | null} */ let first = null;
+const nowUs = () => (performance.timeOrigin + performance.now()) * 1000;
 let broadcast = '';
 
 /** @param {ToWorker} message */
@@ -22,10 +23,10 @@ function connectEarly(message) {
   if (message.type === 'start') broadcast = message.broadcast;
   if (message.type !== 'transport' || !message.info || first) return;
   try {
-    const connectUs = (performance.timeOrigin + performance.now()) * 1000;
-    first = { transport: openTransport(message.info, broadcast), connectUs };
-    first.transport.ready.catch(() => {}); // the engine looks at it when it is here
-    first.transport.closed.catch(() => {});
+    const early = first = { connectUs: nowUs(), readyUs: 0, transport: openTransport(message.info, broadcast) };
+    // What fails here fails again for the engine, which says so.
+    early.transport.ready.then(() => { early.readyUs = nowUs(); }, () => {});
+    early.transport.closed.catch(() => {});
   } catch { // a bad address or no WebTransport: the engine meets it again and says so
   }
 }

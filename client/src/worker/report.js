@@ -18,6 +18,7 @@ const ms = (/** @type {number} */ us) => Math.round(us / 10) / 100;
 export class Report {
   painted = 0;
   firstFrameMs = 0;
+  joinMs = { ready: 0, received: 0, decoded: 0 };
   width = 0;
   height = 0;
   audioJitter = new Jitter();
@@ -70,7 +71,7 @@ export class Report {
       framesDropped: video.dropped, framesPainted: this.painted,
       fps: Math.round(this.#paints.perSecond(now) * 10) / 10, bitrateBps: Math.round(this.bytes.perSecond(now) * 8),
       latencyMs: this.#percentiles(), stages: this.#stageMs(), avSkewMs: this.#skewMs,
-      firstFrameMs: this.firstFrameMs, navigationToFirstFrameMs: 0,
+      firstFrameMs: this.firstFrameMs, joinMs: this.joinMs, navigationToFirstFrameMs: 0,
       decodeQueue: video.decoder.queue, jitterMs: ms(video.jitter.value), rttMs: ms(clock.rttUs),
       clockOffsetMs: ms(clock.offsetUs), framesReordered: video.reordered, framesOutOfOrder: video.outOfOrder,
       framesLost: video.lost, decoderErrors: video.decoder.errors + audio.errors,
