@@ -194,18 +194,24 @@ class Firefox:
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            answer = json.loads(line)
-            future = self._waiting.pop(answer["id"], None)
-            if future is None or future.done():
-                continue
-            if "error" in answer:
-                future.set_exception(BridgeError(answer["error"]))
-            else:
-                future.set_result(answer["result"])
+        ended = "the bridge to Firefox ended"
+        try:
+            while line := await self._process.stdout.readline():
+                self._take(json.loads(line))
+        except ValueError as error:  # a line too long, or none of ours
+            ended = f"the bridge to Firefox is not to be understood: {error}"
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(BridgeError("the bridge to Firefox ended"))
+                future.set_exception(BridgeError(ended))
+
+    def _take(self, answer: dict[str, Json]) -> None:
+        future = self._waiting.pop(answer["id"], None)
+        if future is None or future.done():
+            return
+        if "error" in answer:
+            future.set_exception(BridgeError(answer["error"]))
+        else:
+            future.set_result(answer["result"])
 
     async def call(self, method: str, **parameters: Json) -> Json:
         """One call of the bridge; raises :exc:`BridgeError`."""

@@ -71,6 +71,7 @@ const methods = {
   },
 };
 
+process.stdout.on('error', () => process.exit(1)); // nobody listens any more
 const answer = message => process.stdout.write(`${JSON.stringify(message)}\n`);
 
 for await (const line of createInterface({ input: process.stdin })) {
