@@ -7,8 +7,8 @@ loss. This one keeps a window that
 * doubles per round trip while the window is what limits the sender, until delay or loss shows;
 * then grows gently while the queueing delay (least round trip of the round minus least of the last
   half minute) is under a target, and shrinks to what was in flight times a factor when it is over;
-* shrinks on loss only when more than a tenth of a round was lost, as GCC does
-  (draft-ietf-rmcat-gcc-02 section 6), and remembers where that was for some seconds;
+* shrinks on loss only when more than an eighth of a hundred packets was lost, much as GCC does
+  (draft-ietf-rmcat-gcc-02 section 6), and stays below where that was for some seconds;
 * does not grow while the application sends less than the window allows.
 
 Pure arithmetic on what aioquic reports; all times in s, windows in bytes. Imports aioquic only.
@@ -32,12 +32,16 @@ TARGET_FLOOR_S = 0.020
 TARGET_CEILING_S = 0.060
 ACK_DELAY_S = 0.025  # a peer may sit on an ACK for so long when little arrives
 BASE_WINDOW_S = 15.0  # two of them make the half minute of the least round trip
-MINIMUM_ROUND_S = 0.010
+MINIMUM_ROUND_S = 0.050  # a busy receiver delays ACKs for tens of ms; a queue stays
 
-HEAVY_LOSS = 0.10
-LOSS_SAMPLE_PACKETS = 50
+HEAVY_LOSS = 0.12
+CROWDED_LOSS = 0.03  # with a queue as well, this much is no random loss
+LOSS_SAMPLE_PACKETS = 100  # of which light random loss (5 %) seems heavy once in 700 times
+LOSS_SAMPLE_LEAST = 40  # when so many is all that a second brought
 LOSS_SAMPLE_S = 1.0
 CEILING_S = 8.0
+CEILING_SHARE = 0.9
+STARTING_DELAYED_SAMPLES = 4
 
 
 class MediaCongestionControl(QuicCongestionControl):
@@ -53,12 +57,16 @@ class MediaCongestionControl(QuicCongestionControl):
         self._base_since = 0.0
         self._round_started = -1.0
         self._round_rtt = float("inf")
+        self._round_rtts, self._round_samples = 0.0, 0
         self._round_flight = 0
+        self._round_limited = self._previous_limited = False
         self._sample_started = 0.0
         self._sample_acked = 0
         self._sample_lost = 0
+        self._shrunk_at = 0.0
+        self._delayed_samples = 0
         self._ceiling = 0
-        self._ceiling_at = 0.0
+        self._ceiling_at = -CEILING_S
 
     # --- what aioquic calls ------------------------------------------------------------------------
 
@@ -67,13 +75,14 @@ class MediaCongestionControl(QuicCongestionControl):
         self.bytes_in_flight += packet.sent_bytes
         if self.bytes_in_flight > self._round_flight:
             self._round_flight = self.bytes_in_flight
+        if self.bytes_in_flight + 2 * self._mtu >= self.congestion_window:
+            self._round_limited = True
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
         """Grow while starting; end the round when what was sent since its start arrives."""
-        limited = self._limited()
         self.bytes_in_flight -= packet.sent_bytes
-        self._sample_acked += 1
-        if self._starting and limited:
+        self._sample_acked += (packet.sent_time or 0.0) >= self._shrunk_at
+        if self._starting and self._limited():
             self._set(self.congestion_window + packet.sent_bytes)
         if self._round_started < 0:
             self._begin_round(now)
@@ -89,7 +98,7 @@ class MediaCongestionControl(QuicCongestionControl):
         """Only count: whether it is congestion shows in a whole round."""
         for packet in packets:
             self.bytes_in_flight -= packet.sent_bytes
-            self._sample_lost += 1
+            self._sample_lost += (packet.sent_time or 0.0) >= self._shrunk_at  # a cut answers for those before
             self.lost_packets += 1
 
     def on_persistent_congestion(self) -> None:
@@ -102,11 +111,18 @@ class MediaCongestionControl(QuicCongestionControl):
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
         """Keep the least of this round and of the last half minute."""
         self._round_rtt = min(self._round_rtt, rtt)
+        self._round_rtts += rtt
+        self._round_samples += 1
         if now - self._base_since > BASE_WINDOW_S:
             self._base = (rtt, self._base[0])
             self._base_since = now
         elif rtt < self._base[0]:
             self._base = (rtt, self._base[1])
+        if self._starting:
+            delayed = rtt > min(self._base) + self.target_delay() and self._limited()
+            self._delayed_samples = self._delayed_samples + 1 if delayed else 0
+            if self._delayed_samples >= STARTING_DELAYED_SAMPLES:  # do not wait for the round's end
+                self._starting = False
 
     def get_log_data(self) -> dict[str, Any]:
         """For qlog."""
@@ -119,6 +135,9 @@ class MediaCongestionControl(QuicCongestionControl):
         base = min(self._base)
         return 0.0 if self._round_rtt == float("inf") else max(0.0, self._round_rtt - base)
 
+    def _mean_queueing(self) -> float:
+        return self._round_rtts / self._round_samples - min(self._base) if self._round_samples else 0.0
+
     def target_delay(self) -> float:
         """Queueing that is tolerated: half the path's round trip, within bounds."""
         base = min(self._base)
@@ -128,23 +147,29 @@ class MediaCongestionControl(QuicCongestionControl):
 
     def _limited(self) -> bool:
         """Whether the window, not the application, is what limits the sender."""
-        return self._round_flight + 2 * self._mtu >= self.congestion_window
+        return self._round_limited or self._previous_limited
 
     def _begin_round(self, now: float) -> None:
         self._round_started = now
         self._round_rtt = float("inf")
+        self._round_rtts, self._round_samples = 0.0, 0
         self._round_flight = self.bytes_in_flight
+        self._previous_limited = self._round_limited
+        self._round_limited = self.bytes_in_flight + 2 * self._mtu >= self.congestion_window
 
     def _end_round(self, now: float) -> None:
         loss = self._take_loss(now)
         queueing, target, limited = self.queueing_delay(), self.target_delay(), self._limited()
         busy = 2 * self._round_flight >= self.congestion_window
-        if loss > HEAVY_LOSS:
-            self._ceiling, self._ceiling_at = self.congestion_window, now
-            self._shrink(1.0 - loss / 2, MINIMUM_PACKETS)
+        crowded = loss > CROWDED_LOSS and limited and self._mean_queueing() > target / 2
+        if loss > HEAVY_LOSS or crowded:
+            self._ceiling, self._ceiling_at, self._shrunk_at = self.congestion_window, now, now
+            self._shrink(1.0 - loss, MINIMUM_PACKETS)
         elif queueing > (target if busy else target + ACK_DELAY_S):
-            factor = max(0.7, 1.0 - 0.5 * (queueing - target) / queueing)
-            self._shrink(min(factor, 0.95), MINIMUM_PACKETS if busy else QUIET_MINIMUM_PACKETS)
+            base = min(self._base)
+            fitting = (base + target / 2) / (base + queueing)  # what was in flight, without most of the queue
+            factor = min(max(fitting, 0.5), 0.95)
+            self._shrink(factor, MINIMUM_PACKETS if busy else QUIET_MINIMUM_PACKETS)
         elif limited and not self._starting:
             self._set(self.congestion_window + self._step(now, queueing / target))
         elif self._starting and queueing > target / 2:
@@ -153,12 +178,8 @@ class MediaCongestionControl(QuicCongestionControl):
 
     def _step(self, now: float, fullness: float) -> int:
         """Growth of one limited round: quick far from trouble, one packet near it."""
-        if (
-            self._ceiling
-            and now - self._ceiling_at < CEILING_S
-            and self.congestion_window > 0.85 * self._ceiling
-        ):
-            return self._mtu
+        if now - self._ceiling_at < CEILING_S:
+            return min(self._mtu, max(0, int(CEILING_SHARE * self._ceiling) - self.congestion_window))
         quick = 0.25 if fullness < 0.25 else 0.10
         return max(self._mtu, int(self.congestion_window * quick * (1.0 - fullness)))
 
@@ -173,7 +194,7 @@ class MediaCongestionControl(QuicCongestionControl):
         seen = self._sample_acked + self._sample_lost
         if seen < LOSS_SAMPLE_PACKETS and now - self._sample_started < LOSS_SAMPLE_S:
             return 0.0
-        share = self._sample_lost / seen if seen >= LOSS_SAMPLE_PACKETS // 2 else 0.0
+        share = self._sample_lost / seen if seen >= LOSS_SAMPLE_LEAST else 0.0
         self._sample_started, self._sample_acked, self._sample_lost = now, 0, 0
         return share
 

@@ -1,0 +1,276 @@
+"""Congestion control "media" on a seeded path: what live media needs, beside aioquic's reno."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from aioquic.quic.congestion.base import create_congestion_control
+from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet_builder import QuicSentPacket
+
+from tests.netsim import Conditions
+from tests.transport.ends import Ends
+from wtgateway.transport.congestion import INITIAL_WINDOW, MediaCongestionControl
+from wtgateway.transport.pacer import BURST_PACKETS, INITIAL_BURST_PACKETS, MediaPacer
+
+LOSSY = {share: Conditions(delay=0.020, loss=share, rate_bps=20e6) for share in (0.0, 0.02, 0.05)}
+
+
+class Bulk:
+    """A sender that always has more, as much as there is room for."""
+
+    def __init__(self, down: Conditions, congestion: str = "media", seed: int = 1) -> None:
+        self.ends = Ends(down=down, up=Conditions(delay=down.delay), congestion=congestion, seed=seed)
+        self.ends.server.on_writable = self._more
+        self.ends.run(0.5)
+
+    def run(self, seconds: float) -> float:
+        """Bits per second that arrived."""
+        before = self._received()
+        self.ends.run(seconds)
+        return (self._received() - before) * 8 / seconds
+
+    def queueing(self, seconds: float) -> list[float]:
+        """Seconds of data in the bottleneck, sampled every 50 ms; sorted."""
+        samples = []
+        for _ in range(round(seconds / 0.05)):
+            self.ends.run(0.05)
+            samples.append(self.ends.down.backlog * 8 / self.ends.down.conditions.rate_bps)
+        return sorted(samples)
+
+    def _more(self) -> None:
+        session = self.ends.server.open
+        while session.room() > 0:
+            session.send(session.open_uni(), bytes(16384), True)
+
+    def _received(self) -> int:
+        return sum(len(data) for data in self.ends.client.streams.values())
+
+
+@pytest.mark.parametrize("share", LOSSY)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_loss_leaves_media_its_rate(share: float, seed: int) -> None:
+    assert Bulk(LOSSY[share], seed=seed).run(4) >= 12e6
+
+
+def test_reno_starves_on_the_same_path() -> None:
+    assert Bulk(LOSSY[0.02], "reno").run(4) < 4e6
+
+
+def test_the_queue_before_a_bottleneck_stays_short() -> None:
+    bulk = Bulk(Conditions(delay=0.020, rate_bps=5e6))
+    bulk.run(1)
+    samples = bulk.queueing(4)
+    assert samples[len(samples) // 2] < 0.030
+    assert samples[-1] < 0.060
+
+
+def test_a_short_buffer_is_not_kept_overflowing() -> None:
+    bulk = Bulk(Conditions(delay=0.020, rate_bps=5e6, queue_bytes=12_000))
+    bulk.run(2)
+    before = (bulk.ends.down.counters.overflowed, bulk.ends.down.counters.sent)
+    assert bulk.run(5) > 3.5e6
+    counters = bulk.ends.down.counters
+    assert (counters.overflowed - before[0]) / (counters.sent - before[1]) < 0.06
+
+
+def test_a_link_that_gets_slow_is_followed_within_a_second_and_back() -> None:
+    bulk = Bulk(Conditions(delay=0.020, rate_bps=20e6))
+    bulk.run(1)
+    bulk.ends.down.conditions = Conditions(delay=0.020, rate_bps=3e6)
+    bulk.run(1.5)
+    assert bulk.queueing(1.5)[-1] < 0.080
+    bulk.ends.down.conditions = Conditions(delay=0.020, rate_bps=20e6)
+    bulk.run(1.5)
+    assert bulk.run(1) > 12e6
+
+
+def test_an_outage_is_recovered_from() -> None:
+    bulk = Bulk(Conditions(delay=0.020, rate_bps=10e6))
+    bulk.run(1)
+    bulk.ends.down.conditions = Conditions(loss=1.0, burst=1.0)
+    bulk.run(3)
+    bulk.ends.down.conditions = Conditions(delay=0.020, rate_bps=10e6)
+    bulk.run(4)
+    assert bulk.run(1) > 7e6
+
+
+@dataclass
+class Media:
+    """30 frames a second of 3 Mbit/s, a keyframe of 60 KB first; who is late is seen at the other end."""
+
+    down: Conditions
+    congestion: str = "media"
+    seed: int = 1
+    waiting: list[tuple[float, int]] = field(default_factory=list)
+    born: dict[int, float] = field(default_factory=dict)
+    latency: dict[int, float] = field(default_factory=dict)
+    made: int = 0
+
+    def run(self, seconds: float) -> float:
+        """The share of frames that arrived whole within 150 ms."""
+        self.ends = ends = Ends(down=self.down, up=Conditions(delay=self.down.delay), seed=self.seed)
+        if self.congestion != "media":
+            self.ends = ends = Ends(
+                down=self.down, up=Conditions(delay=self.down.delay), seed=self.seed, congestion=self.congestion
+            )
+        ends.run(0.3)
+        ends.server.on_writable = self._writable
+        ends.client.on_data = self._arrived
+        self._frame()
+        ends.run(seconds)
+        return sum(value < 0.150 for value in self.latency.values()) / (self.made - 5)
+
+    def _frame(self) -> None:
+        self.waiting.append((self.ends.time.now, 12_500 if self.made else 60_000))
+        self.made += 1
+        self.ends.server_end.mark_dirty()
+        self.ends.time.after(1 / 30, self._frame)
+
+    def _writable(self) -> None:
+        session = self.ends.server.open
+        while self.waiting and session.room() > 0:
+            born, size = self.waiting.pop(0)
+            stream = session.open_uni()
+            self.born[stream] = born
+            session.send(stream, bytes(size), True)
+
+    def _arrived(self, stream_id: int, data: bytes) -> None:
+        if stream_id in self.ends.client.finished:
+            self.latency[stream_id] = self.ends.time.now - self.born[stream_id]
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.0, 1.0), (0.02, 0.99), (0.05, 0.97)])
+def test_live_frames_arrive_in_time_despite_loss(share: float, least: float) -> None:
+    assert Media(Conditions(delay=0.020, loss=share)).run(10) >= least
+
+
+def test_with_reno_they_do_not() -> None:
+    assert Media(Conditions(delay=0.020, loss=0.02), congestion="reno").run(10) < 0.5
+
+
+def test_the_first_keyframe_leaves_in_one_round_trip() -> None:
+    media = Media(Conditions(delay=0.020))
+    media.run(1)
+    assert min(media.latency.items())[1] < 0.020 + 0.012
+
+
+# --- the controller by itself -----------------------------------------------------------------------
+
+
+def packet(number: int, sent: float, size: int = 1200) -> QuicSentPacket:
+    made = QuicSentPacket.__new__(QuicSentPacket)
+    made.packet_number, made.sent_time, made.sent_bytes = number, sent, size
+    made.packet_type = QuicPacketType.ONE_RTT
+    return made
+
+
+def rounds(control: MediaCongestionControl, *, count: int, packets: int, rtt: float, start: float = 0.0) -> float:
+    """Whole flights, each acknowledged one round trip later."""
+    now = start
+    for n in range(count):
+        flight = [packet(n * packets + i, now) for i in range(packets)]
+        for item in flight:
+            control.on_packet_sent(packet=item)
+        now += rtt
+        for item in flight:
+            control.on_packet_acked(now=now, packet=item)
+            control.on_rtt_measurement(now=now, rtt=rtt)
+    return now
+
+
+def test_it_is_registered_with_aioquic() -> None:
+    control = create_congestion_control("media", max_datagram_size=1200)
+    assert isinstance(control, MediaCongestionControl)
+    assert control.congestion_window == INITIAL_WINDOW
+    assert "queueing_delay" in control.get_log_data()
+
+
+def test_the_window_does_not_grow_while_the_application_sends_little() -> None:
+    control = MediaCongestionControl(max_datagram_size=1200)
+    rounds(control, count=200, packets=10, rtt=0.060)
+    assert control.congestion_window == INITIAL_WINDOW
+    assert control.bytes_in_flight == 0
+
+
+def test_it_doubles_while_the_window_is_the_limit() -> None:
+    control = MediaCongestionControl(max_datagram_size=1200)
+    rounds(control, count=1, packets=INITIAL_WINDOW // 1200, rtt=0.060)
+    assert control.congestion_window > 1.9 * INITIAL_WINDOW
+
+
+def test_delayed_acks_of_a_quiet_sender_do_not_shrink_the_window_to_nothing() -> None:
+    control = MediaCongestionControl(max_datagram_size=1200)
+    now = rounds(control, count=20, packets=4, rtt=0.060)
+    rounds(control, count=50, packets=1, rtt=0.060 + 0.025 + 0.025, start=now)
+    assert control.congestion_window == INITIAL_WINDOW
+    rounds(control, count=50, packets=1, rtt=0.500, start=now + 60)
+    assert control.congestion_window >= 16 * 1200
+
+
+def test_expired_packets_leave_flight_without_being_losses() -> None:
+    control = MediaCongestionControl(max_datagram_size=1200)
+    item = packet(1, 0.0)
+    control.on_packet_sent(packet=item)
+    control.on_packets_expired(packets=[item])
+    assert (control.bytes_in_flight, control.lost_packets) == (0, 0)
+    control.on_packet_sent(packet=item)
+    control.on_packets_lost(now=1.0, packets=[item])
+    assert (control.bytes_in_flight, control.lost_packets) == (0, 1)
+
+
+def test_persistent_congestion_begins_anew() -> None:
+    control = MediaCongestionControl(max_datagram_size=1200)
+    control.on_persistent_congestion()
+    assert control.congestion_window == 16 * 1200
+    rounds(control, count=1, packets=16, rtt=0.060, start=1.0)
+    assert control.congestion_window > 1.9 * 16 * 1200
+
+
+# --- the pacer --------------------------------------------------------------------------------------
+
+
+def drain(pacer: MediaPacer, now: float) -> int:
+    sent = 0
+    while pacer.next_send_time(now) is None and sent < 10_000:
+        pacer.update_after_send(now)
+        sent += 1
+    return sent
+
+
+def test_nothing_is_held_before_a_round_trip_is_known() -> None:
+    assert MediaPacer(max_datagram_size=1200).next_send_time(5.0) is None
+
+
+def test_a_first_burst_passes_then_twice_the_window_per_round_trip() -> None:
+    pacer = MediaPacer(max_datagram_size=1200)
+    pacer.update_rate(congestion_window=60_000, smoothed_rtt=0.050)  # 50 packets, so 2000 a second
+    assert drain(pacer, 1.0) == INITIAL_BURST_PACKETS
+    sent, now = 0, 1.0
+    for _ in range(100):
+        now += 0.001
+        sent += drain(pacer, now)
+    assert sent == pytest.approx(200, abs=2)
+    assert drain(pacer, now + 10) == BURST_PACKETS
+
+
+def test_a_pacers_wait_is_never_no_wait() -> None:
+    pacer = MediaPacer(max_datagram_size=1200)
+    pacer.update_rate(congestion_window=65_536, smoothed_rtt=0.040)
+    now, waits = 1.0, 0
+    for _ in range(2000):
+        at = pacer.next_send_time(now)
+        if at is None:
+            pacer.update_after_send(now)
+        else:
+            assert at > now
+            now, waits = at, waits + 1
+    assert waits < 2000
+
+
+def test_a_short_path_is_not_held_back_by_slow_timers() -> None:
+    pacer = MediaPacer(max_datagram_size=1200)
+    pacer.update_rate(congestion_window=65_536, smoothed_rtt=0.001)
+    drain(pacer, 1.0)
+    assert drain(pacer, 1.001) >= 50
