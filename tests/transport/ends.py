@@ -25,6 +25,7 @@ from wtgateway.transport.pacer import MediaPacer
 from wtgateway.transport.udp import Peer
 from wtgateway.transport.webtransport import Refusal, SessionHandler, SessionRequest, WebTransportSession
 
+NEAR = Conditions(delay=0.005)
 CLIENT, SERVER = Peer(("::2", 1)), Peer(("::1", 2))
 
 
@@ -157,7 +158,7 @@ class Ends:
     def __init__(
         self,
         *,
-        down: Conditions = Conditions(delay=0.005),
+        down: Conditions = NEAR,
         up: Conditions | None = None,
         seed: int = 1,
         congestion: str = "media",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ from wtgateway.transport.capsules import (
 
 def cut(data: bytes, borders: list[int]) -> list[bytes]:
     points = sorted({min(border, len(data)) for border in borders} | {0, len(data)})
-    return [data[a:b] for a, b in zip(points, points[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(points)]
 
 
 @given(st.integers(0, (1 << 62) - 1), st.binary(max_size=4))
@@ -62,7 +64,9 @@ def test_a_close_capsule_comes_back_however_it_is_cut(code: int, reason: str, bo
 @given(st.lists(st.integers(0, 70_000)), st.integers(0, 60_000))
 def test_unknown_capsules_are_skipped_without_being_kept(borders: list[int], size: int) -> None:
     parser, found = CapsuleParser(), []
-    for piece in cut(encode_varint(0x1234) + encode_varint(size) + bytes(size) + encode_close(1, ""), borders):
+    for piece in cut(
+        encode_varint(0x1234) + encode_varint(size) + bytes(size) + encode_close(1, ""), borders
+    ):
         found += parser.feed(piece)
         assert len(parser._buffer) < 1100
     assert found == [CloseSession(1, "")]

@@ -113,7 +113,10 @@ class Media:
         self.ends = ends = Ends(down=self.down, up=Conditions(delay=self.down.delay), seed=self.seed)
         if self.congestion != "media":
             self.ends = ends = Ends(
-                down=self.down, up=Conditions(delay=self.down.delay), seed=self.seed, congestion=self.congestion
+                down=self.down,
+                up=Conditions(delay=self.down.delay),
+                seed=self.seed,
+                congestion=self.congestion,
             )
         ends.run(0.3)
         ends.server.on_writable = self._writable
@@ -166,7 +169,9 @@ def packet(number: int, sent: float, size: int = 1200) -> QuicSentPacket:
     return made
 
 
-def rounds(control: MediaCongestionControl, *, count: int, packets: int, rtt: float, start: float = 0.0) -> float:
+def rounds(
+    control: MediaCongestionControl, *, count: int, packets: int, rtt: float, start: float = 0.0
+) -> float:
     """Whole flights, each acknowledged one round trip later."""
     now = start
     for n in range(count):

@@ -86,7 +86,14 @@ def test_any_text_is_a_list_of_protocols_or_none(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "names"),
-    [("a, b", ("a", "b")), ('"a";q=1 , "b"', ("a", "b")), ('"a" "b"', ()), ("", ()), (",", ()), ('"a\\x"', ())],
+    [
+        ("a, b", ("a", "b")),
+        ('"a";q=1 , "b"', ("a", "b")),
+        ('"a" "b"', ()),
+        ("", ()),
+        (",", ()),
+        ('"a\\x"', ()),
+    ],
 )
 def test_protocol_lists(text: str, names: tuple[str, ...]) -> None:
     assert headers.parse_protocols(text) == names
@@ -171,6 +178,15 @@ def test_early_streams_are_kept_in_order_per_session() -> None:
     assert early.take(0) == [(2, b"a", False), (2, b"b", True)]
     assert early.take(0) == []
     assert early.take(4) == [(6, b"x", False)]
+
+
+def test_early_datagrams_are_kept_and_bounded() -> None:
+    early = EarlyStreams(limit_bytes=100)
+    for n in range(40):
+        early.put_datagram(n % 2, bytes([n]))
+    assert [data[0] for data in early.take_datagrams(1)] == list(range(1, 32, 2))
+    assert early.take_datagrams(1) == []
+    assert len(early.take_datagrams(0)) == 16
 
 
 def test_early_streams_are_bounded_in_bytes_and_number() -> None:

@@ -86,7 +86,9 @@ class MediaCongestionControl(QuicCongestionControl):
             self._set(self.congestion_window + packet.sent_bytes)
         if self._round_started < 0:
             self._begin_round(now)
-        elif (packet.sent_time or 0.0) >= self._round_started and now - self._round_started >= MINIMUM_ROUND_S:
+        elif (
+            packet.sent_time or 0.0
+        ) >= self._round_started and now - self._round_started >= MINIMUM_ROUND_S:
             self._end_round(now)
 
     def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:
@@ -98,7 +100,9 @@ class MediaCongestionControl(QuicCongestionControl):
         """Only count: whether it is congestion shows in a whole round."""
         for packet in packets:
             self.bytes_in_flight -= packet.sent_bytes
-            self._sample_lost += (packet.sent_time or 0.0) >= self._shrunk_at  # a cut answers for those before
+            self._sample_lost += (
+                packet.sent_time or 0.0
+            ) >= self._shrunk_at  # a cut answers for those before
             self.lost_packets += 1
 
     def on_persistent_congestion(self) -> None:

@@ -1,11 +1,12 @@
-"""Streams that arrive before the CONNECT they belong to (draft-ietf-webtrans-http3 section 4.6).
+"""What arrives before its CONNECT or the answer to it (draft-ietf-webtrans-http3 section 4.6).
 
-Pure; bounded in bytes and in streams. Imports nothing.
+Pure; bounded in bytes, in streams and in datagrams. Imports nothing.
 """
 
 from __future__ import annotations
 
 _MAX_STREAMS = 64
+_MAX_DATAGRAMS = 32
 
 
 class EarlyStreams:
@@ -16,6 +17,7 @@ class EarlyStreams:
         self._bytes = 0
         self._pieces: list[tuple[int, int, bytes, bool]] = []
         self._streams: set[int] = set()
+        self._datagrams: list[tuple[int, bytes]] = []
 
     def put(self, session_id: int, stream_id: int, data: bytes, fin: bool) -> bool:
         """Keep a piece; False: there is no room, the stream has to be rejected as a whole."""
@@ -33,6 +35,17 @@ class EarlyStreams:
         taken = [piece[1:] for piece in self._pieces if piece[0] == session_id]
         for stream_id in {piece[0] for piece in taken}:
             self.drop(stream_id)
+        return taken
+
+    def put_datagram(self, session_id: int, data: bytes) -> None:
+        """Keep a datagram; one that there is no room for is lost, as datagrams may be."""
+        if len(self._datagrams) < _MAX_DATAGRAMS:
+            self._datagrams.append((session_id, data))
+
+    def take_datagrams(self, session_id: int) -> list[bytes]:
+        """All of that session, removed."""
+        taken = [data for key, data in self._datagrams if key == session_id]
+        self._datagrams = [item for item in self._datagrams if item[0] != session_id]
         return taken
 
     def drop(self, stream_id: int) -> None:

@@ -42,6 +42,7 @@ from wtgateway.transport.capsules import (
     encode_varint,
 )
 from wtgateway.transport.early import EarlyStreams
+from wtgateway.transport.streams import StreamTable, is_unidirectional
 from wtgateway.transport.webtransport import (
     LOST,
     Refusal,
@@ -58,12 +59,6 @@ _MAX_HEADER_BYTES = 16 * 1024  # of one HTTP/3 frame that has to be held whole
 _MAX_REORDERING_BYTES = 1 << 20  # of all streams of a connection, waiting for what is missing before them
 _MAX_SESSIONS = 16
 _MAX_GONE = 64  # sessions that ended, remembered so that their late streams are rejected
-_PRUNE_AT = 512
-
-
-def is_unidirectional(stream_id: int) -> bool:
-    """RFC 9000 section 2.1."""
-    return bool(stream_id & 2)
 
 
 class WebTransportConnection:
@@ -90,15 +85,12 @@ class WebTransportConnection:
         self._protocols = tuple(protocols)
         self._counters = counters
         self._capsules: dict[int, CapsuleParser] = {}
-        self._owners: dict[int, WebTransportSession] = {}
-        self._prune_at = _PRUNE_AT
-        self._local_bidi: set[int] = set()
+        self.streams = StreamTable(quic, counters)
         self._early = EarlyStreams(limit_bytes=(1 << 20) if self.is_client else (64 << 10))
         self._gone: set[int] = set()
         self._closed: list[tuple[WebTransportSession, int, str]] = []
         self._asked: dict[int, tuple[SessionRequest, SessionHandler]] = {}
         self._delivered_bytes = 0
-        self._resets_held: dict[int, int] = {}
 
     # --- in --------------------------------------------------------------------------------------
 
@@ -115,7 +107,7 @@ class WebTransportConnection:
             self._stop_sending(event)
         elif isinstance(event, ProtocolNegotiated):
             if event.alpn_protocol in H3_ALPN:  # our SETTINGS leave in the first flight
-                self.h3 = H3Connection(self.quic, enable_webtransport=True)
+                self.h3 = self.streams.h3 = H3Connection(self.quic, enable_webtransport=True)
         elif isinstance(event, ConnectionTerminated):
             self.lost(event.reason_phrase or f"the connection ended with code {event.error_code:#x}")
 
@@ -136,10 +128,7 @@ class WebTransportConnection:
 
     def writable(self) -> None:
         """Let every session hand over what there is room for."""
-        for stream_id, code in list(self._resets_held.items()):
-            if not internals.is_blocked(self.quic, stream_id):
-                del self._resets_held[stream_id]
-                self.reset_stream(stream_id, code)
+        self.streams.release_held_resets()
         for session in list(self.sessions.values()):
             if not session.closed:
                 self._call(session, session.handler.writable)
@@ -163,43 +152,8 @@ class WebTransportConnection:
         """A new stream of the session, its preamble already queued."""
         assert self.h3 is not None
         stream_id = self.h3.create_webtransport_stream(session.id, is_unidirectional=unidirectional)
-        if not unidirectional:
-            self._local_bidi.add(stream_id)
-        self._own(stream_id, session)
+        self.streams.add(stream_id, session)
         return stream_id
-
-    def owner(self, stream_id: int) -> WebTransportSession | None:
-        """The session that stream belongs to, while QUIC keeps it."""
-        return self._owners.get(stream_id)
-
-    def write(self, stream_id: int, data: bytes, fin: bool) -> None:
-        """Queue bytes; the peer may have stopped the stream meanwhile, which is its right."""
-        try:
-            self.quic.send_stream_data(stream_id, data, fin)
-        except (ValueError, RuntimeError):
-            self._counters["late_writes"] += 1
-
-    def reset_stream(self, stream_id: int, http3_code: int) -> None:
-        """RESET_STREAM, if that stream still has something to reset.
-
-        One that the peer's stream limit holds back is reset when the limit allows: aioquic would send
-        the frame at once, and the peer would have to close the connection (RFC 9000, section 4.6).
-        """
-        if internals.is_blocked(self.quic, stream_id):
-            self._resets_held[stream_id] = http3_code
-            return
-        try:
-            self.quic.reset_stream(stream_id, http3_code)
-        except ValueError:
-            self._counters["late_resets"] += 1
-
-    def stop_stream(self, stream_id: int, http3_code: int) -> None:
-        """STOP_SENDING, if bytes may still arrive."""
-        if internals.can_receive(self.quic, stream_id):
-            try:
-                self.quic.stop_stream(stream_id, http3_code)
-            except ValueError:
-                self._counters["late_stops"] += 1
 
     def send_datagram(self, session_id: int, data: bytes) -> None:
         """Queue a datagram whose size was checked."""
@@ -213,11 +167,11 @@ class WebTransportConnection:
     def close_session(self, session: WebTransportSession, code: int, reason: str) -> None:
         """Send the close capsule and FIN; bidirectional streams may finish what was written."""
         self._finish_connect_stream(session.id, encode_close(code, reason))
-        for stream_id in self._live_streams(session):
+        for stream_id in self.streams.live(session):
             if is_unidirectional(stream_id):
-                self._reject(stream_id, h3codes.SESSION_GONE)
+                self.streams.reject(stream_id, h3codes.SESSION_GONE)
             else:  # the peer ends its half when it has read the capsule
-                self.write(stream_id, b"", True)
+                self.streams.write(stream_id, b"", True)
         internals.send_last(self.quic, session.id)  # so that parting words arrive before the close
         self._end(session, code, reason, streams_done=True)
         self.mark_dirty()
@@ -240,8 +194,8 @@ class WebTransportConnection:
 
     def _stream_data(self, event: StreamDataReceived) -> None:
         stream_id = event.stream_id
-        if stream_id in self._local_bidi:  # the peer's bytes have no preamble: not for H3Connection
-            self._deliver(self._owners.get(stream_id), stream_id, event.data, event.end_stream)
+        if self.streams.is_answer(stream_id):
+            self._deliver(self.streams.owner(stream_id), stream_id, event.data, event.end_stream)
             return
         self._h3_events(event)
         if self.h3 is not None and internals.request_bytes_buffered(self.h3, stream_id) > _MAX_HEADER_BYTES:
@@ -262,7 +216,7 @@ class WebTransportConnection:
                     self._connect_data(event.stream_id, b"", fin=True)
             elif self.is_client:
                 self._response(event)
-            else:
+            elif event.stream_id not in self._gone:
                 self._request(event)
         elif isinstance(event, DataReceived):
             self._connect_data(event.stream_id, event.data or b"", fin=event.stream_ended)
@@ -270,6 +224,8 @@ class WebTransportConnection:
             session = self.sessions.get(event.stream_id)
             if session is not None:
                 self._call(session, session.handler.datagram, event.data)
+            elif event.stream_id not in self._gone:  # DATAGRAM frames go before the HEADERS in a packet
+                self._early.put_datagram(event.stream_id, event.data)
 
     def _request(self, event: HeadersReceived) -> None:
         assert self._on_request is not None
@@ -319,8 +275,10 @@ class WebTransportConnection:
         self._capsules[session_id] = CapsuleParser()
         self._counters["sessions"] += 1
         self._call(session, handler.opened, session)
+        for data in self._early.take_datagrams(session_id):
+            self._call(session, handler.datagram, data)
         for stream_id, data, fin in self._early.take(session_id):
-            self._own(stream_id, session)
+            self.streams.add(stream_id, session)
             self._deliver(session, stream_id, data, fin)
 
     def _connect_data(self, session_id: int, data: bytes, *, fin: bool) -> None:
@@ -339,8 +297,8 @@ class WebTransportConnection:
         except ProtocolError as error:
             self._counters["malformed"] += 1
             if not session.closed:
-                self.reset_stream(session_id, h3codes.H3_MESSAGE_ERROR)
-                self.stop_stream(session_id, h3codes.H3_MESSAGE_ERROR)
+                self.streams.reset(session_id, h3codes.H3_MESSAGE_ERROR)
+                self.streams.stop(session_id, h3codes.H3_MESSAGE_ERROR)
                 self._end(session, error.code, str(error))
 
     def _peer_closed(self, session: WebTransportSession, code: int, reason: str) -> None:
@@ -349,36 +307,36 @@ class WebTransportConnection:
 
     def _webtransport_data(self, event: WebTransportStreamDataReceived) -> None:
         session_id, stream_id = event.session_id, event.stream_id
-        session = self._owners.get(stream_id) or self.sessions.get(session_id)
+        session = self.streams.owner(stream_id) or self.sessions.get(session_id)
         if session is not None and not session.closed:
-            self._own(stream_id, session)
+            self.streams.add(stream_id, session)
             self._deliver(session, stream_id, event.data, event.stream_ended)
         elif session_id % 4:
             self.fail(h3codes.H3_ID_ERROR, "a stream names a session that cannot be")
         elif session_id in self._gone:
-            self._reject(stream_id, h3codes.SESSION_GONE)
+            self.streams.reject(stream_id, h3codes.SESSION_GONE)
         elif not self._early.put(session_id, stream_id, event.data, event.stream_ended):
-            self._reject(stream_id, h3codes.BUFFERED_STREAM_REJECTED)
+            self.streams.reject(stream_id, h3codes.BUFFERED_STREAM_REJECTED)
 
     def _stream_reset(self, event: StreamReset) -> None:
         stream_id = event.stream_id
-        if stream_id not in self._local_bidi:
+        if not self.streams.is_answer(stream_id):
             self._h3_events(event)
         self._early.drop(stream_id)
         if (session := self.sessions.get(stream_id)) is not None:
-            self.reset_stream(stream_id, h3codes.H3_NO_ERROR)
+            self.streams.reset(stream_id, h3codes.H3_NO_ERROR)
             self._end(session, LOST, "the peer reset the session's stream")
-        elif (owner := self._owners.get(stream_id)) is not None and not owner.closed:
+        elif (owner := self.streams.owner(stream_id)) is not None:
             self._call(owner, owner.handler.stream_reset, stream_id, h3codes.from_http3(event.error_code))
 
     def _stop_sending(self, event: StopSendingReceived) -> None:
         stream_id = event.stream_id
-        if stream_id not in self._local_bidi:
+        if not self.streams.is_answer(stream_id):
             self._h3_events(event)
         if (session := self.sessions.get(stream_id)) is not None:
-            self.stop_stream(stream_id, h3codes.H3_NO_ERROR)
+            self.streams.stop(stream_id, h3codes.H3_NO_ERROR)
             self._end(session, LOST, "the peer stopped the session's stream")
-        elif (owner := self._owners.get(stream_id)) is not None and not owner.closed:
+        elif (owner := self.streams.owner(stream_id)) is not None:
             self._call(owner, owner.handler.stop_sending, stream_id, h3codes.from_http3(event.error_code))
 
     # --- sessions and their streams ------------------------------------------------------------------
@@ -394,23 +352,15 @@ class WebTransportConnection:
         if session.closed:
             return
         if not streams_done:
-            for stream_id in self._live_streams(session):
-                self._reject(stream_id, h3codes.SESSION_GONE)
+            for stream_id in self.streams.live(session):
+                self.streams.reject(stream_id, h3codes.SESSION_GONE)
         session.closed = True
         self.sessions.pop(session.id, None)
         self._capsules.pop(session.id, None)
         self._forget_session(session.id)
-        self._owners = {key: owner for key, owner in self._owners.items() if owner is not session}
+        self.streams.forget(session)
         self._closed.append((session, code, reason))
         self.mark_dirty()
-
-    def _reject(self, stream_id: int, http3_code: int) -> None:
-        """Give up a stream in every direction that it has."""
-        if not is_unidirectional(stream_id) or stream_id & 1 != self.is_client:
-            self.reset_stream(stream_id, http3_code)
-        self.stop_stream(stream_id, http3_code)
-        if self.h3 is not None and not is_unidirectional(stream_id):
-            internals.forget_request_stream(self.h3, stream_id)
 
     def _forget_session(self, session_id: int) -> None:
         self._gone.add(session_id)
@@ -418,8 +368,9 @@ class WebTransportConnection:
             self._gone.discard(min(self._gone))
 
     def _reject_early(self, session_id: int) -> None:
+        self._early.take_datagrams(session_id)
         for stream_id, _, _ in self._early.take(session_id):
-            self._reject(stream_id, h3codes.SESSION_GONE)
+            self.streams.reject(stream_id, h3codes.SESSION_GONE)
 
     def _finish_connect_stream(self, session_id: int, capsule: bytes) -> None:
         """The last bytes of our side of the CONNECT stream."""
@@ -428,24 +379,6 @@ class WebTransportConnection:
             self.h3.send_data(session_id, capsule, end_stream=True)
         except Exception as error:  # H3Connection and QuicConnection each have their own for "it is over"
             log.debug("the CONNECT stream could not be finished: %s", error)
-
-    def _own(self, stream_id: int, session: WebTransportSession) -> None:
-        self._owners[stream_id] = session
-        if len(self._owners) > self._prune_at:  # streams come by the dozen a second, and are over soon
-            before = self._owners.keys()
-            live = {key: owner for key, owner in self._owners.items() if internals.is_live(self.quic, key)}
-            self._owners, self._prune_at = live, max(_PRUNE_AT, 2 * len(live))
-            self._local_bidi &= live.keys()
-            for key in before - live.keys():
-                if self.h3 is not None and not is_unidirectional(key):
-                    internals.forget_request_stream(self.h3, key)
-
-    def _live_streams(self, session: WebTransportSession) -> list[int]:
-        return [
-            stream_id
-            for stream_id, owner in self._owners.items()
-            if owner is session and internals.is_live(self.quic, stream_id)
-        ]
 
     def _call(self, session: WebTransportSession, method: Callable[..., None], *arguments: object) -> None:
         """Call a handler; a fault of ours ends that session only."""

@@ -200,7 +200,7 @@ class UdpSocket:
     def _send_batch(self, batch: Sequence[bytes], peer: Peer) -> bool:
         """False: the kernel's buffer is full. All other refusals are counted, and the datagram is lost."""
         if len(batch) > 1:
-            sent = self._send_segmented(batch, peer)
+            sent = self._send_segmented(batch, peer) if self.segmented else None
             if sent is not None:
                 return sent
             for index, data in enumerate(batch):
@@ -226,7 +226,7 @@ class UdpSocket:
         except OSError as error:
             if error.errno in _BUSY:
                 return False
-            if error.errno in _NO_OFFLOAD and self.segmented:
+            if error.errno in _NO_OFFLOAD:
                 self.segmented = False
                 log.info(
                     "the kernel or a network card cannot segment UDP (%s): datagrams leave singly", error

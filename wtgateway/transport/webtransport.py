@@ -114,17 +114,17 @@ class WebTransportSession:
     def send(self, stream_id: int, data: bytes, fin: bool = False) -> None:
         """Queue bytes; dropped when the stream was finished, reset, or stopped by the peer."""
         if self._owns(stream_id):
-            self._connection.write(stream_id, data, fin)
+            self._connection.streams.write(stream_id, data, fin)
 
     def reset(self, stream_id: int, code: int) -> None:
         """Give up sending that stream (RESET_STREAM), with an application code."""
         if self._owns(stream_id):
-            self._connection.reset_stream(stream_id, h3codes.to_http3(code))
+            self._connection.streams.reset(stream_id, h3codes.to_http3(code))
 
     def stop(self, stream_id: int, code: int) -> None:
         """Refuse to read that stream (STOP_SENDING), with an application code."""
         if self._owns(stream_id):
-            self._connection.stop_stream(stream_id, h3codes.to_http3(code))
+            self._connection.streams.stop(stream_id, h3codes.to_http3(code))
 
     def unsent(self, stream_id: int) -> int:
         """Bytes of that stream that wait to be sent, for the first time or again after a loss."""
@@ -187,4 +187,4 @@ class WebTransportSession:
         return self._connection.open_stream(self, unidirectional=unidirectional)
 
     def _owns(self, stream_id: int) -> bool:
-        return not self.closed and self._connection.owner(stream_id) is self
+        return not self.closed and self._connection.streams.owner(stream_id) is self
