@@ -46,7 +46,7 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> list[GatewayConfig]:
     """run_gateway as a recorder."""
     seen: list[GatewayConfig] = []
 
-    def run_gateway(config: GatewayConfig) -> int:
+    def run_gateway(config: GatewayConfig, announce: object) -> int:
         seen.append(config)
         return 0
 
@@ -97,7 +97,7 @@ def test_run_alone_serves_the_test(gateway: list[GatewayConfig]) -> None:
 def test_failures_are_one_line_and_a_code(
     monkeypatch: pytest.MonkeyPatch, capsys: Output, failure: BaseException, code: int, said: str
 ) -> None:
-    def run_gateway(_config: GatewayConfig) -> int:
+    def run_gateway(_config: GatewayConfig, announce: object) -> int:
         raise failure
 
     stand_in(monkeypatch, "wtgateway.gateway", run_gateway=run_gateway)
@@ -254,8 +254,8 @@ def test_a_closed_pipe_is_quiet() -> None:
 def test_the_way_to_run_imports_no_room_that_it_does_not_need() -> None:
     """Ready within a second of the interpreter's start: parsing and merging must stay light."""
     program = (
-        "import sys; from wtgateway.cli import parse; from wtgateway import cli_commands; "
-        "cli_commands.load_config(parse(['run', 'a.mp4'])); import wtgateway.log; print(*sys.modules)"
+        "import sys; from wtgateway.cli import parse; from wtgateway.cli import commands; "
+        "commands.load_config(parse(['run', 'a.mp4'])); import wtgateway.log; print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True

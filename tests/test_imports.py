@@ -53,10 +53,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room_of(module: str) -> str:
-    """The room of ``wtgateway.x.y``; helpers like viewer_decode belong to viewer."""
+    """The room of ``wtgateway.x.y`` is x."""
     parts = module.split(".")
-    name = parts[1] if len(parts) > 1 else "__init__"
-    return next((room for room in LEVEL if name.startswith(f"{room}_")), name)
+    return parts[1] if len(parts) > 1 else "__init__"
 
 
 def module_of(path: Path) -> str:

@@ -20,8 +20,7 @@ import av
 import numpy as np
 import pytest
 
-from wtgateway import clock, viewer_output
-from wtgateway import viewer as viewer_module
+from wtgateway import clock
 from wtgateway.errors import ConfigError, SessionRefused, TransportError
 from wtgateway.media import Catalog, Frame, Kind, Rendition, Track
 from wtgateway.protocol import messages
@@ -29,10 +28,12 @@ from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.session import Event, KeyframeNeeded, ServerSession, parse_connect_path
 from wtgateway.protocol.wire import encode_frame
 from wtgateway.viewer import Viewer, ViewOptions
-from wtgateway.viewer_address import Address, resolve
-from wtgateway.viewer_decode import Decoded
-from wtgateway.viewer_stats import TrackFigures, ViewerFigures, percentile
-from wtgateway.viewer_worker import BoundedWorker
+from wtgateway.viewer import client as viewer_module
+from wtgateway.viewer import output as viewer_output
+from wtgateway.viewer.address import Address, resolve
+from wtgateway.viewer.decode import Decoded
+from wtgateway.viewer.stats import TrackFigures, ViewerFigures, percentile
+from wtgateway.viewer.worker import BoundedWorker
 
 VIDEO, AUDIO = 0, 1
 WIDTH, HEIGHT = 64, 48
@@ -594,7 +595,7 @@ def test_the_command_ends_with_a_summary(
         )
         return viewer
 
-    monkeypatch.setattr(viewer_module, "Viewer", make)
+    monkeypatch.setattr(viewer_output, "Viewer", make)
     assert viewer_output.run_view(ViewOptions(url=URL, hashes=HASHES, json=as_json)) == 0
     out, err = capsys.readouterr()
     assert "connected to https://gateway.test:4433/cam" in err
@@ -637,7 +638,7 @@ def test_a_worker_that_fails_says_so_and_finishes() -> None:
 
 
 def test_the_ogg_headers_are_well_formed() -> None:
-    from wtgateway.viewer_record import _ogg_opus
+    from wtgateway.viewer.record import _ogg_opus
 
     with av.open(io.BytesIO(_ogg_opus(CATALOG.tracks[1].renditions[0])), format="ogg") as container:
         extradata = container.streams.audio[0].codec_context.extradata

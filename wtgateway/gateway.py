@@ -10,7 +10,6 @@ import contextlib
 import logging
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -283,25 +282,25 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
 # --- the command ------------------------------------------------------------------------------------
 
 
-async def _main(config: GatewayConfig) -> None:
+async def _main(config: GatewayConfig, announce: Callable[[Gateway], None]) -> None:
     gateway = Gateway(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, gateway.stop)
-    from wtgateway.announce import announce
-
     await gateway.run(announce)
 
 
-def run_gateway(config: GatewayConfig) -> int:
-    """Run until SIGINT or SIGTERM; the exit code. Raises WtgatewayError when it cannot start."""
+def run_gateway(config: GatewayConfig, announce: Callable[[Gateway], None]) -> int:
+    """Run until SIGINT or SIGTERM; the exit code. Raises WtgatewayError when it cannot start.
+
+    ``announce`` is called once, when viewers are served.
+    """
     if not config.broadcasts:
         raise ConfigError("broadcasts", "", "", "at least one broadcast")
-    if sys.platform != "win32":
-        with contextlib.suppress(ImportError):
-            import uvloop
-
-            uvloop.run(_main(config))
-            return 0
-    asyncio.run(_main(config))
+    try:
+        import uvloop
+    except ImportError:  # none for this platform: asyncio's own loop does as well, more slowly
+        asyncio.run(_main(config, announce))
+    else:
+        uvloop.run(_main(config, announce))
     return 0

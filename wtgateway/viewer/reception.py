@@ -16,10 +16,10 @@ from wtgateway.errors import WtgatewayError
 from wtgateway.media import Frame, Kind, Track
 from wtgateway.protocol import client_events as events
 from wtgateway.protocol.client_session import ClientSession
-from wtgateway.viewer_decode import Decoded, Decoder, Encoded
-from wtgateway.viewer_record import Recorder
-from wtgateway.viewer_stats import ViewerFigures
-from wtgateway.viewer_worker import BoundedWorker
+from wtgateway.viewer.decode import Decoded, Decoder, Encoded
+from wtgateway.viewer.record import Recorder
+from wtgateway.viewer.stats import ViewerFigures
+from wtgateway.viewer.worker import BoundedWorker
 
 KEYFRAME_INTERVAL_S = 0.3
 

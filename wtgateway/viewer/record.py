@@ -19,7 +19,7 @@ from av.stream import Stream
 
 from wtgateway.errors import ConfigError, WtgatewayError
 from wtgateway.media import Frame, Kind, Rendition, Track
-from wtgateway.viewer_decode import MICROSECONDS, Encoded
+from wtgateway.viewer.decode import MICROSECONDS, Encoded
 
 FORMATS = {".mkv": "matroska", ".mka": "matroska", ".mp4": "mp4", ".m4a": "mp4"}
 EARLY_FRAMES = 200

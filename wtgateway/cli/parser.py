@@ -1,6 +1,6 @@
 """The command line: `wtgateway run | check | probe | certs | view | version`.
 
-Parses, hands over to :mod:`wtgateway.cli_commands`, and turns errors into one line and an exit code. Rooms
+Parses, hands over to :mod:`wtgateway.cli.commands`, and turns errors into one line and an exit code. Rooms
 are imported only by the command that needs them: a gateway is ready within a second. Never a traceback for
 what a user can cause.
 """
@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, 1 failed, 2 wrong setting or usage, 130 interrupted."""
     try:
         arguments = parse(argv)
-        from wtgateway import cli_commands
+        from wtgateway.cli import commands
 
-        code = int(getattr(cli_commands, arguments.command)(arguments))
+        code = int(getattr(commands, arguments.command)(arguments))
         sys.stdout.flush()
         return code
     except SystemExit as error:  # argparse: --help, or wrong usage
@@ -100,7 +100,7 @@ def _complain(error: WtgatewayError, code: int) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole grammar; ``command`` names a function of :mod:`wtgateway.cli_commands`."""
+    """The whole grammar; ``command`` names a function of :mod:`wtgateway.cli.commands`."""
     parser = argparse.ArgumentParser(
         prog="wtgateway", description=DESCRIPTION, epilog=EPILOG, formatter_class=_HelpFormatter
     )

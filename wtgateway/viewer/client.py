@@ -1,6 +1,6 @@
 """A native viewer on the same protocol core: `wtgateway view`, tests, load.
 
-Connects, hands what comes to its :class:`~wtgateway.viewer_reception.Reception`, comes back by itself
+Connects, hands what comes to its :class:`~wtgateway.viewer.reception.Reception`, comes back by itself
 when the session is lost, and says in words what it is doing. Composes the viewer's helpers, the
 transport's client and the protocol core.
 """
@@ -22,15 +22,14 @@ from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 from wtgateway.transport import client as transport_client
 from wtgateway.transport.webtransport import WebTransportSession
-from wtgateway.viewer_address import Address, resolve
-from wtgateway.viewer_decode import Decoded
-from wtgateway.viewer_link import ViewerLink
-from wtgateway.viewer_output import run_view
-from wtgateway.viewer_reception import Reception
-from wtgateway.viewer_record import check_path
-from wtgateway.viewer_stats import ViewerFigures
+from wtgateway.viewer.address import Address, resolve
+from wtgateway.viewer.decode import Decoded
+from wtgateway.viewer.link import ViewerLink
+from wtgateway.viewer.reception import Reception
+from wtgateway.viewer.record import check_path
+from wtgateway.viewer.stats import ViewerFigures
 
-__all__ = ["Decoded", "ViewOptions", "Viewer", "run_view"]
+__all__ = ["Decoded", "ViewOptions", "Viewer"]
 
 log = logging.getLogger("wtgateway.viewer")
 

@@ -42,9 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     from wtgateway.log import setup
 
     setup(json_log=config.json_log, level=config.log_level)
+    from wtgateway.announce import announce
     from wtgateway.gateway import run_gateway
 
-    return int(run_gateway(config))
+    return run_gateway(config, announce)
 
 
 def check(arguments: argparse.Namespace) -> int:

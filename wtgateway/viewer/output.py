@@ -1,6 +1,6 @@
 """What `wtgateway view` prints: one line that is kept current, notices, a summary or JSON.
 
-Statistics go to stdout, notices to stderr. Imports the viewer when it is run.
+Statistics go to stdout, notices to stderr.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import json
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-if TYPE_CHECKING:
-    from wtgateway.viewer import Viewer, ViewOptions
+from wtgateway.viewer.client import Viewer, ViewOptions
 
 LINE_INTERVAL_S = 1.0
 TERMINAL_INTERVAL_S = 0.25
@@ -93,14 +92,12 @@ def _latency(track: dict[str, Any]) -> str:
 def run_view(options: ViewOptions) -> int:
     """Watch until the time is over or ^C; 0 if anything was received, 1 otherwise.
 
-    Raises as :meth:`wtgateway.viewer.Viewer.run`.
+    Raises as :meth:`wtgateway.viewer.client.Viewer.run`.
     """
     return asyncio.run(_view(options))
 
 
 async def _view(options: ViewOptions) -> int:
-    from wtgateway.viewer import Viewer
-
     line = LiveLine(sys.stdout, sys.stderr, quiet=options.json)
     viewer = Viewer(options, on_notice=line.notice)
     loop = asyncio.get_running_loop()
