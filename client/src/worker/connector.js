@@ -20,7 +20,9 @@ const SILENCE_US = 4_000_000; // the gateway speaks every second: so much silenc
 const STEADY_US = 3_000_000; // a session that lasted so long starts the back-off over
 const STALE_STATE_US = 1_500_000;
 const WAITING_MS = 3000; // a broadcast that is not there yet is looked for that often
-const WITHOUT_PAGES = 2; // failed fetches before the hashes at hand are tried without one
+const BLIND_EVERY = 4; // failed fetches until the address at hand is tried: perhaps only the pages are down
+const READY_MS = 8000;
+const BLIND_READY_MS = 2500; // meanwhile nobody looks whether the pages are back
 
 export class Connector {
   /** @type {PlayerState} */ state = 'idle';
@@ -28,8 +30,8 @@ export class Connector {
   /** When the CONNECT was sent and when accepted, local µs. */
   connectUs = 0;
   readyUs = 0;
-  #attempts = 0;
   #failedFetches = 0;
+  #asked = false; // for what the page fetched
   #run = 0;
   /** @type {Session | null} */ #session = null;
   #open = false;
@@ -102,7 +104,8 @@ export class Connector {
       if (run !== this.#run) return;
       if (next.final) return this.#fail(next);
       const pause = Math.min(this.#backoff.next(next.leastMs), next.state === 'waiting' ? WAITING_MS : Infinity);
-      this.#say(next.state, `${next.why}. Trying again in ${Math.max(1, Math.round(pause / 1000))} s…`, pause);
+      const when = pause < 1000 ? '' : ` in ${Math.round(pause / 1000)} s`;
+      this.#say(next.state, `${next.why}. Trying again${when}…`, pause);
       await this.#sleep(pause);
       // A viewer who waits for a broadcast need not see every look at whether it is there.
       if (run === this.#run && next.state !== 'waiting') this.#say('reconnecting', 'Connecting to the gateway…');
@@ -130,7 +133,6 @@ export class Connector {
   async #attempt(wish, run) {
     const transport = await this.#transport(wish);
     if (!transport) return verdict({ why: 'The gateway does not answer' });
-    this.#attempts++;
     this.#goodbye = null;
     this.#away = false;
     this.engine.sessionOpened();
@@ -142,7 +144,7 @@ export class Connector {
     });
     if (run !== this.#run) session.close(0, 'the viewer stopped');
     try {
-      await session.ready();
+      await session.ready(this.#failedFetches ? BLIND_READY_MS : READY_MS);
     } catch (error) {
       return this.#explain(wish, error);
     }
@@ -155,7 +157,6 @@ export class Connector {
     this.readyUs ||= openedUs;
     if (run === this.#run) {
       this.#open = true;
-      this.#failedFetches = 0;
       if (this.state !== 'playing') this.#say('joining', 'Waiting for the first picture…');
     }
     const end = await session.ended;
@@ -188,19 +189,22 @@ export class Connector {
 
   /** Fetched anew each time, because a restart may have changed port and certificate. @param {StartMessage} wish */
   async #address(wish) {
-    if (this.#attempts === 0 && this.#failedFetches === 0) {
+    if (!this.#asked) {
+      this.#asked = true;
       this.#info = await this.#firstInfo;
       if (this.#info) return this.#info;
     } else if (wish.canRefetch) {
       try {
-        return (this.#info = await fetchJson(wish.baseUrl, '/api/v1/transport'));
+        this.#info = await fetchJson(wish.baseUrl, '/api/v1/transport');
+        this.#failedFetches = 0;
+        return this.#info;
       } catch { // judged below
       }
     } else {
       return this.#info;
     }
     this.#failedFetches++;
-    return this.#failedFetches > WITHOUT_PAGES ? this.#info : null;
+    return this.#failedFetches % BLIND_EVERY === 0 ? this.#info : null;
   }
 
   /** A browser does not tell a page why a CONNECT failed; the API does. @param {StartMessage} wish @param {unknown} error */

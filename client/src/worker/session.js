@@ -20,7 +20,6 @@ import { nowUs } from './time.js';
 // Media does not wait for msgpack: its modules load beside the first frames.
 const messagesModule = import('../media/messages.js');
 
-const READY_TIMEOUT_MS = 8000;
 const NORMAL = 0;
 const MALFORMED = 0x10;
 
@@ -46,11 +45,11 @@ export class Session {
     this.#readControl().catch(() => {});
   }
 
-  /** Resolves when the CONNECT was accepted. @throws {Error} refused, unreachable or too slow */
-  async ready() {
+  /** Resolves when the CONNECT was accepted. @param {number} timeoutMs @throws {Error} refused, unreachable or too slow */
+  async ready(timeoutMs) {
     /** @type {ReturnType<typeof setTimeout> | undefined} */ let timer;
     const timeout = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer within ${READY_TIMEOUT_MS / 1000} s`)), READY_TIMEOUT_MS);
+      timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs);
     });
     try {
       await Promise.race([this.#transport.ready, timeout]);

@@ -27,7 +27,8 @@ export function afterEnd({ code, reason, clean }, goodbye) {
   if (!clean && code === 0) return verdict({ why: `The connection to the gateway was lost${reason ? ` (${reason})` : ''}` });
   const known = CODES[code] ?? { why: `The gateway closed the session with code ${code}` };
   const said = goodbye?.reason || reason;
-  const why = said ? `${known.why} (${said})` : known.why;
+  const news = said && !known.why.toLowerCase().includes(said.toLowerCase());
+  const why = news ? `${known.why} (${said})` : known.why;
   const pause = goodbye?.retry_after_ms ?? 0;
   if (pause < 0) return verdict({ ...known, why, state: 'failed', final: true });
   return verdict({ ...known, why, leastMs: Math.max(known.leastMs ?? 0, pause) });
