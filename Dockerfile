@@ -1,36 +1,39 @@
-# wtgateway in a container: a wheel is built in one stage and installed in the other, which has no build tools.
-#   docker build -t wtgateway . && docker run --rm -p 8443:8443 -p 4433:4433/udp wtgateway
+# The gateway in a container: pages on 8080/tcp, media on 4433/udp, certificates in the volume /certs.
+#
+#   docker build -t wtgateway .
+#   docker run --rm -p 8080:8080 -p 4433:4433/udp -v wtgateway-certs:/certs wtgateway
+#
+# Arguments after the image's name replace the sources: `... wtgateway run rtsp://camera.lan/stream`.
+
 FROM python:3.11-slim AS build
-WORKDIR /build
-RUN python -m venv /opt/wtgateway
-COPY pyproject.toml README.md LICENSE ./
-COPY client/src client/src
-COPY wtgateway wtgateway
-# --no-compile: byte code belongs to the stage that runs it
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
- && /opt/wtgateway/bin/pip install --no-cache-dir /wheels/*.whl
+WORKDIR /src
+COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
+COPY wtgateway/ wtgateway/
+COPY client/src/ client/src/
+RUN pip install --no-cache-dir build==1.* \
+    && python -m build --wheel --outdir /wheels \
+    && pip wheel --no-cache-dir --wheel-dir /wheels /wheels/wtgateway-*.whl
 
 FROM python:3.11-slim
-LABEL org.opencontainers.image.title="wtgateway" \
-      org.opencontainers.image.licenses="BSD-3-Clause" \
-      org.opencontainers.image.description="Low-latency media gateway: any source to a browser tab"
-# What screen capture on damage needs; the media libraries are in PyAV's wheel.
+# libX11 and friends capture a screen when it changes, libsrt reads srt:// sources.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libx11-6 libxext6 libxdamage1 \
- && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --user-group --no-create-home --home-dir /data wtgateway \
- && install -d -o wtgateway -g wtgateway -m 0700 /data /data/certs
-COPY --from=build /opt/wtgateway /opt/wtgateway
-ENV PATH=/opt/wtgateway/bin:$PATH \
-    PYTHONUNBUFFERED=1 \
-    WTG_CERTS_DIR=/data/certs
+    && apt-get install -y --no-install-recommends libx11-6 libxext6 libxdamage1 libsrt1.5-gnutls \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --home-dir /certs --shell /usr/sbin/nologin wtgateway \
+    && install -d -o wtgateway -g wtgateway -m 0700 /certs
+RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --find-links /wheels wtgateway
 USER wtgateway
-WORKDIR /data
-VOLUME /data/certs
-EXPOSE 4433/udp 8080/tcp 8443/tcp
+# Inside a container "loopback" reaches nobody; what is published decides who gets in.
+ENV WTG_BIND=[::]:4433 \
+    WTG_WEB=0.0.0.0:8080 \
+    WTG_CERTS_DIR=/certs \
+    WTG_JSON_LOG=1 \
+    PYTHONUNBUFFERED=1
+VOLUME /certs
+EXPOSE 8080/tcp 4433/udp
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/readyz', timeout=2)"]
 STOPSIGNAL SIGTERM
-# The page's port depends on how it is started; the first that answers healthy counts.
-HEALTHCHECK --interval=15s --timeout=5s --start-period=5s --retries=3 \
-  CMD ["python", "-c", "import ssl,sys,urllib.request as u\nc=ssl._create_unverified_context()\nfor b in('http://127.0.0.1:8080','https://127.0.0.1:8443'):\n  try: sys.exit(u.urlopen(b+'/healthz',timeout=2,context=c if b[4]=='s' else None).status!=200)\n  except OSError: pass\nsys.exit(1)"]
 ENTRYPOINT ["wtgateway"]
-CMD ["run", "--public"]
+CMD ["run"]
