@@ -115,14 +115,15 @@ class QuicEndpoint:
     async def close(self, code: int, reason: str, timeout: float) -> None:  # noqa: ASYNC109 - a bound, not a cancel
         """End all sessions with ``code``, wait at most ``timeout`` s for the peers, then close for good."""
         self._accepting = False
-        links = [link for link in self._engine.live if link.webtransport.sessions]
-        for link in links:
-            for session in list(link.webtransport.sessions.values()):
-                session.close(code, reason)
-            self._engine.mark_dirty(link)
+        sessions = [
+            (link, session) for link in self._engine.live for session in link.webtransport.sessions.values()
+        ]
+        for _, session in sessions:
+            session.close(code, reason)
         try:
-            if links:
-                await asyncio.wait_for(self._closes_acknowledged(links), timeout)
+            await asyncio.wait_for(
+                self._closes_answered([(link, session.id) for link, session in sessions]), timeout
+            )
         except TimeoutError:
             log.debug("not every viewer acknowledged the close in %.1f s", timeout)
         now = self._engine.clock()
@@ -131,9 +132,13 @@ class QuicEndpoint:
             self._engine.flush(link, now)
         self._engine.shut()
 
-    async def _closes_acknowledged(self, links: list[Link]) -> None:
-        """Until nothing waits to be sent or acknowledged; asks often, for a short time, once a life."""
-        while any(not link.gone and internals.in_flight(link.quic) for link in links):  # noqa: ASYNC110
+    async def _closes_answered(self, closed: list[tuple[Link, int]]) -> None:
+        """Until each peer has ended its side of the CONNECT stream; asks often, briefly, once a life.
+
+        An acknowledgement is not enough: a browser whose connection closes before it has told its page
+        of the capsule shows a lost connection instead of code and reason.
+        """
+        while closed := [item for item in closed if _is_unanswered(*item)]:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
     # --- taking connections in ---------------------------------------------------------------------
@@ -214,6 +219,12 @@ class QuicEndpoint:
         configuration.private_key = certificate.key
         configuration.certificate_chain = list(certificate.chain)
         return configuration
+
+
+def _is_unanswered(link: Link, session_id: int) -> bool:
+    if link.gone or internals.is_closing(link.quic):
+        return False
+    return internals.can_receive(link.quic, session_id) or internals.in_flight(link.quic)
 
 
 async def _resolve(
