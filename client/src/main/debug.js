@@ -8,8 +8,9 @@
 /** @typedef {{width: number, height: number, data: Uint8ClampedArray, pts: number, group: number, index: number}} Pixels */
 /** @typedef {{group: number, index: number, ptsUs: number, paintUs: number, latencyMs: number, skewMs: number | null}} PaintRecord */
 /**
- * @typedef {{framesReceived: number, framesDecoded: number, outOfOrder: number, lost: number, frames: string[],
- *   audio: {framesReceived: number, framesDecoded: number, outOfOrder: number, lost: number, frames: string[]}}} Received
+ * @typedef {{arrivalMs: number, framesReceived: number, framesDecoded: number, outOfOrder: number, lost: number,
+ *   frames: string[]}} PathReceived `arrivalMs`: from timestamp to arrival of the newest frame
+ * @typedef {PathReceived & {audio: PathReceived}} Received
  */
 
 export class Debug {

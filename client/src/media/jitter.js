@@ -26,8 +26,8 @@ export class Jitter {
 
 const MARGIN_START_US = 12_000; // render quanta come in bursts of up to 10 ms
 const MARGIN_STEP_US = 6_000;
-const MARGIN_MAX_US = 80_000;
-const MAX_SPREAD_US = 200_000; // what is later than that is cheaper to lose than to wait for
+const MARGIN_MAX_US = 40_000;
+const MAX_SPREAD_US = 120_000; // what is later than that is cheaper to lose than to wait for
 const MARGIN_CALM_US = 3_000_000; // without an underrun for so long: a little less every second
 
 const SETTLE_US = 1_000_000;

@@ -254,14 +254,16 @@ export class Engine {
       case 'dropSession': return this.connector.drop();
       case 'grab': return grabNext(this.presenter);
       case 'frames': return paintLog.list();
-      case 'received': return { ...received(video), audio: received(audio) };
+      case 'received': return { ...received(video, this.clock), audio: received(audio, this.clock) };
     }
   }
 }
 
-/** @param {VideoPath | AudioPath} path */
-function received(path) {
+/** @param {VideoPath | AudioPath} path @param {ClockSync} clock */
+function received(path, clock) {
+  const { newest } = path;
   return {
+    arrivalMs: newest ? (clock.toGateway(newest.arrivalUs) - newest.ptsUs) / 1000 : 0,
     framesReceived: path.received, framesDecoded: path.decoded, outOfOrder: path.outOfOrder, lost: path.lost,
     frames: path.names.list(),
   };
