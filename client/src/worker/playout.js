@@ -100,11 +100,12 @@ export class Playout {
 
   /** @param {Writer} writer @param {number} jumpUs positive: skip */
   #jump(writer, jumpUs) {
-    const samples = Math.round((jumpUs * this.#rate) / 1e6);
-    if (samples > 0) writer.set(SKIP_TO, (writer.get(READ) + Math.min(samples, writer.depth)) | 0);
+    // Packets that come late themselves leave less to skip than the whole delay.
+    const samples = Math.min(Math.round((jumpUs * this.#rate) / 1e6), writer.depth);
+    if (samples > 0) writer.set(SKIP_TO, (writer.get(READ) + samples) | 0);
     else writer.set(HOLD, (writer.get(HOLD) - samples) | 0);
     this.late += samples > 0 ? 1 : 0;
-    this.#delayUs = /** @type {number} */ (this.#delayUs) - jumpUs;
+    this.#delayUs = /** @type {number} */ (this.#delayUs) - (samples / this.#rate) * 1e6;
   }
 
   /** @param {Writer} writer @param {number} now */
