@@ -124,7 +124,7 @@ ensure_client() {
   command -v node >/dev/null || needed+=(nodejs)
   command -v npm >/dev/null || needed+=(npm)
   ((${#needed[@]})) && debian_packages "the client's tests" "${needed[@]}"
-  node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18)' ||
+  node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18 ? 1 : 0)' ||
     die "node $(node --version) is too old; 18 or newer is needed"
   [[ -d client/node_modules ]] || rm -f client/node_modules/.stamp
   once client/node_modules/.stamp client/package.json client/package-lock.json -- install_client
