@@ -85,6 +85,8 @@ async def watch(tab: Tab, url: str, *, sound: bool = False) -> None:
     """Open a player page and wait for moving pictures; with ``sound``, for sound too."""
     await tab.goto(url)
     await until(tab, "window.player?.stats().state === 'playing'", "playing")
+    # controls are loaded once the player runs: a key pressed before is nobody's
+    await until(tab, "document.querySelector('#live').dataset.state === 'playing'", "the page says so")
     await more_frames(tab, 3)
     if sound:
         await tab.evaluate("window.player.setMuted(false)")
