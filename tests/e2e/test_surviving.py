@@ -99,9 +99,7 @@ async def test_a_source_goes_and_comes_back_and_others_are_untouched(
     tab: Tab, browser: Browser, gateways: StartGateway
 ) -> None:
     port = free_port(socket.SOCK_DGRAM)
-    gateway = await gateways(
-        *(f"srt://127.0.0.1:{port}", "test:", "--name", "camera", "--name", "test")
-    )
+    gateway = await gateways(*(f"srt://127.0.0.1:{port}", "test:", "--name", "camera", "--name", "test"))
     other = await browser.open()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(other.close)
