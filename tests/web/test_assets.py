@@ -141,10 +141,26 @@ async def test_no_spelling_leads_out_of_the_client_directory(app, path):
         assert sent[0]["status"] == 404
 
 
-def test_graph_follows_imports_and_workers_but_not_comments_and_types(client_dir):
-    page, workers = take_snapshot(client_dir).graph("pages/watch.js")
-    assert page == ["pages/watch.js", "player.js", "pages/ui.js", "shared.js"]
-    assert workers == ["worker/main.js", "shared.js", "worker/net.js", "worker/late.js"]
+def test_scripts_are_the_entry_and_the_workers_it_starts(client_dir):
+    assert take_snapshot(client_dir).scripts("pages/watch.js") == ["pages/watch.js", "worker/main.js"]
+
+
+async def test_a_joined_script_is_one_file_with_its_own_version(http):
+    plain = await http.get("/_client/player.js")
+    joined = await http.get("/_client/+/player.js")
+    assert joined.status_code == 200
+    assert FILES["shared.js"].removeprefix("export ") in joined.text
+    assert joined.headers["etag"] != plain.headers["etag"]
+    again = await http.get("/_client/+/player.js", headers={"if-none-match": joined.headers["etag"]})
+    assert again.status_code == 304
+
+
+async def test_what_cannot_be_joined_is_served_as_it_is(client_dir, caplog):
+    (client_dir / "odd.js").write_text("import thing from './shared.js';\nconsole.log(thing);\n")
+    async with client_for(create_app(FakeView(), client_dir)) as http:
+        answer = await http.get("/_client/+/odd.js")
+    assert answer.text.startswith("import thing")
+    assert "served unlinked module=odd.js" in caplog.text
 
 
 async def test_pages_preload_the_graph(http):

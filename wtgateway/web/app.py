@@ -6,6 +6,7 @@ client's files. Imports media, errors and the web room only.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -71,9 +72,13 @@ class _Web:
             tag, _, path = path[1:].partition("/")
             # A page of before an update asks with the old tag: it gets the new file, not for ever.
             caching = _FOR_EVER if tag == snapshot.digest else _NO_CACHE
+        joined = path.startswith("+/")
+        path = path.removeprefix("+/")
         asset = snapshot.files.get(path)
         if asset is None:
             raise HTTPException(404, f"There is no client file {path!r}.")
+        if joined:
+            asset = await asyncio.to_thread(snapshot.linked, path)
         headers = caching | _ANY_ORIGIN | {"etag": asset.etag}  # published source code: for any page
         known = request.headers.get("if-none-match", "")
         if asset.etag in (tag.strip().removeprefix("W/") for tag in known.split(",")) or known == "*":

@@ -3,21 +3,27 @@
 Rule: a request never reaches the file system by its path. Files are looked up in a snapshot of the
 client directory, so no spelling of a path leads out of it. A snapshot carries a digest of all files;
 pages name files below ``/_client/@<digest>/``, which may be cached for ever, and everybody else below
-``/_client/``, which is revalidated. Imports errors only.
+``/_client/``, which is revalidated. Below ``+/`` a module comes joined
+with all that it imports. Imports errors and the linker only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import posixpath
+import logging
+import os
 import re
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from wtgateway.errors import ConfigError
+from wtgateway.web.linker import LinkError, link, needs, resolved
+
+_log = logging.getLogger(__name__)
 
 MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
@@ -38,9 +44,6 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 _REQUIRED = ("index.html", "watch.html", "error.html")
 _REFRESH_S = 0.5
 
-_COMMENT = re.compile(r"/\*.*?\*/|^\s*//[^\n]*", re.DOTALL | re.MULTILINE)
-_IMPORT = re.compile(r"""\b(?:import|export)\b(?:[\w\s{},*$]*?\bfrom)?\s*["'](\.{1,2}/[^"']+)["']""")
-_LATER = re.compile(r"""\bimport\(\s*["'](\.{1,2}/[^"']+)["']\s*\)""")
 _WORKER = re.compile(
     r"""new\s+Worker\(\s*new\s+URL\(\s*["'](\.{1,2}/[^"']+)["']\s*,\s*import\.meta\.url\s*\)"""
 )
@@ -61,36 +64,40 @@ class Snapshot:
 
     files: dict[str, Asset]
     digest: str
+    _linked: dict[str, Asset] = field(default_factory=dict)
 
     def text(self, path: str) -> str:
         """A file's text; raises KeyError when there is none."""
         return self.files[path].data.decode()
 
-    def graph(self, entry: str) -> tuple[list[str], list[str]]:
-        """The modules that ``entry`` needs, as (of the page, of its workers), nearest first.
+    def linked(self, entry: str) -> Asset:
+        """A module and all that it imports as one (see :mod:`wtgateway.web.linker`); takes some ms once.
 
-        Of the page: ``entry`` and what it statically imports; what it imports later, by ``import()``,
-        is meant to come later. Of its workers: what those modules name in
-        ``new Worker(new URL('./x.js', import.meta.url))`` and all that this imports, also later.
+        A module that cannot be linked is given as it is, which works as well, only more slowly. Raises
+        KeyError when there is none.
         """
-        page, urls = self._closure([entry], [_IMPORT])
-        workers, _ = self._closure(urls, [_IMPORT, _LATER])
-        return page, workers
+        if (made := self._linked.get(entry)) is not None:
+            return made
+        asset = self.files[entry]
+        if entry.endswith((".js", ".mjs")):
+            sources = {p: a.data.decode(errors="replace") for p, a in self.files.items() if p.endswith("js")}
+            try:
+                data = link(sources, entry).encode()
+            except LinkError as error:
+                _log.warning("web: client module served unlinked module=%s reason=%s", entry, error)
+            else:
+                asset = Asset(data, asset.media_type, f'"{hashlib.sha256(data).hexdigest()[:20]}"')
+        self._linked[entry] = asset
+        return asset
 
-    def _closure(
-        self, entries: Iterable[str], patterns: Iterable[re.Pattern[str]]
-    ) -> tuple[list[str], list[str]]:
-        found = [e for e in dict.fromkeys(entries) if e in self.files]
-        urls: list[str] = []
+    def scripts(self, entry: str) -> list[str]:
+        """``entry`` and the scripts of workers that its modules start, in the order of need."""
+        found, workers = [entry], []
         for module in found:  # grows while it is read: a queue that keeps what it has seen
-            source = _COMMENT.sub("", self.files[module].data.decode(errors="replace"))
-            base = posixpath.dirname(module)
-            for target in (t for pattern in patterns for t in pattern.findall(source)):
-                path = posixpath.normpath(posixpath.join(base, target))
-                if path in self.files and path not in found:
-                    found.append(path)
-            urls += [posixpath.normpath(posixpath.join(base, u)) for u in _WORKER.findall(source)]
-        return found, urls
+            source = self.text(module)
+            found += [p for p in chain(*needs(source, module)) if p in self.files and p not in found]
+            workers += [resolved(module, target) for target in _WORKER.findall(source)]
+        return list(dict.fromkeys([entry, *(w for w in workers if w in self.files)]))
 
 
 def take_snapshot(directory: Path) -> Snapshot:
@@ -114,6 +121,17 @@ def take_snapshot(directory: Path) -> Snapshot:
         whole.update(f"{relative.as_posix()}\0{digest}\n".encode())
         files[relative.as_posix()] = Asset(data, MEDIA_TYPES[path.suffix], f'"{digest[:20]}"')
     return Snapshot(files, whole.hexdigest()[:12])
+
+
+def _stats(directory: str) -> Iterator[tuple[str, int, int]]:
+    """Path, time and size of every file; by scandir, since a page waits for it in a checkout."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _stats(entry.path)
+            else:
+                stat = entry.stat()
+                yield entry.path, stat.st_mtime_ns, stat.st_size
 
 
 def find_client_dir() -> Path:
@@ -148,8 +166,7 @@ class Assets:
                 raise ConfigError("installation", "client files", str(directory), f"a directory with {name}")
 
     def _stamp_of_tree(self) -> int:
-        stats = [p.stat() for p in self._directory.rglob("*") if p.is_file()]
-        return hash(tuple(sorted((s.st_ino, s.st_mtime_ns, s.st_size) for s in stats)))
+        return hash(tuple(sorted(_stats(os.fspath(self._directory)))))
 
     def _reread(self) -> Snapshot | None:
         try:

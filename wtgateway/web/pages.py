@@ -2,8 +2,9 @@
 
 A template is a whole HTML file of the client directory with comments ``<!-- wtgateway:x -->`` for
 what is filled in. A player page carries address, certificate hashes and the state of its broadcast
-in a JSON data block (data, not script: a content policy lets it stand), and preloads all modules,
-so that connecting waits for no second request. Imports the web room only.
+in a JSON data block (data, not script: a content policy lets it stand), and preloads its script and
+its worker's, each joined from its modules, so that connecting waits for no second request. Imports the
+web room only.
 """
 
 from __future__ import annotations
@@ -25,19 +26,18 @@ def versioned(snapshot: Snapshot, path: str) -> str:
 
 
 def _fill(snapshot: Snapshot, template: str, parts: dict[str, str]) -> str:
-    text = snapshot.text(template).replace(f'"{CLIENT}', f'"{CLIENT}@{snapshot.digest}/')
+    text = snapshot.text(template).replace(f'src="{CLIENT}', f'src="{CLIENT}@{snapshot.digest}/+/')
+    text = text.replace(f'href="{CLIENT}', f'href="{CLIENT}@{snapshot.digest}/')
     for name, value in parts.items():
         text = text.replace(f"<!-- wtgateway:{name} -->", value)
     return text
 
 
 def _preloads(snapshot: Snapshot, entry: str) -> str:
-    # A worker has a module map of its own, so for its modules this only fills the HTTP cache; without,
-    # a worker's imports are found one level after the other. as="worker" would say it better, but
-    # Chromium 156 takes it for an error, and a preload as="fetch" for one that was never used.
-    page, workers = snapshot.graph(entry)
-    modules = dict.fromkeys(page + workers)
-    return "\n".join(f'<link rel="modulepreload" href="{versioned(snapshot, m)}">' for m in modules)
+    # A worker has a module map of its own, so for its script this only fills the HTTP cache.
+    # as="worker" would say it better, but Chromium 156 takes it for an error.
+    scripts = [versioned(snapshot, f"+/{path}") for path in snapshot.scripts(entry)]
+    return "\n".join(f'<link rel="modulepreload" href="{url}">' for url in scripts)
 
 
 def _config(value: dict[str, Any]) -> str:

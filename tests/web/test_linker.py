@@ -1,0 +1,115 @@
+"""Joined modules do what the modules do: run by Node where it is, and refused where they would not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from wtgateway.web.assets import find_client_dir
+from wtgateway.web.linker import LinkError, link, needs
+
+MODULES = {
+    "main.js": """
+        import { add, LIMIT as limit } from './lib/sums.js';
+        import * as shapes from './lib/shapes.js';
+        import './lib/effect.js';
+        export const answer = add(limit, 2);
+        const late = await import('./lib/late.js');
+        console.log(JSON.stringify([answer, new shapes.Box(3).area(), late.name, globalThis.effects,
+          shapes.twice(4), shapes.url.slice(-9)]));
+    """,
+    "lib/sums.js": """
+        // import { nothing } from './nowhere.js';
+        /** @typedef {import('./types.js').X} X */
+        export const LIMIT = 40;
+        export function add(a, b) { return a + b; }
+    """,
+    "lib/shapes.js": """
+        import { add } from './sums.js';
+        class Box { constructor(side) { this.side = side; } area() { return this.side ** 2; } }
+        async function later() {}
+        const two = (n) => add(n, n);
+        export { Box, two as twice };
+        export { LIMIT as most } from './sums.js';
+        export const url = new URL('./other.js', import.meta.url).href;
+    """,
+    "lib/effect.js": "globalThis.effects = (globalThis.effects ?? 0) + 1;",
+    "lib/late.js": "import './effect.js';\nexport const name = 'late';",
+}
+MODULES = {
+    path: "\n".join(line.removeprefix("        ") for line in text.splitlines())
+    for path, text in MODULES.items()
+}
+node = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+
+
+def client_files() -> dict[str, str]:
+    root = find_client_dir()
+    found = (path for path in root.rglob("*") if path.suffix in (".js", ".mjs"))
+    return {path.relative_to(root).as_posix(): path.read_text() for path in found}
+
+
+def run(directory: Path, script: str) -> str:
+    done = subprocess.run(
+        ["node", directory / script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@node
+def test_joined_modules_do_what_the_modules_do(tmp_path: Path) -> None:
+    apart, joined = tmp_path / "apart", tmp_path / "joined"
+    for directory in (apart, joined):
+        (directory / "lib").mkdir(parents=True)
+        (directory / "package.json").write_text('{"type": "module"}')
+    for path, text in MODULES.items():
+        (apart / path).write_text(text)
+    (joined / "main.js").write_text(link(MODULES, "main.js"))
+    expected = [42, 9, "late", 1, 8, "/other.js"]
+    assert json.loads(run(apart, "main.js")) == expected
+    assert json.loads(run(joined, "main.js")) == expected
+
+
+@node
+@pytest.mark.parametrize("entry", ["pages/watch.js", "pages/list.js", "worker/main.js", "player.js"])
+def test_every_entry_of_the_client_can_be_joined(tmp_path: Path, entry: str) -> None:
+    (tmp_path / "joined.mjs").write_text(link(client_files(), entry))
+    check = ["node", "--check", tmp_path / "joined.mjs"]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_worklet_can_be_joined_and_needs_no_url_there() -> None:
+    text = link(client_files(), "audio/worklet.js")
+    assert "registerProcessor" in text
+    assert "$url(" not in text.split("$modules", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import thing from './b.js';", "cannot join"),
+        ("export default 1;", "cannot join"),
+        ("export let counter = 0;", "cannot join"),
+        ("export const { a } = {};", "cannot join"),
+        ("const x = await fetch('/');", "top-level await"),
+        ("import { a } from './gone.js';", "no module gone.js"),
+        ("import { m } from './main.js';", "circle"),
+    ],
+)
+def test_what_would_not_work_is_refused(source: str, words: str) -> None:
+    files = {"main.js": "import './a.js';\nexport const m = 1;", "a.js": source, "b.js": ""}
+    with pytest.raises(LinkError, match=words):
+        link(files, "main.js")
+
+
+def test_needs_tell_what_comes_at_once_from_what_comes_later() -> None:
+    assert needs(MODULES["main.js"], "main.js") == (
+        ["lib/sums.js", "lib/shapes.js", "lib/effect.js"],
+        ["lib/late.js"],
+    )
