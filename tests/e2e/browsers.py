@@ -34,6 +34,7 @@ FIREFOX_PREFS = {
     "datareporting.policy.dataSubmissionEnabled": False,
 }
 CONSOLE_LINES = 200
+CALL_SECONDS = 45
 Json = Any
 
 
@@ -57,6 +58,7 @@ class Browser(Protocol):
     """A running browser."""
 
     name: str
+    broken: bool  # it hangs; nothing more can be asked of it
 
     async def open(self, width: int = 1280, height: int = 800, **options: Json) -> Tab: ...
     async def close(self) -> None: ...
@@ -104,6 +106,7 @@ class Chromium:
     """Debian's Chromium, headless."""
 
     name = "chromium"
+    broken = False
 
     def __init__(self, playwright: Playwright, browser: PlaywrightBrowser) -> None:
         self._playwright, self._browser = playwright, browser
@@ -170,6 +173,7 @@ class Firefox:
     """Debian's Firefox ESR, headless, behind ``firefox_bridge.mjs``."""
 
     name = "firefox"
+    broken = False
 
     def __init__(self, process: asyncio.subprocess.Process, soundcard: NullSoundcard) -> None:
         self._process, self._soundcard = process, soundcard
@@ -219,16 +223,23 @@ class Firefox:
         number = next(self._numbers)
         self._waiting[number] = future = asyncio.get_running_loop().create_future()
         self._process.stdin.write(json.dumps({"id": number, "method": method, **parameters}).encode() + b"\n")
-        async with asyncio.timeout(60):
-            return await future
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await future
+        except TimeoutError:
+            self.broken = True
+            raise BridgeError(f"Firefox did not answer {method} within {CALL_SECONDS} s") from None
 
     async def open(self, width: int = 1280, height: int = 800, **options: Json) -> FirefoxTab:
         assert not options, "only Chromium takes options"
         return FirefoxTab(self, await self.call("open", width=width, height=height))
 
     async def close(self) -> None:
-        with contextlib.suppress(BridgeError, TimeoutError):
-            await self.call("quit")
+        if self.broken:
+            self._process.terminate()  # on which puppeteer kills a browser that hangs
+        else:
+            with contextlib.suppress(BridgeError):
+                await self.call("quit")
         assert self._process.stdin is not None
         self._process.stdin.close()
         await self._process.wait()
@@ -236,4 +247,4 @@ class Firefox:
         await self._soundcard.unplug()
 
 
-BROWSERS = {"chromium": Chromium, "firefox": Firefox}
+BROWSERS: dict[str, type[Chromium] | type[Firefox]] = {"chromium": Chromium, "firefox": Firefox}

@@ -35,6 +35,8 @@ async def launched() -> AsyncIterator[Callable[[str], Awaitable[Browser]]]:
     running: dict[str, Browser] = {}
 
     async def get(name: str) -> Browser:
+        if name in running and running[name].broken:  # one test's failure, not that of all after it
+            await running.pop(name).close()
         if name not in running:
             running[name] = await BROWSERS[name].launch()
         return running[name]
@@ -61,7 +63,8 @@ async def tab(browser: Browser) -> AsyncIterator[Tab]:
     """A fresh tab in the browser of this test."""
     tab = await browser.open()
     yield tab
-    await tab.close()
+    if not browser.broken:
+        await tab.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
