@@ -6,6 +6,7 @@
  * `performance.timeOrigin + performance.now()` of whoever measured it, which page and worker share.
  */
 
+/** @typedef {'capture' | 'convert' | 'encode' | 'queue' | 'send' | 'receive' | 'decode' | 'paint'} StageName */
 /** @typedef {'asap' | 'sync' | 'smooth'} LatencyMode */
 
 /**
@@ -73,8 +74,8 @@
  * @property {LatencyMode} latencyMode
  * @property {number} decodeQueue chunks that wait in the video decoder
  * @property {number} jitterMs of video arrival (RFC 3550, section 6.4.1)
- * @property {{encode: number, network: number, decode: number, paint: number}} stages p50 ms each:
- *   capture to encoded, encoded to received, received to decoded, decoded to painted
+ * @property {Record<StageName, number>} stages p50 in ms of each stage from capture to paint: `queue` is the
+ *   gateway's own word, `send` is from there to the first byte here, `receive` to the last
  * @property {number} rttMs round trip of the control stream
  * @property {number} clockOffsetMs gateway time minus local time
  * @property {number} audioFramesReceived
@@ -171,6 +172,7 @@
  * @property {number} convertedUs
  * @property {number} encodedUs
  * @property {Uint8Array} payload
+ * @property {number} firstByteUs local; when its first byte came (0 before the session sets it)
  * @property {number} arrivalUs local; when its last byte came (0 before the session sets it)
  */
 

@@ -7,7 +7,7 @@ import { fromHex, vectors } from './vectors.js';
 const fromVector = (f) => ({
   track: f.track, rendition: f.rendition, group: f.group, index: f.index, keyframe: f.keyframe,
   discardable: f.discardable, ptsUs: f.pts_us, captureUs: f.capture_us, durationUs: f.duration_us,
-  grabbedUs: f.grabbed_us, convertedUs: f.converted_us, encodedUs: f.encoded_us, payload: fromHex(f.payload), arrivalUs: 0,
+  grabbedUs: f.grabbed_us, convertedUs: f.converted_us, encodedUs: f.encoded_us, payload: fromHex(f.payload), firstByteUs: 0, arrivalUs: 0,
 });
 
 /** @param {Uint8Array[]} chunks */

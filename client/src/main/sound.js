@@ -10,6 +10,19 @@
 import { ringBytes, RING_SECONDS } from '../audio/ring.js';
 
 /** @typedef {import('../types.js').ToWorker} ToWorker */
+/** What PulseAudio and PipeWire add where it cannot be asked. */
+const TYPICAL_OUTPUT_LATENCY_S = 0.025;
+
+/**
+ * Seconds from the graph's end to the loudspeaker. Firefox is not asked: reading it takes the sound
+ * server's lock on the page's main thread, and Firefox 153 on Linux can wait there for ever.
+ * @param {AudioContext} context
+ */
+function outputLatency(context) {
+  if (navigator.userAgent.includes('Firefox/')) return TYPICAL_OUTPUT_LATENCY_S;
+  return context.outputLatency || 0;
+}
+
 /** @typedef {{available: boolean, running: boolean, muted: boolean, volume: number}} SoundDetail */
 
 const RAMP_S = 0.02; // long enough not to click, short enough to feel immediate
@@ -97,7 +110,7 @@ export class Sound {
   #report() {
     const context = this.#context;
     if (!context) return;
-    const seconds = (context.outputLatency || 0) + (context.baseLatency || 0);
+    const seconds = outputLatency(context) + (context.baseLatency || 0);
     this.#post({ type: 'audioState', running: context.state === 'running', latencyMs: seconds * 1000 });
   }
 

@@ -49,7 +49,7 @@ export function decodeHeader(view) {
       track: view.getUint8(2), rendition: view.getUint8(3), group: view.getUint32(4), index: view.getUint32(8),
       keyframe: (flags & KEYFRAME) !== 0, discardable: (flags & DISCARDABLE) !== 0,
       ptsUs: u64(view, 16), captureUs, durationUs: view.getUint32(32),
-      grabbedUs: stage(36), convertedUs: stage(40), encodedUs: stage(44), payload: EMPTY, arrivalUs: 0,
+      grabbedUs: stage(36), convertedUs: stage(40), encodedUs: stage(44), payload: EMPTY, firstByteUs: 0, arrivalUs: 0,
     },
   };
 }

@@ -66,7 +66,7 @@ const GROUPS = [
 
 export class Statistics {
   /** @type {Live[]} */ #rows = [];
-  #stages = make('div', { class: 'stages', 'aria-hidden': 'true' }, make('i'), make('i'), make('i'), make('i'));
+  #stages = make('div', { class: 'stages', 'aria-hidden': 'true' }, make('i'), make('i'), make('i'), make('i'), make('i'));
   #stageNames = make('p', { class: 'stage-names' });
   #visible = false;
   #sampledAt = -Infinity;
@@ -130,13 +130,16 @@ export class Statistics {
 
   /** @param {PlayerStats['stages']} stages */
   #drawStages(stages) {
-    const parts = [stages.encode, stages.network, stages.decode, stages.paint].map((ms) => Math.max(0, ms || 0));
+    const { capture, convert, encode, queue, send, receive, decode, paint } = stages;
+    // Eight would be too fine to read at a glance; the object that scripts get has them all.
+    const parts = [capture + convert, encode, queue + send + receive, decode, paint].map((ms) => Math.max(0, ms || 0));
     const sum = parts.reduce((a, b) => a + b, 0);
     parts.forEach((ms, i) => {
       const bar = this.#stages.children[i];
       if (bar instanceof HTMLElement) bar.style.width = sum > 0 ? `${(97 * ms) / sum}%` : '0';
     });
-    const [encode, network, decode, paint] = parts.map((ms) => ms.toFixed(ms < 9.95 ? 1 : 0));
-    setText(this.#stageNames, `encode ${encode} · network ${network} · decode ${decode} · paint ${paint} ms`);
+    const names = ['capture', 'encode', 'network', 'decode', 'paint'];
+    const words = parts.map((ms, i) => `${names[i]} ${ms.toFixed(ms < 9.95 ? 1 : 0)}`);
+    setText(this.#stageNames, `${words.join(' · ')} ms`);
   }
 }

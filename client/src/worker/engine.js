@@ -159,7 +159,9 @@ export class Engine {
       case 'welcome': return this.#ping();
       case 'catalog': return this.#setCatalog(/** @type {any} */ (message));
       case 'pong': return this.#pong(message, arrivalUs);
-      case 'statistics': return void (this.gateway = message);
+      case 'statistics':
+        this.report.stages.queueUs = message.queue_us;
+        return void (this.gateway = message);
       case 'error': return this.post({ type: 'error', message: message.message, fatal: false });
       default: return this.connector.message(message);
     }

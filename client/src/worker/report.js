@@ -3,6 +3,7 @@
 import { Jitter } from '../media/jitter.js';
 import { Rate, Window } from '../media/statistics.js';
 import { paintLog } from './debug.js';
+import { Stages } from './stages.js';
 import { nowUs } from './time.js';
 
 /** @typedef {import('../types.js').PlayerStats} PlayerStats */
@@ -26,7 +27,7 @@ export class Report {
   #paints = new Rate();
   #latency = new Window(WINDOW_MS);
   #recent = new Window(250, 64); // for feedback: what happened since the last one
-  #stages = { encode: new Window(WINDOW_MS), network: new Window(WINDOW_MS), decode: new Window(WINDOW_MS), paint: new Window(WINDOW_MS) };
+  stages = new Stages();
   #skewMs = 0;
 
   /** @param {FrameInfo} info @param {number} paintUs @param {ClockSync} clock @param {number | null} skewUs */
@@ -40,12 +41,8 @@ export class Report {
     if (clock.ready) {
       this.#latency.add(latencyUs, now);
       this.#recent.add(latencyUs, now);
-      const encoded = frame.encodedUs || frame.captureUs;
-      this.#stages.encode.add(encoded - frame.captureUs, now);
-      this.#stages.network.add(clock.toGateway(frame.arrivalUs) - encoded, now);
     }
-    this.#stages.decode.add(info.decodedUs - frame.arrivalUs, now);
-    this.#stages.paint.add(paintUs - info.decodedUs, now);
+    this.stages.add(info, paintUs, clock);
     paintLog.push({
       group: frame.group, index: frame.index, ptsUs: frame.ptsUs, paintUs: Math.round(clock.toGateway(paintUs)),
       latencyMs: ms(latencyUs), skewMs: skewUs === null ? null : ms(skewUs),
@@ -56,7 +53,7 @@ export class Report {
   reset() {
     this.#latency.clear();
     this.#recent.clear();
-    for (const window of Object.values(this.#stages)) window.clear();
+    this.stages.clear();
   }
 
   /**
@@ -70,7 +67,7 @@ export class Report {
       width: this.width, height: this.height, framesReceived: video.received, framesDecoded: video.decoded,
       framesDropped: video.dropped, framesPainted: this.painted,
       fps: Math.round(this.#paints.perSecond(now) * 10) / 10, bitrateBps: Math.round(this.bytes.perSecond(now) * 8),
-      latencyMs: this.#percentiles(), stages: this.#stageMs(), avSkewMs: this.#skewMs,
+      latencyMs: this.#percentiles(), stages: this.stages.medians, avSkewMs: this.#skewMs,
       firstFrameMs: this.firstFrameMs, joinMs: this.joinMs, navigationToFirstFrameMs: 0,
       decodeQueue: video.decoder.queue, jitterMs: ms(video.jitter.value), rttMs: ms(clock.rttUs),
       clockOffsetMs: ms(clock.offsetUs), framesReordered: video.reordered, framesOutOfOrder: video.outOfOrder,
@@ -92,14 +89,6 @@ export class Report {
 
   #percentiles() {
     return { last: ms(this.#latency.last), p50: ms(this.#latency.percentile(0.5)), p95: ms(this.#latency.percentile(0.95)) };
-  }
-
-  #stageMs() {
-    const { encode, network, decode, paint } = this.#stages;
-    return {
-      encode: ms(encode.percentile(0.5)), network: ms(network.percentile(0.5)),
-      decode: ms(decode.percentile(0.5)), paint: ms(paint.percentile(0.5)),
-    };
   }
 
   /** @param {VideoPath} video @param {ClockSync} clock @returns {Message | null} null: nothing received yet */

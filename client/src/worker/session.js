@@ -108,14 +108,18 @@ export class Session {
   async #readFrames(stream) {
     const parser = new FrameParser();
     const reader = stream.getReader();
+    let firstByteUs = 0;
     try {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return;
         this.heardUs = nowUs();
+        firstByteUs ||= this.heardUs;
         this.#handlers.bytes(value.length);
         for (const frame of parser.feed(value)) {
           frame.arrivalUs = this.heardUs;
+          frame.firstByteUs = firstByteUs;
+          firstByteUs = this.heardUs; // where the next frame of this stream began at the latest
           this.#handlers.frame(frame);
         }
       }

@@ -15,8 +15,8 @@ BROADCAST = "glass"
 _RELAY_HOST = "127.0.0.2"  # the page is served here, so it connects here, where the relay listens
 
 _STAGES = """(() => {
-  const {stages, latencyMs, gateway} = window.player.stats();
-  return {...stages, queue: (gateway?.queue_us ?? 0) / 1000, total: latencyMs.p50};
+  const {stages, latencyMs} = window.player.stats();
+  return {...stages, total: latencyMs.p50};
 })()"""
 _CONNECTED_AT = """(() => {
   const {navigationToFirstFrameMs, firstFrameMs} = window.player.stats();
