@@ -66,18 +66,21 @@ class _Web:
 
     async def client_file(self, request: Request) -> Response:
         path: str = request.path_params["path"]
-        snapshot = await self._assets.refresh()
-        caching = _NO_CACHE
+        snapshot, caching = self._assets.snapshot, _NO_CACHE
+        tag = ""
         if path.startswith("@"):
             tag, _, path = path[1:].partition("/")
-            # A page of before an update asks with the old tag: it gets the new file, not for ever.
+        if tag == snapshot.digest:
+            caching = _FOR_EVER  # what was asked for is in memory: no look at the disk, no thread
+        else:  # a page of before an update gets the new file, not for ever
+            snapshot = await self._assets.refresh()
             caching = _FOR_EVER if tag == snapshot.digest else _NO_CACHE
         joined = path.startswith("+/")
         path = path.removeprefix("+/")
-        asset = snapshot.files.get(path)
-        if asset is None:
+        if path not in snapshot.files:
             raise HTTPException(404, f"There is no client file {path!r}.")
-        if joined:
+        asset = snapshot.joined.get(path) if joined else snapshot.files[path]
+        if asset is None:
             asset = await asyncio.to_thread(snapshot.linked, path)
         headers = caching | _ANY_ORIGIN | {"etag": asset.etag}  # published source code: for any page
         known = request.headers.get("if-none-match", "")

@@ -60,11 +60,14 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All client files at one time, by their path with "/"; ``digest`` names their content."""
+    """All client files at one time, by their path with "/"; ``digest`` names their content.
+
+    ``joined`` remembers what :meth:`linked` has made.
+    """
 
     files: dict[str, Asset]
     digest: str
-    _linked: dict[str, Asset] = field(default_factory=dict)
+    joined: dict[str, Asset] = field(default_factory=dict)
 
     def text(self, path: str) -> str:
         """A file's text; raises KeyError when there is none."""
@@ -76,7 +79,7 @@ class Snapshot:
         A module that cannot be linked is given as it is, which works as well, only more slowly. Raises
         KeyError when there is none.
         """
-        if (made := self._linked.get(entry)) is not None:
+        if (made := self.joined.get(entry)) is not None:
             return made
         asset = self.files[entry]
         if entry.endswith((".js", ".mjs")):
@@ -87,7 +90,7 @@ class Snapshot:
                 _log.warning("web: client module served unlinked module=%s reason=%s", entry, error)
             else:
                 asset = Asset(data, asset.media_type, f'"{hashlib.sha256(data).hexdigest()[:20]}"')
-        self._linked[entry] = asset
+        self.joined[entry] = asset
         return asset
 
     def scripts(self, entry: str) -> list[str]:
