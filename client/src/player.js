@@ -22,6 +22,8 @@ import { Surface } from './main/surface.js';
 
 const USUAL_CODEC = 'avc1.42C01F'; // what the gateway's encoder makes of 720p when nothing else is set
 
+const SOUND_PATIENCE_MS = 300; // a broadcast may have no picture
+
 /**
  * Events, all CustomEvent: `state` (detail {state, message, retryInMs}), `stats` (detail as
  * stats(), about five a second), `error` (detail {message, fatal}), `catalog` (detail Catalog),
@@ -36,6 +38,8 @@ export class Player extends EventTarget {
   /** @type {StateDetail} */ #state = { state: 'idle', message: '', retryInMs: 0 };
   /** @type {LatencyMode} */ #latencyMode;
   #firstFrameLocalMs = 0;
+  #pictureSeen = () => {};
+  /** @type {Promise<void>} */ #picture = new Promise((resolve) => { this.#pictureSeen = resolve; });
   #onVisibility = () => this.#visibility();
 
   /** @param {PlayerOptions} options */
@@ -177,7 +181,9 @@ export class Player extends EventTarget {
       case 'error': return this.#emit('error', { message: message.message, fatal: message.fatal });
       case 'catalog': return this.#emit('catalog', message.catalog);
       case 'size': return this.#emit('size', { width: message.width, height: message.height });
-      case 'firstFrame': return void (this.#firstFrameLocalMs = message.localMs);
+      case 'firstFrame':
+        this.#firstFrameLocalMs = message.localMs;
+        return this.#pictureSeen();
       case 'audioFormat': return void this.#openSound(message.channels, message.sampleRate);
       case 'track': return this.#surface.showTrack(message.track);
       case 'frame': return this.#showFrame(message.frame, message.mirror);
@@ -195,6 +201,9 @@ export class Player extends EventTarget {
 
   /** @param {number} channels @param {number} sampleRate */
   async #openSound(channels, sampleRate) {
+    // A browser starts a process for a sound device; the first picture goes before it.
+    await Promise.race([this.#picture, new Promise((resolve) => setTimeout(resolve, SOUND_PATIENCE_MS))]);
+    if (!this.#worker) return; // closed meanwhile
     try {
       await this.#sound.open(channels, sampleRate);
     } catch (error) {
