@@ -25,6 +25,20 @@ const USUAL_CODEC = 'avc1.42C01F'; // what the gateway's encoder makes of 720p w
 const SOUND_PATIENCE_MS = 300; // a broadcast may have no picture
 
 /**
+ * A page may start workers of its own origin only; where the player comes from another one, a script
+ * of one line imports the real file, which a page may.
+ * @param {URL} url
+ */
+function spawnWorker(url) {
+  if (url.origin === location.origin) return new Worker(url, { type: 'module' });
+  const script = new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' });
+  const address = URL.createObjectURL(script);
+  const worker = new Worker(address, { type: 'module' });
+  worker.addEventListener('message', () => URL.revokeObjectURL(address), { once: true });
+  return worker;
+}
+
+/**
  * Events, all CustomEvent: `state` (detail {state, message, retryInMs}), `stats` (detail as
  * stats(), about five a second), `error` (detail {message, fatal}), `catalog` (detail Catalog),
  * `sound` (detail {available, running, muted, volume}), `size` (detail {width, height}).
@@ -146,7 +160,7 @@ export class Player extends EventTarget {
 
   #spawn() {
     if (this.#worker) return;
-    const worker = new Worker(new URL('./worker/main.js', import.meta.url), { type: 'module' });
+    const worker = spawnWorker(new URL('./worker/main.js', import.meta.url));
     worker.onmessage = (event) => this.#receive(event.data);
     worker.onerror = (event) => {
       event.preventDefault();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,27 @@ async def test_viewers_are_counted_and_share_the_broadcast(
     assert all(len(track["renditions"]) == 1 for track in broadcast["tracks"])
     await other.close()
     await watching.more_frames(tab, 10)
+
+
+async def test_a_page_of_another_origin_can_embed_the_player(
+    tab: Tab, gateways: StartGateway, http_page: str, tmp_path: Path
+) -> None:
+    gateway = await gateways("test:")
+    transport = gateway.get("/api/v1/transport")
+    (tmp_path / "embed.html").write_text(
+        f"""<!doctype html><title>embeds</title><div id="screen"></div><script type="module">
+        import {{ Player }} from '{gateway.url}/_client/player.js';
+        window.player = new Player({{
+          transportUrl: {json.dumps(transport["url"])},
+          certificateHashes: {json.dumps(transport["certificateHashes"])},
+          broadcast: 'test', container: document.getElementById('screen'),
+        }});
+        window.player.start();
+        </script>"""
+    )
+    await tab.goto(f"{http_page}embed.html")
+    await watching.until(tab, "window.player?.stats().framesPainted > 10", "pictures in another page")
+    assert min(await watching.counters(tab, 3)) > 0
 
 
 def read_screenshot(path: Path, box: dict[str, float]) -> int:

@@ -145,6 +145,10 @@ def test_scripts_are_the_entry_and_the_workers_it_starts(client_dir):
     assert take_snapshot(client_dir).scripts("pages/watch.js") == ["pages/watch.js", "worker/main.js"]
 
 
+def test_the_players_worker_is_found():
+    assert take_snapshot(find_client_dir()).scripts("pages/watch.js") == ["pages/watch.js", "worker/main.js"]
+
+
 async def test_a_joined_script_is_one_file_with_its_own_version(http):
     plain = await http.get("/_client/player.js")
     joined = await http.get("/_client/+/player.js")

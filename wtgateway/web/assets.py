@@ -45,7 +45,7 @@ _REQUIRED = ("index.html", "watch.html", "error.html")
 _REFRESH_S = 0.5
 
 _WORKER = re.compile(
-    r"""new\s+Worker\(\s*new\s+URL\(\s*["'](\.{1,2}/[^"']+)["']\s*,\s*import\.meta\.url\s*\)"""
+    r"""\b(?:new\s+Worker|spawnWorker)\(\s*new\s+URL\(\s*["'](\.{1,2}/[^"']+)["']\s*,\s*import\.meta\.url\s*\)"""
 )
 
 
