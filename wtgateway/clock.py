@@ -23,8 +23,3 @@ def from_wall_us(wall_us: int) -> int:
     """
     step_us = (time.time_ns() - time.monotonic_ns() - _EPOCH_OFFSET_NS) // 1000
     return wall_us - step_us
-
-
-def from_monotonic_us(monotonic_us: int) -> int:
-    """Map a CLOCK_MONOTONIC reading in µs to gateway time."""
-    return monotonic_us + _EPOCH_OFFSET_NS // 1000
