@@ -5,6 +5,20 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
+from wtgateway.encoders.scheduling import without_real_time
+
 ROOT = str(Path(__file__).resolve().parents[1])
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Some tests open libsvtav1 themselves, a few while they are collected.
+
+    As root it would make their thread a real-time one, and a browser started from there stops the machine.
+    """
+    ordinary = without_real_time()
+    ordinary.__enter__()
+    config.add_cleanup(lambda: ordinary.__exit__(None, None, None))

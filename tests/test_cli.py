@@ -58,7 +58,8 @@ def test_run_hands_the_configuration_over(gateway: list[GatewayConfig]) -> None:
     arguments = (
         "run a.mp4 --name film --no-loop b.mp4 --bind :5 --web [::1]:6 --cert-rotate 90s --on-demand --fps 60"
     )
-    arguments += " --size 640x360 --video-bitrate 1M --no-audio --capture poll --certs-dir x --json-log"
+    arguments += " --size 640x360 --video-codec vp9 --video-bitrate 1M --no-audio --capture poll"
+    arguments += " --certs-dir x --json-log"
     assert main(arguments.split()) == 0
     (config,) = gateway
     assert [(b.name, b.source) for b in config.broadcasts] == [("film", "a.mp4"), ("b", "b.mp4")]
@@ -67,7 +68,8 @@ def test_run_hands_the_configuration_over(gateway: list[GatewayConfig]) -> None:
     first = config.broadcasts[0]
     assert (first.loop, first.on_demand, first.capture, first.audio) == (False, True, "poll", None)
     assert first.video is not None
-    assert (first.video.width, first.video.height, first.video.fps) == (640, 360, 60)
+    video = first.video
+    assert (video.codec, video.width, video.height, video.fps) == ("vp9", 640, 360, 60)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,26 @@ def test_probe_prints_tracks_and_encoders(capsys: Output) -> None:
     facts = json.loads(capsys.readouterr().out)
     assert {track["kind"] for track in facts["tracks"]} == {"video", "audio"}
     assert "encoders" in facts
+
+
+def test_probe_tries_every_encoder(capsys: Output, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["probe", "--encoders"]) == 0
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()}
+    for name in ("libx264", "libx265", "libsvtav1", "libvpx-vp9"):
+        assert lines[name][-3:] == ["0", "frames", "works"], "and holds no picture back"
+        assert float(lines[name][3]) > 0
+    assert len(list((tmp_path / "wtgateway").iterdir())) == 1
+    assert main(["probe", "--encoders", "--json"]) == 0  # remembered
+    again = {m["encoder"]: m for m in json.loads(capsys.readouterr().out)["measurements"]}
+    assert f"{again['libx264']['ms_per_frame']:.1f}" == lines["libx264"][3]
+    assert main(["probe", "test:", "--encoders", "--json"]) == 0
+    assert {"tracks", "measurements"} <= set(json.loads(capsys.readouterr().out))
+
+
+def test_probe_of_nothing_is_a_usage_error(capsys: Output) -> None:
+    assert main(["probe"]) == 2
+    assert "--encoders" in capsys.readouterr().err
 
 
 def test_probe_of_what_is_not_there_exits_with_1(capsys: Output) -> None:

@@ -31,7 +31,8 @@ from wtgateway.viewer import Viewer, ViewOptions
 from wtgateway.viewer import client as viewer_module
 from wtgateway.viewer import output as viewer_output
 from wtgateway.viewer.address import Address, resolve
-from wtgateway.viewer.decode import Decoded
+from wtgateway.viewer.decode import Decoded, Decoder, Encoded
+from wtgateway.viewer.record import Recorder
 from wtgateway.viewer.stats import TrackFigures, ViewerFigures, percentile
 from wtgateway.viewer.worker import BoundedWorker
 
@@ -408,6 +409,54 @@ async def test_a_recording_holds_what_was_received_as_it_was(tmp_path: Path, nam
         decoded = list(recording.decode(video=0))
         assert len(decoded) == 30
         assert decoded[0].key_frame
+
+
+LIVE = {  # codec string, FFmpeg's encoder and its options for no frame of delay
+    "hevc": ("hvc1.1.6.L30.90", "libx265", {"preset": "ultrafast", "tune": "zerolatency"}),
+    "av1": ("av01.0.00M.08", "libsvtav1", {"preset": "12", "svtav1-params": "rc=2:pred-struct=1:lp=1"}),
+    "vp9": ("vp09.00.10.08", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}),
+}
+
+
+def live_frames(encoder: str, options: dict[str, str]) -> list[tuple[bytes, bool]]:
+    """Ten encoded pictures, each brighter than the one before, and whether they are keyframes."""
+    context = av.CodecContext.create(encoder, "w")
+    context.width, context.height, context.pix_fmt, context.bit_rate = 128, 96, "yuv420p", 500_000
+    context.time_base, context.framerate, context.options = Fraction(1, 30), Fraction(30), options
+    out = []
+    for n in range(10):
+        image = np.full((96 * 3 // 2, 128), 128, dtype=np.uint8)
+        image[:96] = 40 + 16 * n
+        frame = av.VideoFrame.from_ndarray(image, format="yuv420p")
+        frame.pts = n
+        out += [(bytes(packet), packet.is_keyframe) for packet in context.encode(frame)]
+    return out
+
+
+@pytest.mark.parametrize("codec", LIVE)
+def test_every_codec_is_decoded_picture_by_picture_and_recorded(tmp_path: Path, codec: str) -> None:
+    name, encoder, options = LIVE[codec]
+    rendition = Rendition(id=0, codec=name, width=128, height=96, fps=30)
+    decoded: list[Decoded] = []
+    troubles: list[str] = []
+    decoder = Decoder(decoded.append, lambda _, words: troubles.append(words))
+    recorder = Recorder(tmp_path / "out.mkv", (Track(id=VIDEO, kind=Kind.VIDEO, renditions=(rendition,)),))
+    for n, (payload, key) in enumerate(live_frames(encoder, options)):
+        frame = Frame(
+            track=VIDEO, rendition=0, group=0, index=n, keyframe=key, pts_us=n * 33_333, capture_us=0,
+            duration_us=33_333, payload=payload,
+        )  # fmt: skip
+        item = Encoded(frame, Kind.VIDEO, rendition)
+        decoder.decode(item)
+        assert [len(decoded), troubles] == [n + 1, []], "one in, one out"
+        recorder.write(item)
+    decoder.close()
+    recorder.close()
+    levels = [np.mean(d.media.to_ndarray(format="gray")) for d in decoded]
+    assert np.all(np.diff(levels) > 8)
+    with av.open(str(tmp_path / "out.mkv")) as recording:
+        assert recording.streams.video[0].codec.canonical_name == codec
+        assert sum(1 for _ in recording.decode(video=0)) == 10
 
 
 async def test_a_recording_goes_on_after_a_reconnect(tmp_path: Path) -> None:

@@ -7,50 +7,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from wtgateway.encoders import VideoEncoder, VideoSettings, available_encoders
-from wtgateway.encoders.h264 import codec_string, nal_units
+from tests.encoders.pictures import START_US, STEP_US, decode, encoder, noise, pictures, raw
+from wtgateway.bitstream.nal import split_annexb
+from wtgateway.encoders import available_encoders
 from wtgateway.errors import EncoderError
 from wtgateway.media import Frame
-from wtgateway.sources import RawVideo
 from wtgateway.sources.barcode import decode_barcode
 from wtgateway.sources.testpicture import TestPicture
-
-START_US = 1_700_000_000_000_000
-STEP_US = 33_333
-
-
-def encoder(**settings: Any) -> VideoEncoder:
-    return VideoEncoder(VideoSettings(**settings), track=3, rendition=1, first_group=7)
-
-
-def raw(frame: av.VideoFrame, number: int, *, at_us: int | None = None) -> RawVideo:
-    pts_us = START_US + number * STEP_US if at_us is None else at_us
-    return RawVideo(frame, pts_us, pts_us - 500, pts_us - 200, STEP_US)
-
-
-def pictures(count: int, width: int = 320, height: int = 180) -> list[RawVideo]:
-    drawing = TestPicture(width, height)
-    return [raw(drawing.draw(i + 1, START_US + i * STEP_US), i) for i in range(count)]
-
-
-def noise(number: int, width: int = 640, height: int = 360) -> RawVideo:
-    random = np.random.default_rng(number)
-    small = random.integers(0, 255, (height // 8, width // 8, 4), np.uint8)
-    pixels = np.ascontiguousarray(np.kron(small, np.ones((8, 8, 1), np.uint8)))
-    return raw(av.VideoFrame.from_numpy_buffer(pixels, format="bgra"), number)
-
-
-def decode(frames: list[Frame]) -> list[av.VideoFrame]:
-    """As a browser does: each frame alone, in order, without flushing in between."""
-    context = av.CodecContext.create("h264", "r")
-    context.thread_count = 1
-    made: list[Any] = []
-    for frame in frames:
-        made += context.decode(av.Packet(frame.payload))
-    return made
 
 
 class Bits:
@@ -111,7 +75,7 @@ def parse_sps(unit: bytes) -> dict[str, Any]:
 
 
 def sps_of(frame: Frame) -> dict[str, Any]:
-    return parse_sps(next(unit for unit in nal_units(frame.payload) if unit[0] & 31 == 7))
+    return parse_sps(next(unit for unit in split_annexb(frame.payload) if unit[0] & 31 == 7))
 
 
 def test_one_in_one_out_and_each_decodes_at_once() -> None:
@@ -157,7 +121,7 @@ def test_keyframes_come_on_demand_with_parameter_sets_in_band() -> None:
     ]
     assert [i for i, frame in enumerate(frames) if frame.keyframe] == [0, 5]
     assert [(f.group, f.index) for f in frames[4:7]] == [(7, 4), (8, 0), (8, 1)]
-    kinds = [unit[0] & 31 for unit in nal_units(frames[5].payload)]
+    kinds = [unit[0] & 31 for unit in split_annexb(frames[5].payload)]
     assert (7 in kinds, 8 in kinds, 5 in kinds, 1 in kinds) == (True, True, True, False)
     assert [decode_barcode(f.to_ndarray()[:180]) for f in decode(frames[5:])] == list(range(6, 13))
 
@@ -289,7 +253,7 @@ def test_closed_and_used_again_begins_a_group() -> None:
 def test_large_pictures_are_cut_into_slices_for_all_cores() -> None:
     video = encoder(threads=4)
     frames = [f for picture in pictures(3, 1920, 1080) for f in video.encode(picture)]
-    assert sum(unit[0] & 31 == 5 for unit in nal_units(frames[0].payload)) == 4
+    assert sum(unit[0] & 31 == 5 for unit in split_annexb(frames[0].payload)) == 4
     assert [decode_barcode(f.to_ndarray()[:1080]) for f in decode(frames)] == [1, 2, 3]
 
 
@@ -299,16 +263,3 @@ def test_what_cannot_be_is_told() -> None:
     with pytest.raises(EncoderError, match="libx264 failed"):
         encoder(preset="warp").encode(pictures(1)[0])
     assert {"libx264", "libopus"} <= set(available_encoders())
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_have_nal_units_or_none(data: bytes) -> None:
-    assert all(units for units in nal_units(data))
-    assert codec_string(data) is None or codec_string(data).startswith("avc1.")  # type: ignore[union-attr]
-
-
-def test_nal_units_of_both_start_codes() -> None:
-    unit = bytes([0x67, 0x42, 0xC0, 0x1E, 9])
-    data = b"\0\0\0\1" + unit + b"\0\0\1" + b"\x68\1" + b"\0\0\0\1" + b"\x65\7"
-    assert list(nal_units(data)) == [unit, b"\x68\1", b"\x65\7"]
-    assert codec_string(data) == "avc1.42C01E"

@@ -191,6 +191,7 @@ def _add_media(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--capture", metavar="HOW", help="of x11: damage, poll or auto (default: auto)")
     group.add_argument("--size", metavar="WxH", help="size of the picture (default: the source's)")
     group.add_argument("--fps", metavar="N", help="frames a second (default: the source's)")
+    group.add_argument("--video-codec", metavar="NAME", help="h264 (the default), hevc, av1 or vp9")
     group.add_argument("--video-bitrate", metavar="RATE", help="bits a second, such as 4M (the default)")
     group.add_argument("--audio-bitrate", metavar="RATE", help="bits a second, such as 128k (the default)")
     group.add_argument("--keyframe-interval", metavar="TIME", help="longest group (default: 10s)")
@@ -206,7 +207,13 @@ def _add_logging(parser: argparse.ArgumentParser) -> None:
 
 def _add_probe(commands: _Commands) -> None:
     probe = _add(commands, "probe", "show a source's tracks, and the encoders of this machine", SOURCES_HELP)
-    probe.add_argument("source", metavar="SOURCE", help="what to look at")
+    probe.add_argument("source", metavar="SOURCE", nargs="?", help="what to look at")
+    probe.add_argument(
+        "--encoders", action="store_true", help="try each encoder of this machine: speed, delay"
+    )
+    probe.add_argument(
+        "--again", action="store_true", help="with --encoders: measure anew what is remembered"
+    )
     probe.add_argument("--timeout", metavar="TIME", default="10s", help="how long to try (default: 10s)")
     probe.add_argument("--json", action="store_true", help="print JSON")
 

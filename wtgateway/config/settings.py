@@ -99,7 +99,7 @@ BROADCAST: Final = (
     _same("capture", one_of("auto", "damage", "poll")),
 )
 VIDEO: Final = (
-    _same("codec", one_of("h264"), ""),
+    _same("codec", one_of("h264", "hevc", "av1", "vp9"), "video_codec"),
     Setting("bitrate", ("bitrate_bps",), _VIDEO_BPS, "video_bitrate"),
     _same("fps", _FPS),
     Setting("size", ("width", "height"), parse_size, "size"),

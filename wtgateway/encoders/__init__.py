@@ -1,14 +1,24 @@
 """Encoders: raw pictures and samples to frames, in threads. av lives here and in sources/ only."""
 
 from wtgateway.encoders.audio import AudioEncoder
-from wtgateway.encoders.base import AudioSettings, MediaEncoder, VideoSettings, available_encoders
+from wtgateway.encoders.base import (
+    VIDEO_CODECS,
+    AudioSettings,
+    MediaEncoder,
+    VideoSettings,
+    available_encoders,
+)
+from wtgateway.encoders.measurements import Measurement, choose
 from wtgateway.encoders.video import VideoEncoder
 
 __all__ = [
+    "VIDEO_CODECS",
     "AudioEncoder",
     "AudioSettings",
+    "Measurement",
     "MediaEncoder",
     "VideoEncoder",
     "VideoSettings",
     "available_encoders",
+    "choose",
 ]

@@ -11,17 +11,10 @@ from typing import Protocol, TypeVar
 
 import av
 
+from wtgateway.encoders.profiles import PROFILES, VIDEO_CODECS
 from wtgateway.media import Frame, Rendition
 from wtgateway.sources.base import RawAudio, RawVideo
 
-_KNOWN = {
-    "h264": ("libx264", "h264_nvenc", "h264_qsv", "h264_v4l2m2m"),
-    "h265": ("libx265",),
-    "av1": ("libsvtav1",),
-    "vp9": ("libvpx-vp9",),
-    "opus": ("libopus",),
-}
-VIDEO_CODECS = ("h264",)  # what VideoEncoder speaks today
 AUDIO_CODECS = ("opus",)
 
 
@@ -29,14 +22,18 @@ AUDIO_CODECS = ("opus",)
 class VideoSettings:
     """How to encode pictures. 0 means: the source's own, or chosen from the figures."""
 
-    codec: str = "h264"
+    codec: str = "h264"  # one of VIDEO_CODECS, or h265 for hevc
+    encoder: str = ""  # FFmpeg's name of one, as "h264_nvenc"; "": the codec's software encoder
     bitrate_bps: int = 4_000_000
     fps: float = 30.0  # nominal; real timing comes from the pictures
     width: int = 0  # one of the two alone keeps the aspect ratio
     height: int = 0
-    preset: str = "ultrafast"
+    preset: str = "ultrafast"  # x264's word, or a value of the encoder's own ("12", "p3")
     keyframe_interval_s: float = 10.0  # 0: only on demand
-    threads: int = 0  # slices of one picture; 0: one up to 1280x720, then all cores up to 4
+    # Rate control may put so many seconds of the bit rate into one frame: it is what a keyframe
+    # adds to latency on a link of just that rate.
+    buffer_s: float = 0.1
+    threads: int = 0  # for one picture; 0: one for H.264 up to 1280x720, else all cores up to 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +45,15 @@ class AudioSettings:
     channels: int = 0  # 0: the source's (mono, stereo, else 5.1 from six channels on); or 1, 2, 6
     frame_ms: int = 20  # or 10
 
+
+__all__ = [
+    "AUDIO_CODECS",
+    "VIDEO_CODECS",
+    "AudioSettings",
+    "MediaEncoder",
+    "VideoSettings",
+    "available_encoders",
+]
 
 RawT = TypeVar("RawT", RawVideo, RawAudio, contravariant=True)
 
@@ -66,9 +72,9 @@ class MediaEncoder(Protocol[RawT]):
 
 
 def available_encoders() -> list[str]:
-    """FFmpeg's names of the encoders in this build that wtgateway knows, best first.
+    """FFmpeg's names of the encoders in this build that wtgateway knows, software first.
 
     A hardware encoder is listed when it is compiled in; whether the hardware answers is another
     matter that only opening it shows.
     """
-    return [name for names in _KNOWN.values() for name in names if name in av.codecs_available]
+    return [name for name in (*PROFILES, "libopus") if name in av.codecs_available]

@@ -1,4 +1,4 @@
-"""Any picture to the planar 4:2:0 that encoders take, with its colour said out loud.
+"""Any picture to the 4:2:0 that encoders take, with its colour said out loud.
 
 May import av. The rule: a picture that already fits is passed on untouched, without a copy.
 RGB becomes BT.709 in limited range, the one combination every browser gets right; YUV keeps its
@@ -46,10 +46,13 @@ def colour_of(frame: av.VideoFrame) -> Colour:
 
 
 class PictureConverter:
-    """Keeps swscale's tables between pictures. ``width``, ``height`` 0: the picture's own."""
+    """Keeps swscale's tables between pictures. ``width``, ``height`` 0: the picture's own.
 
-    def __init__(self, width: int = 0, height: int = 0) -> None:
-        self._width, self._height = width, height
+    ``pixel_format`` is what comes out: "yuv420p", or "nv12" for encoders that want chroma in pairs.
+    """
+
+    def __init__(self, width: int = 0, height: int = 0, pixel_format: str = "yuv420p") -> None:
+        self._width, self._height, self._pixel_format = width, height, pixel_format
         self._reformatter = VideoReformatter()
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
@@ -65,11 +68,11 @@ class PictureConverter:
         return max(2, wanted[0] & ~1), max(2, wanted[1] & ~1)
 
     def convert(self, frame: av.VideoFrame) -> tuple[av.VideoFrame, Colour]:
-        """A yuv420p picture in limited range, and its colour. Raises av.FFmpegError, ValueError."""
+        """A 4:2:0 picture in limited range, and its colour. Raises av.FFmpegError, ValueError."""
         width, height = self.size_for(frame.width, frame.height)
         colour = colour_of(frame)
         fits = (
-            frame.format.name == "yuv420p"
+            frame.format.name == self._pixel_format
             and frame.color_range != ColorRange.JPEG
             and (frame.width, frame.height) == (width, height)
         )
@@ -80,7 +83,7 @@ class PictureConverter:
             frame,
             width,
             height,
-            "yuv420p",
+            self._pixel_format,
             src_colorspace=None if frame.format.is_rgb else colour.matrix,
             dst_colorspace=colour.matrix,
             dst_color_range=ColorRange.MPEG,

@@ -1,173 +1,202 @@
-"""Pictures to H.264: libx264 without a frame of delay, keyframes on demand, Annex B.
+"""Pictures to frames by any of the encoders of profiles.py, keyframes on demand.
 
 May import media, errors, clock, av, sources.base. The rule: one picture in, one frame out of the
-same call; every group begins with an IDR that carries SPS and PPS in band; nothing is reordered.
+same call; every group begins with a keyframe that carries its parameters in band; nothing is
+reordered; whatever changes (rate, size, frame rate), timestamps go on without a gap.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from fractions import Fraction
+from collections import deque
+from dataclasses import dataclass, replace
 
 import av
-from av.video.codeccontext import VideoCodecContext
-from av.video.frame import PictureType
 
 from wtgateway import clock
-from wtgateway.encoders.base import VIDEO_CODECS, VideoSettings, available_encoders
-from wtgateway.encoders.convert import Colour, PictureConverter
-from wtgateway.encoders.h264 import codec_string
+from wtgateway.encoders.base import VideoSettings, available_encoders
+from wtgateway.encoders.coder import Coded, Coder, Shape
+from wtgateway.encoders.convert import PictureConverter
+from wtgateway.encoders.keyframes import codec_string
+from wtgateway.encoders.profiles import (
+    PROFILES,
+    VIDEO_CODECS,
+    CodecProfile,
+    canonical_codec,
+    encoders_of,
+)
 from wtgateway.errors import EncoderError
 from wtgateway.media import Frame, Rendition
 from wtgateway.sources.base import RawVideo
 
-_TIME_BASE = Fraction(1, 1_000_000)
-_ONE_THREAD_PIXELS = 1280 * 720
-_VBV_S = 0.1  # a keyframe may take a tenth of a second of the bit rate, not more
-_ENDLESS_GOP = 1 << 29  # keyframes are ours to time
+_FALLBACK_FPS = 30.0
+_MOST_WAITING = 64  # pictures in a hardware encoder that has a delay
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
-    """What a codec context is opened for; another shape needs another context."""
+class _Waiting:
+    """A picture that is in the encoder."""
 
-    width: int
-    height: int
-    colour: Colour
+    raw: RawVideo
+    pts: int  # the encoder's
+    converted_us: int
 
 
 class VideoEncoder:
     """One rendition of a video track. Used by one thread.
 
-    ``rendition`` is known after the first encode, its codec string read from the real SPS; it
-    changes when the picture's size does. ``next_group`` is where a successor should begin.
+    ``rendition`` is known after the first encode, its codec string read from the real bitstream;
+    it changes when the picture's size does. ``next_group`` is where a successor should begin.
     """
 
     def __init__(self, settings: VideoSettings, *, track: int, rendition: int, first_group: int) -> None:
-        if settings.codec not in VIDEO_CODECS or "libx264" not in available_encoders():
-            raise EncoderError(f"no encoder for video codec {settings.codec!r}; use h264 (libx264)")
+        self.profile = find_profile(settings.codec, settings.encoder)
         self.rendition: Rendition | None = None
         self.next_group = first_group
         self._settings = settings
         self._track, self._rendition_id = track, rendition
         self._bitrate_bps = settings.bitrate_bps
-        self._converter = PictureConverter(settings.width, settings.height)
-        self._context: VideoCodecContext | None = None
-        self._shape: _Shape | None = None
-        self._opened_bps = 0
+        self._converter = PictureConverter(settings.width, settings.height, self.profile.pixel_format)
+        self._coder: Coder | None = None
+        self._waiting: deque[_Waiting] = deque()
         self._index = 0
         self._origin_us = 0
         self._last_pts_us = 0
         self._last_key_us = 0
+
+    @property
+    def frame_cap_bytes(self) -> int:
+        """The most that one frame should take, from bit rate and ``buffer_s``.
+
+        libx264 and libx265 keep to it. libvpx-vp9 and libsvtav1 aim at it, and go beyond by a quarter
+        and by three quarters at the worst; what hardware does is its driver's affair.
+        """
+        return round(self._bitrate_bps * self._settings.buffer_s / 8)
 
     def encode(self, raw: RawVideo, *, keyframe: bool = False) -> list[Frame]:
         """Encode one picture; ``keyframe`` begins a new group. Raises EncoderError."""
         try:
             picture, colour = self._converter.convert(raw.frame)
             converted_us = clock.now_us()
-            context, fresh = self._context_for(_Shape(picture.width, picture.height, colour), raw.pts_us)
+            shape = Shape(picture.width, picture.height, colour, self._settings.fps or _FALLBACK_FPS)
+            coder, frames, fresh = self._coder_for(shape, raw.pts_us)
             key = keyframe or fresh or self._key_is_due(raw.pts_us)
-            pts_us = max(raw.pts_us, self._last_pts_us + 1)  # x264 wants time to pass
-            picture.pts, picture.time_base = pts_us - self._origin_us, _TIME_BASE
-            picture.pict_type = PictureType.I if key else PictureType.NONE
-            packets = context.encode(picture)
+            pts_us = max(raw.pts_us, self._last_pts_us + 1)  # encoders want time to pass
+            self._last_pts_us = pts_us
+            self._wait(_Waiting(raw, pts_us - self._origin_us, converted_us))
+            coded = coder.encode(picture, pts_us - self._origin_us, keyframe=key)
         except (av.FFmpegError, ValueError) as error:
             raise EncoderError(
-                f"libx264 failed on a {raw.frame.width}x{raw.frame.height} picture: {error}"
+                f"{self.profile.encoder} failed on a {raw.frame.width}x{raw.frame.height} picture:"
+                f" {getattr(error, 'strerror', None) or error}"
             ) from error
-        self._last_pts_us = pts_us
-        return [
-            self._frame(raw, bytes(packet), packet.is_keyframe, converted_us, clock.now_us())
-            for packet in packets
-        ]
+        return frames + self._frames(coded)
 
     def set_bitrate(self, bps: int) -> None:
         """Follow another bit rate from the next picture on.
 
-        Up to the rate it was opened with, libx264 follows without a keyframe; beyond, its VBV
-        has to be opened anew, which begins a group.
+        Up to the rate it was opened with, libx264 follows without a keyframe; beyond, and with
+        all other encoders, the codec is opened anew, which begins a group.
         """
         self._bitrate_bps = bps
-        if self._context is not None and bps <= self._opened_bps:
-            self._context.bit_rate = bps
+        if self._coder is not None and self._coder.can_follow(bps):
+            self._coder.follow(bps)
+
+    def reconfigure(
+        self, *, fps: float | None = None, width: int | None = None, height: int | None = None
+    ) -> None:
+        """Another frame rate or encoded size from the next picture on, which begins a group.
+
+        The meaning of the numbers is that of VideoSettings; None leaves one as it is.
+        """
+        now = self._settings
+        self._settings = replace(
+            now,
+            fps=now.fps if fps is None else fps,
+            width=now.width if width is None else width,
+            height=now.height if height is None else height,
+        )
+        wanted = self._settings
+        self._converter = PictureConverter(wanted.width, wanted.height, self.profile.pixel_format)
 
     def close(self) -> None:
         """Free the codec; idempotent."""
-        self._context = None
-        self._shape = None
+        if self._coder is not None:
+            self._coder.close()
+        self._coder = None
+        self._waiting.clear()
 
     def _key_is_due(self, pts_us: int) -> bool:
         interval_us = self._settings.keyframe_interval_s * 1e6
         return 0 < interval_us <= pts_us - self._last_key_us
 
-    def _context_for(self, shape: _Shape, pts_us: int) -> tuple[VideoCodecContext, bool]:
-        if self._context is not None and shape == self._shape and self._bitrate_bps <= self._opened_bps:
-            return self._context, False
-        self._context = self._open(shape)
-        self._shape = shape
-        self._opened_bps = self._bitrate_bps
+    def _coder_for(self, shape: Shape, pts_us: int) -> tuple[Coder, list[Frame], bool]:
+        """A coder that fits, what a former one still held, and whether it is a new one."""
+        coder = self._coder
+        if coder is not None and coder.shape == shape and coder.can_follow(self._bitrate_bps):
+            return coder, [], False
+        held = self._frames(coder.close()) if coder is not None and self._waiting else []
+        self.close()
+        self._coder = coder = Coder(
+            self.profile,
+            shape,
+            bitrate_bps=self._bitrate_bps,
+            buffer_s=self._settings.buffer_s,
+            preset=self._settings.preset or "ultrafast",
+            threads=self._settings.threads,
+        )
         self._origin_us = pts_us
         self._last_pts_us = pts_us - 1
         self.rendition = None
-        return self._context, True
+        return coder, held, True
 
-    def _open(self, shape: _Shape) -> VideoCodecContext:
-        context = av.CodecContext.create("libx264", "w")
-        context.width, context.height, context.pix_fmt = shape.width, shape.height, "yuv420p"
-        context.bit_rate = self._bitrate_bps
-        context.time_base = _TIME_BASE
-        context.framerate = Fraction(self._settings.fps or 30).limit_denominator(1001)
-        context.thread_count = self._threads(shape)
-        context.colorspace, context.color_range = shape.colour.matrix, shape.colour.range
-        context.color_primaries, context.color_trc = shape.colour.primaries, shape.colour.transfer
-        context.options = {
-            "preset": self._settings.preset or "ultrafast",
-            "tune": "zerolatency",  # no lookahead, no B-frames, slices instead of frame threads
-            "profile": "baseline",
-            "forced-idr": "1",
-            "g": str(_ENDLESS_GOP),
-            "sc_threshold": "0",  # a keyframe nobody asked for costs everybody a burst
-            "maxrate": str(self._bitrate_bps),
-            "bufsize": str(max(1000, round(self._bitrate_bps * _VBV_S))),
-        }
-        context.open()
-        return context
+    def _wait(self, picture: _Waiting) -> None:
+        if len(self._waiting) >= _MOST_WAITING:
+            raise EncoderError(
+                f"{self.profile.encoder} holds back {_MOST_WAITING} pictures; choose another encoder"
+            )
+        self._waiting.append(picture)
 
-    def _threads(self, shape: _Shape) -> int:
-        if self._settings.threads:
-            return self._settings.threads
-        small = shape.width * shape.height <= _ONE_THREAD_PIXELS
-        return 1 if small else min(4, os.cpu_count() or 1)
+    def _frames(self, coded: list[Coded]) -> list[Frame]:
+        """Each access unit with the times of the picture it was."""
+        frames = []
+        for unit in coded:
+            while len(self._waiting) > 1 and self._waiting[0].pts < unit.pts:
+                self._waiting.popleft()  # a picture that the encoder left out
+            if self._waiting:
+                frames.append(self._frame(self._waiting.popleft(), unit, clock.now_us()))
+        return frames
 
-    def _frame(self, raw: RawVideo, payload: bytes, key: bool, converted_us: int, encoded_us: int) -> Frame:
-        if key:
+    def _frame(self, picture: _Waiting, unit: Coded, encoded_us: int) -> Frame:
+        raw = picture.raw
+        if unit.keyframe:
             self._index = 0
             self._last_key_us = raw.pts_us
             self.next_group += 1
             if self.rendition is None:
-                self.rendition = self._describe(payload)
+                self.rendition = self._describe(unit.payload)
         frame = Frame(
             track=self._track,
             rendition=self._rendition_id,
             group=self.next_group - 1,
             index=self._index,
-            keyframe=key,
+            keyframe=unit.keyframe,
             pts_us=raw.pts_us,
             capture_us=raw.capture_us,
             duration_us=raw.duration_us,
-            payload=payload,
+            payload=unit.payload,
             grabbed_us=raw.grabbed_us,
-            converted_us=converted_us,
+            converted_us=picture.converted_us,
             encoded_us=encoded_us,
         )
         self._index += 1
         return frame
 
     def _describe(self, payload: bytes) -> Rendition:
-        codec, shape = codec_string(payload), self._shape
-        if codec is None or shape is None:
-            raise EncoderError("libx264 made a keyframe without parameter sets")
+        assert self._coder is not None
+        shape = self._coder.shape
+        codec = codec_string(self.profile.codec, payload, fps=shape.fps, bitrate_bps=self._bitrate_bps)
+        if codec is None:
+            raise EncoderError(f"{self.profile.encoder} made a keyframe without parameter sets")
         return Rendition(
             id=self._rendition_id,
             codec=codec,
@@ -176,3 +205,24 @@ class VideoEncoder:
             height=shape.height,
             fps=float(self._settings.fps),
         )
+
+
+def find_profile(codec: str, encoder: str = "") -> CodecProfile:
+    """The profile of an encoder by FFmpeg's name, or of the codec's first. Raises EncoderError."""
+    candidates = encoders_of(codec)
+    if not candidates:
+        raise EncoderError(f"no encoder for video codec {codec!r}; use {', '.join(VIDEO_CODECS)}")
+    built = [p for p in candidates if p.encoder in available_encoders()]
+    if encoder:
+        named = PROFILES.get(encoder)
+        if named not in built:
+            names = ", ".join(p.encoder for p in built) or "none"
+            raise EncoderError(f"{encoder!r} is no encoder of {canonical_codec(codec)} here; it has {names}")
+        return named
+    software = [p for p in built if not p.hardware]
+    if not software:
+        raise EncoderError(
+            f"this FFmpeg has no software encoder for {canonical_codec(codec)};"
+            f" use {', '.join(sorted({p.codec for p in PROFILES.values()}))} or a build that has one"
+        )
+    return software[0]

@@ -1,14 +1,16 @@
-"""What a source holds: tracks, codecs, sizes, rates. May import media, errors, av."""
+"""What a source holds: tracks, codecs, sizes, rates. May import bitstream, media, errors, av."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from wtgateway.bitstream.linter import Finding
 from wtgateway.media import Kind
 from wtgateway.sources.base import Source, SourceOptions
+from wtgateway.sources.inspect import inspect
 from wtgateway.sources.reader import Manner, OpenTrack, PacketReader
-from wtgateway.sources.uri import Plan
+from wtgateway.sources.uri import Mode, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,8 @@ class ProbeTrack:
     sample_rate: int = 0
     channels: int = 0
     bitrate_bps: int = 0
+    codec_string: str = ""  # as browsers name it, from the bits themselves (H.264, HEVC)
+    findings: tuple[Finding, ...] = ()  # what makes browsers hold pictures back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,7 @@ def probe_plan(plan: Plan, options: SourceOptions) -> ProbeResult:
     """By FFmpeg. Raises SourceError."""
     reader = PacketReader(
         plan,
-        lambda _: Manner(lossy=True),
+        lambda _: Manner(lossy=plan.mode not in (Mode.FILE, Mode.GENERATED)),
         open_timeout_s=options.open_timeout_s,
         read_timeout_s=options.read_timeout_s,
     )
@@ -51,7 +55,7 @@ def probe_plan(plan: Plan, options: SourceOptions) -> ProbeResult:
             description=plan.description,
             format=opened.format,
             duration_s=opened.duration_us / 1e6,
-            tracks=tuple(map(_track, opened.tracks)),
+            tracks=tuple(_track(reader, track) for track in opened.tracks),
         )
     finally:
         reader.close()
@@ -75,7 +79,7 @@ def probe_source(source: Source) -> ProbeResult:
     return ProbeResult(description=info.description, format="", duration_s=0.0, tracks=tuple(tracks))
 
 
-def _track(track: OpenTrack) -> ProbeTrack:
+def _track(reader: PacketReader, track: OpenTrack) -> ProbeTrack:
     context = track.decoder
     common: dict[str, Any] = {
         "codec": context.codec.canonical_name,
@@ -85,8 +89,11 @@ def _track(track: OpenTrack) -> ProbeTrack:
     if track.kind == "audio":
         rate, channels = context.sample_rate, context.layout.nb_channels
         return ProbeTrack(kind=Kind.AUDIO, sample_rate=rate, channels=channels, **common)
+    inspection = inspect(reader, track)
     return ProbeTrack(
         kind=Kind.VIDEO,
+        codec_string=inspection.codec_string,
+        findings=inspection.findings,
         width=context.width,
         height=context.height,
         fps=track.fps,

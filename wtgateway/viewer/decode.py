@@ -47,9 +47,20 @@ class Decoded:
         return (self.media.width, self.media.height) if isinstance(self.media, av.VideoFrame) else None
 
 
+_DECODERS = {  # by the first part of a codec string (RFC 6381), FFmpeg's name
+    "avc1": "h264",
+    "avc3": "h264",
+    "hvc1": "hevc",
+    "hev1": "hevc",
+    "av01": "libdav1d",
+    "vp09": "vp9",
+    "opus": "opus",
+}
+
+
 def open_decoder(kind: Kind, rendition: Rendition) -> VideoCodecContext | AudioCodecContext:
     """A decoder that gives out each picture at once. Raises EncoderError for a codec we have not."""
-    name = {"avc1": "h264", "opus": "opus"}.get(rendition.codec.split(".")[0])
+    name = _DECODERS.get(rendition.codec.split(".")[0])
     if name is None:
         raise EncoderError(f"codec {rendition.codec} is not one that this viewer decodes")
     context = av.CodecContext.create(name, "r")

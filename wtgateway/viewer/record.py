@@ -110,10 +110,23 @@ class Recorder:
 def _template(kind: Kind, rendition: Rendition, sample: bytes) -> av.container.InputContainer | None:
     """A stream that has the codec's parameters as libavformat itself finds them in such bytes."""
     if kind is Kind.VIDEO:
-        return av.open(io.BytesIO(sample), "r", format="h264")
+        name = rendition.codec.split(".")[0]
+        if name in _IVF:
+            return av.open(io.BytesIO(_ivf(_IVF[name], rendition, sample)), "r", format="ivf")
+        return av.open(io.BytesIO(sample), "r", format="hevc" if name in ("hvc1", "hev1") else "h264")
     if kind is Kind.AUDIO:
         return av.open(io.BytesIO(_ogg_opus(rendition)), "r", format="ogg")
     return None
+
+
+_IVF = {"av01": b"AV01", "vp09": b"VP90"}
+
+
+def _ivf(fourcc: bytes, rendition: Rendition, sample: bytes) -> bytes:
+    """An IVF file of one frame: the plainest container that libavformat reads AV1 and VP9 from."""
+    size = (rendition.width, rendition.height)
+    header = struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, fourcc, *size, 1_000_000, 1, 1, 0)
+    return header + struct.pack("<IQ", len(sample), 0) + sample
 
 
 def _ogg_opus(rendition: Rendition) -> bytes:

@@ -1,0 +1,140 @@
+"""One open codec: pictures of one size and colour in, access units out.
+
+May import av, errors, encoders.profiles, encoders.convert, encoders.keyframes. The rule: what is
+fixed when a codec is opened is in ``Shape`` and in the bit rate; another one needs another coder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
+
+from wtgateway.encoders.convert import Colour
+from wtgateway.encoders.keyframes import ParameterSets
+from wtgateway.encoders.profiles import CodecProfile, OpenRequest
+from wtgateway.encoders.scheduling import without_real_time
+
+TIME_BASE = Fraction(1, 1_000_000)
+_ONE_THREAD_PIXELS = 1280 * 720
+_MOST_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a codec is opened for besides its rate."""
+
+    width: int
+    height: int
+    colour: Colour
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """One access unit; ``pts`` is that of the picture it came from."""
+
+    payload: bytes
+    keyframe: bool
+    pts: int
+
+
+class Coder:
+    """An encoder of FFmpeg, opened by its profile. Used by one thread."""
+
+    def __init__(
+        self,
+        profile: CodecProfile,
+        shape: Shape,
+        *,
+        bitrate_bps: int,
+        buffer_s: float,
+        preset: str,
+        threads: int,
+    ) -> None:
+        """Raises av.FFmpegError, ValueError. ``threads`` 0: chosen by size and codec."""
+        self.profile, self.shape = profile, shape
+        self.opened_bps = bitrate_bps
+        threads = threads or _threads(profile, shape)
+        self._context = _open(
+            profile,
+            shape,
+            OpenRequest(
+                width=shape.width,
+                height=shape.height,
+                fps=shape.fps,
+                target_bps=bitrate_bps,
+                bitrate_bps=round(bitrate_bps * profile.rate_factor),
+                buffer_s=buffer_s,
+                preset=preset,
+                threads=threads,
+            ),
+        )
+        self._headers = ParameterSets(profile.codec) if profile.headers_once else None
+        self._open = True
+
+    def can_follow(self, bitrate_bps: int) -> bool:
+        """Whether this rate needs no other coder."""
+        if self.profile.live_bitrate:
+            return bitrate_bps <= self.opened_bps
+        return bitrate_bps == self.opened_bps
+
+    def follow(self, bitrate_bps: int) -> None:
+        """Take a rate that can_follow allows, from the next picture on."""
+        if self.profile.live_bitrate:
+            self._context.bit_rate = round(bitrate_bps * self.profile.rate_factor)
+
+    def encode(self, picture: av.VideoFrame, pts: int, *, keyframe: bool) -> list[Coded]:
+        """Encode a picture; ``pts`` in µs must grow. Raises av.FFmpegError, ValueError."""
+        picture.pts, picture.time_base = pts, TIME_BASE
+        picture.pict_type = PictureType.I if keyframe else PictureType.NONE
+        return self._coded(self._context.encode(picture), pts)
+
+    def close(self) -> list[Coded]:
+        """What the codec still held; it is of no use afterwards. Idempotent."""
+        if not self._open:
+            return []
+        self._open = False
+        with contextlib.suppress(av.FFmpegError, ValueError):
+            return self._coded(self._context.encode(None), 0)  # libsvtav1 wants to be told the end
+        return []
+
+    def _coded(self, packets: Iterable[av.Packet[Any]], pts: int) -> list[Coded]:
+        coded = []
+        for packet in packets:
+            payload = bytes(packet)
+            if self._headers is not None:
+                payload = self._headers.complete(payload, keyframe=packet.is_keyframe)
+            if payload:
+                coded.append(Coded(payload, packet.is_keyframe, pts if packet.pts is None else packet.pts))
+        return coded
+
+
+def _threads(profile: CodecProfile, shape: Shape) -> int:
+    small = shape.width * shape.height <= _ONE_THREAD_PIXELS
+    return 1 if small and not profile.all_cores else min(_MOST_THREADS, os.cpu_count() or 1)
+
+
+def _open(profile: CodecProfile, shape: Shape, request: OpenRequest) -> VideoCodecContext:
+    if profile.encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors; it writes its settings to stderr otherwise
+    context = av.CodecContext.create(profile.encoder, "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = shape.width, shape.height, profile.pixel_format
+    context.bit_rate = request.bitrate_bps
+    context.time_base = TIME_BASE
+    context.framerate = Fraction(shape.fps).limit_denominator(1001)
+    context.thread_count = 1 if profile.library_threads else request.threads
+    context.colorspace, context.color_range = shape.colour.matrix, shape.colour.range
+    context.color_primaries, context.color_trc = shape.colour.primaries, shape.colour.transfer
+    context.options = profile.options(request)
+    with without_real_time():
+        context.open()
+    return context
