@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { mergeHashes, openTransport } from '../src/worker/transport.js';
-import { afterEnd, afterFailedConnect, broadcastWords } from '../src/worker/words.js';
+import { afterEnd, afterFailedConnect, broadcastWords, undecodable } from '../src/worker/words.js';
 
 test('a lost connection is mended at once', () => {
   const next = afterEnd({ code: 0, reason: 'Connection lost.', clean: false }, null);
@@ -56,4 +56,9 @@ test('the CONNECT carries the subscription, and hashes only where there are some
   assert.deepEqual(made[0][1].serverCertificateHashes.map((/** @type {any} */ h) => h.value.length), [32, 32]);
   assert.equal(made[0][1].congestionControl, 'low-latency');
   assert.equal('serverCertificateHashes' in made[1][1], false);
+});
+
+test('codecs that cannot be decoded have names', () => {
+  assert.match(undecodable(['hvc1.1.6.L93.90', 'hev1.1.6.L93.90', 'av01.0.04M.08']), /cannot decode HEVC or AV1,/);
+  assert.match(undecodable(['odd.1']), /cannot decode odd\.1,/);
 });

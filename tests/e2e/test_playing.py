@@ -115,6 +115,21 @@ async def test_a_file_plays_in_order_and_begins_again(
     assert (await watching.stats(tab))["width"] == 640
 
 
+async def test_surround_sound_is_heard_where_there_are_two_speakers(
+    tab: Tab, gateways: StartGateway, tmp_path: Path
+) -> None:
+    movie = tmp_path / "surround.mkv"
+    write_movie(movie, seconds=6, tone_hz=440, layout="5.1")
+    gateway = await gateways(movie)
+    await watching.watch(tab, f"{gateway.url}/surround", sound=True)
+    tracks = (await tab.evaluate("fetch('/api/v1/broadcasts').then(r => r.json())"))[0]["tracks"]
+    assert [r["channels"] for t in tracks if t["kind"] == "audio" for r in t["renditions"]] == [6]
+    for side in (0, 1):
+        tone = await watching.track_sound(tab, side)
+        assert watching.frequency(tone) == pytest.approx(440, abs=10), f"channel {side}"
+        assert 0.05 < watching.rms(tone) < 0.3, "the centre's, at -3 dB"
+
+
 async def test_viewers_are_counted_and_share_the_broadcast(
     tab: Tab, browser: Browser, gateways: StartGateway
 ) -> None:

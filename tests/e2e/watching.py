@@ -43,6 +43,25 @@ _AUDIO_JS = """(async count => {
 })(%d)"""
 
 
+# What a listener with two speakers hears: the player's MediaStreamTrack, in one of two channels.
+_TRACK_JS = """(async side => {
+  const context = new AudioContext({sampleRate: 48000});
+  const split = new ChannelSplitterNode(context, {numberOfOutputs: 2});
+  const analyser = new AnalyserNode(context, {fftSize: 16384});
+  const samples = new Float32Array(16384);
+  context.createMediaStreamSource(new MediaStream([window.player.getAudioTrack()])).connect(split);
+  split.connect(analyser, side).connect(context.destination);
+  await context.resume();
+  const filled = () => samples.subarray(0, 200).some(Boolean) && samples.subarray(-200).some(Boolean);
+  for (let i = 0; i < 400 && !filled(); i++) {
+    await new Promise(resolve => setTimeout(resolve, 50));
+    analyser.getFloatTimeDomainData(samples);
+  }
+  await context.close();
+  return btoa(String.fromCharCode(...new Uint8Array(samples.buffer.slice(0, 32768))));
+})(SIDE)"""
+
+
 async def situation(tab: Tab) -> str:
     """All that the page can tell, for the message of a failure."""
     try:
@@ -119,6 +138,13 @@ async def sound(tab: Tab, seconds: float = 1.2) -> npt.NDArray[np.float32]:
     async with asyncio.timeout(PATIENCE_S):
         text = await tab.evaluate(_AUDIO_JS % int(seconds * SAMPLE_RATE))
     return np.frombuffer(base64.b64decode(text), "<f4")
+
+
+async def track_sound(tab: Tab, side: int) -> npt.NDArray[np.float32]:
+    """Samples of one channel of ``player.getAudioTrack()``, mixed down to two."""
+    return np.frombuffer(
+        base64.b64decode(await tab.evaluate(_TRACK_JS.replace("SIDE", str(side)))), np.float32
+    )
 
 
 def loudest(samples: npt.NDArray[np.float32], seconds: float = 0.08) -> npt.NDArray[np.float32]:

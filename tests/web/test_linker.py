@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wtgateway.web.assets import find_client_dir
-from wtgateway.web.linker import LinkError, link, needs
+from wtgateway.web.linker import LinkError, link, link_styles, needs
 
 MODULES = {
     "main.js": """
@@ -106,6 +106,70 @@ def test_what_would_not_work_is_refused(source: str, words: str) -> None:
     files = {"main.js": "import './a.js';\nexport const m = 1;", "a.js": source, "b.js": ""}
     with pytest.raises(LinkError, match=words):
         link(files, "main.js")
+
+
+WORKERS = {
+    "pages/main.js": """
+import { start } from '../lib/start.js';
+console.log(JSON.stringify(await start()));
+""",
+    "lib/start.js": """
+function spawnWorker(url) { return fetch(url).then((answer) => answer.text()); } // stands in for a worker
+export async function start() {
+  const text = await spawnWorker(new URL('../worker/main.js', import.meta.url));
+  const again = await spawnWorker(new URL('../worker/main.js', import.meta.url));
+  const script = URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
+  const { where } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
+  return [where, text === again, script.startsWith('blob:')];
+}
+""",
+    "worker/main.js": "import { here } from './deep/part.js';\nexport const where = here;",
+    "worker/deep/part.js": "export const here = new URL('../../audio/x.js', import.meta.url).href;",
+}
+
+
+@node
+def test_a_worker_travels_inside_and_knows_where_its_files_are(tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "main.mjs").write_text(link(WORKERS, "pages/main.js"))
+    assert json.loads(run(tmp_path, "pages/main.mjs")) == [(tmp_path / "audio/x.js").as_uri(), True, True]
+
+
+def test_workers_that_start_each_other_are_refused() -> None:
+    files = {
+        "main.js": "new Worker(new URL('./a.js', import.meta.url), { type: 'module' });",
+        "a.js": "new Worker(new URL('./main.js', import.meta.url), { type: 'module' });",
+    }
+    with pytest.raises(LinkError, match="starts it"):
+        link(files, "main.js")
+
+
+def test_the_page_carries_its_worker() -> None:
+    files = client_files()
+    assert "requestAnimationFrame" not in link(files, "worker/main.js")
+    assert json.dumps("worker/main.js") in link(files, "pages/watch.js").split("$workers=", 1)[1]
+    assert len(link(files, "pages/watch.js")) < sum(map(len, files.values())) * 0.75
+
+
+def test_style_sheets_are_joined() -> None:
+    files = {
+        "styles/a.css": '/* a */\n@import "./b.css";\np { color: red }',
+        "styles/b.css": "b { top: 0 }\n",
+    }
+    assert link_styles(files, "styles/a.css") == "/* a */\nb { top: 0 }\np { color: red }"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('@import "./gone.css";', "no style sheet"),
+        ('@import "./a.css";', "itself"),
+        ("p { background: url(x.png) }", "cannot join"),
+    ],
+)
+def test_style_sheets_that_cannot_be_joined_are_refused(text: str, words: str) -> None:
+    with pytest.raises(LinkError, match=words):
+        link_styles({"a.css": text}, "a.css")
 
 
 def test_needs_tell_what_comes_at_once_from_what_comes_later() -> None:

@@ -81,7 +81,7 @@ async def test_security_headers_are_everywhere(http, path):
     policy = headers["content-security-policy"]
     assert "unsafe" not in policy
     assert "script-src 'self';" in policy
-    assert "worker-src 'self';" in policy
+    assert "worker-src 'self' blob:;" in policy
     assert "connect-src 'self' https: wss:;" in policy
     assert "set-cookie" not in headers
 

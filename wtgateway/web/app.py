@@ -7,6 +7,7 @@ client's files. Imports media, errors and the web room only.
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -82,11 +83,18 @@ class _Web:
         asset = snapshot.joined.get(path) if joined else snapshot.files[path]
         if asset is None:
             asset = await asyncio.to_thread(snapshot.linked, path)
-        headers = caching | _ANY_ORIGIN | {"etag": asset.etag}  # published source code: for any page
+        packed = bool(asset.packed) and _takes_gzip(request.headers.get("accept-encoding", ""))
+        etag = f'{asset.etag[:-1]}-gzip"' if packed else asset.etag  # one tag for each form of the bytes
+        headers = caching | _ANY_ORIGIN | {"etag": etag}  # published source code: for any page
+        if asset.packed:
+            headers["vary"] = "accept-encoding"
         known = request.headers.get("if-none-match", "")
-        if asset.etag in (tag.strip().removeprefix("W/") for tag in known.split(",")) or known == "*":
+        if etag in (tag.strip().removeprefix("W/") for tag in known.split(",")) or known == "*":
             return Response(status_code=304, headers=headers)
-        return Response(asset.data, headers=headers | {"content-type": asset.media_type})
+        headers["content-type"] = asset.media_type
+        if packed:
+            headers["content-encoding"] = "gzip"
+        return Response(asset.packed if packed else asset.data, headers=headers)
 
     async def icon(self, _: Request) -> Response:
         asset = (await self._assets.refresh()).files.get("icons/favicon.svg")
@@ -131,6 +139,15 @@ class _Web:
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": text, "status": 500}, 500, headers)
         return PlainTextResponse(f"{text}\n", 500, headers)
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    """Whether gzip is named and not refused by ``q=0`` (RFC 9110, section 12.5.3)."""
+    for part in accept_encoding.lower().split(","):
+        coding, *parameters = (piece.strip() for piece in part.split(";"))
+        if coding == "gzip":
+            return not any(re.fullmatch(r"q=0(\.0{0,3})?", p) for p in parameters)
+    return False
 
 
 def create_app(view: GatewayView, client_dir: Path, *, open_access: bool = False) -> Starlette:

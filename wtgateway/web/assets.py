@@ -3,25 +3,24 @@
 Rule: a request never reaches the file system by its path. Files are looked up in a snapshot of the
 client directory, so no spelling of a path leads out of it. A snapshot carries a digest of all files;
 pages name files below ``/_client/@<digest>/``, which may be cached for ever, and everybody else below
-``/_client/``, which is revalidated. Below ``+/`` a module comes joined
-with all that it imports. Imports errors and the linker only.
+``/_client/``, which is revalidated. Below ``+/`` a module or style
+sheet comes joined with all that it imports. Imports errors and the linker only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import logging
 import os
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 from wtgateway.errors import ConfigError
-from wtgateway.web.linker import LinkError, link, needs, resolved
+from wtgateway.web.linker import LinkError, link, link_styles
 
 _log = logging.getLogger(__name__)
 
@@ -44,18 +43,18 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 _REQUIRED = ("index.html", "watch.html", "error.html")
 _REFRESH_S = 0.5
 
-_WORKER = re.compile(
-    r"""\b(?:new\s+Worker|spawnWorker)\(\s*new\s+URL\(\s*["'](\.{1,2}/[^"']+)["']\s*,\s*import\.meta\.url\s*\)"""
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file: its bytes, media type and entity tag (RFC 9110, section 8.8.3)."""
+    """One file: its bytes, media type and entity tag (RFC 9110, section 8.8.3).
+
+    ``packed`` is the same by gzip, for what pages wait for on slow links; empty: not worth it.
+    """
 
     data: bytes
     media_type: str
     etag: str
+    packed: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +73,27 @@ class Snapshot:
         return self.files[path].data.decode()
 
     def linked(self, entry: str) -> Asset:
-        """A module and all that it imports as one (see :mod:`wtgateway.web.linker`); takes some ms once.
+        """A module or style sheet and all that it imports as one (:mod:`wtgateway.web.linker`); some ms once.
 
-        A module that cannot be linked is given as it is, which works as well, only more slowly. Raises
+        What cannot be linked is given as it is, which works as well, only more slowly. Raises
         KeyError when there is none.
         """
         if (made := self.joined.get(entry)) is not None:
             return made
         asset = self.files[entry]
-        if entry.endswith((".js", ".mjs")):
-            sources = {p: a.data.decode(errors="replace") for p, a in self.files.items() if p.endswith("js")}
+        join = link_styles if entry.endswith(".css") else link
+        if entry.endswith((".js", ".mjs", ".css")):
+            kinds = (".js", ".mjs", ".css")
+            sources = {p: a.data.decode(errors="replace") for p, a in self.files.items() if p.endswith(kinds)}
             try:
-                data = link(sources, entry).encode()
+                data = join(sources, entry).encode()
             except LinkError as error:
-                _log.warning("web: client module served unlinked module=%s reason=%s", entry, error)
+                _log.warning("web: client file served unlinked file=%s reason=%s", entry, error)
             else:
-                asset = Asset(data, asset.media_type, f'"{hashlib.sha256(data).hexdigest()[:20]}"')
+                etag = f'"{hashlib.sha256(data).hexdigest()[:20]}"'
+                asset = Asset(data, asset.media_type, etag, gzip.compress(data, mtime=0))
         self.joined[entry] = asset
         return asset
-
-    def scripts(self, entry: str) -> list[str]:
-        """``entry`` and the scripts of workers that its modules start, in the order of need."""
-        found, workers = [entry], []
-        for module in found:  # grows while it is read: a queue that keeps what it has seen
-            source = self.text(module)
-            found += [p for p in chain(*needs(source, module)) if p in self.files and p not in found]
-            workers += [resolved(module, target) for target in _WORKER.findall(source)]
-        return list(dict.fromkeys([entry, *(w for w in workers if w in self.files)]))
 
 
 def take_snapshot(directory: Path) -> Snapshot:

@@ -10,12 +10,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # connect-src: WebTransport is on another port, and after a restart perhaps on another host's name.
-# The policy is also on worker scripts, since a worker takes its policy from its own response.
+# worker-src: the media worker's script travels inside the page's (web/linker.py); a worker fetched as a
+# file takes its policy from its own response.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
         "script-src 'self'",
-        "worker-src 'self'",
+        "worker-src 'self' blob:",
         "connect-src 'self' https: wss:",
         "img-src 'self' data: blob:",
         "media-src 'self' blob: mediastream:",

@@ -2,14 +2,14 @@
 
 A template is a whole HTML file of the client directory with comments ``<!-- wtgateway:x -->`` for
 what is filled in. A player page carries address, certificate hashes and the state of its broadcast
-in a JSON data block (data, not script: a content policy lets it stand), and preloads its script and
-its worker's, each joined from its modules, so that connecting waits for no second request. Imports the
-web room only.
+in a JSON data block (data, not script: a content policy lets it stand), and its one script holds all
+that it needs to connect, so that connecting waits for no second request. Imports the web room only.
 """
 
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 from wtgateway import __version__
@@ -18,26 +18,20 @@ from wtgateway.web.assets import Snapshot
 from wtgateway.web.view import GatewayView
 
 CLIENT = "/_client/"
-
-
-def versioned(snapshot: Snapshot, path: str) -> str:
-    """The URL of a client file that may be cached for ever."""
-    return f"{CLIENT}@{snapshot.digest}/{path}"
+_CLIENT_FILE = re.compile(rf'\b(?P<name>src|href)="{CLIENT}(?P<path>[^"]+)"')
 
 
 def _fill(snapshot: Snapshot, template: str, parts: dict[str, str]) -> str:
-    text = snapshot.text(template).replace(f'src="{CLIENT}', f'src="{CLIENT}@{snapshot.digest}/+/')
-    text = text.replace(f'href="{CLIENT}', f'href="{CLIENT}@{snapshot.digest}/')
+    base = f"{CLIENT}@{snapshot.digest}/"  # may be cached for ever
+
+    def served(match: re.Match[str]) -> str:
+        joined = "+/" if match["path"].endswith((".js", ".css")) else ""
+        return f'{match["name"]}="{base}{joined}{match["path"]}"'
+
+    text = _CLIENT_FILE.sub(served, snapshot.text(template))
     for name, value in parts.items():
         text = text.replace(f"<!-- wtgateway:{name} -->", value)
     return text
-
-
-def _preloads(snapshot: Snapshot, entry: str) -> str:
-    # A worker has a module map of its own, so for its script this only fills the HTTP cache.
-    # as="worker" would say it better, but Chromium 156 takes it for an error.
-    scripts = [versioned(snapshot, f"+/{path}") for path in snapshot.scripts(entry)]
-    return "\n".join(f'<link rel="modulepreload" href="{url}">' for url in scripts)
 
 
 def _config(value: dict[str, Any]) -> str:
@@ -51,7 +45,6 @@ def list_page(snapshot: Snapshot, view: GatewayView) -> str:
         snapshot,
         "index.html",
         {
-            "preload": _preloads(snapshot, "pages/list.js"),
             "config": _config({"broadcasts": [broadcast_value(b) for b in view.broadcasts()]}),
         },
     )
@@ -69,7 +62,6 @@ def watch_page(snapshot: Snapshot, view: GatewayView, name: str, host_header: st
         "watch.html",
         {
             "title": html.escape(name),
-            "preload": _preloads(snapshot, "pages/watch.js"),
             "config": _config(value),
         },
     )

@@ -18,6 +18,7 @@ const hex = (byte) => byte.toString(16).padStart(2, '0').toUpperCase();
  * @returns {string | null} such as "avc1.42E01F"; null without an SPS near its start
  */
 export function codecFromAnnexB(data) {
+  if (!isAnnexB(data)) return null; // bytes of another codec may look like one of its units
   const end = Math.min(data.length - 6, 512); // parameter sets come first
   for (let i = 0; i <= end; i++) {
     if (data[i] !== 0 || data[i + 1] !== 0 || data[i + 2] !== 1) continue;

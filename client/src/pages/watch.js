@@ -1,17 +1,27 @@
 /**
  * The player page's first script, kept short: it starts the player with what the page carries and
  * only then loads everything that is seen around the picture.
+ *
+ * It runs as soon as it is there, before the page is drawn and perhaps before it is parsed: drawing
+ * text for the first time takes a browser longer than connecting.
  */
 
 import { Player } from '../player.js';
 import { checkSupport } from '../support.js';
-import { byId, pageConfig } from './dom.js';
+import { byId, make, pageConfig } from './dom.js';
 import { preference } from './preferences.js';
+
+const PICTURE_FIRST_MS = 400; // so long the rest of the page waits for the first picture
 
 const config = pageConfig();
 const support = checkSupport();
+const picture = make('div');
+const page = document.documentElement;
 /** @type {Player | null} */
 let player = null;
+
+/** @param {EventTarget} target @param {string} type */
+const once = (target, type) => new Promise((resolve) => { target.addEventListener(type, resolve, { once: true }); });
 
 if (support.ok) {
   player = new Player({
@@ -19,12 +29,20 @@ if (support.ok) {
     transportUrl: config.transport?.url,
     certificateHashes: config.transport?.certificateHashes,
     broadcast: config.broadcast,
-    container: byId('picture', HTMLElement),
+    container: picture,
     latencyMode: preference.latencyMode,
   });
   Object.assign(window, { player });
   player.start();
+  // Where nothing has been drawn yet; elsewhere the page would be seen to come, go and come again.
+  if ('blocking' in HTMLScriptElement.prototype) {
+    page.toggleAttribute('data-early', true);
+    const shown = Promise.race([once(player, 'size'), new Promise((resolve) => { setTimeout(resolve, PICTURE_FIRST_MS); })]);
+    shown.then(() => page.toggleAttribute('data-early', false));
+  }
 }
 
+if (document.readyState === 'loading') await once(document, 'DOMContentLoaded');
+byId('picture', HTMLElement).append(picture);
 const { showPage } = await import('./watch_page.js');
 showPage(player, config, support.missing);

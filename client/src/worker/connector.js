@@ -74,6 +74,14 @@ export class Connector {
     this.#say('stopped', 'Stopped.');
   }
 
+  /** What was received is of no use here, and trying again would not change it. @param {string} why */
+  giveUp(why) {
+    this.#run++;
+    this.#session?.close(0, 'the viewer cannot decode it');
+    this.#wake();
+    this.#fail({ why });
+  }
+
   retryNow() {
     this.#wake();
   }
@@ -112,7 +120,7 @@ export class Connector {
     }
   }
 
-  /** @param {Verdict} end */
+  /** @param {{why: string}} end */
   #fail({ why }) {
     this.#say('failed', `${why}.`);
     this.engine.post({ type: 'error', message: why, fatal: true });

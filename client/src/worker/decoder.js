@@ -17,6 +17,7 @@ export class RestartingDecoder {
   errors = 0;
   dropped = 0;
   codec = '';
+  /** What the catalog says of each rendition. @type {Map<number, string>} */ codecs = new Map();
   /** @type {VideoDecoder | null} */ #decoder = null;
   /** @type {FrameInfo[]} in the decoder, oldest first */ #inside = [];
   /** @type {(picture: VideoFrame, info: FrameInfo) => void} */ #output;
@@ -77,7 +78,7 @@ export class RestartingDecoder {
 
   /** A decoder of the keyframe's codec; the one that is there if it fits. @param {Frame} frame */
   #prepare(frame) {
-    const codec = codecFromAnnexB(frame.payload) ?? this.codec;
+    const codec = codecFromAnnexB(frame.payload) ?? this.codecs.get(frame.rendition) ?? this.codec;
     if (codec && (!this.#decoder || codec !== this.codec)) this.#open(codec);
   }
 

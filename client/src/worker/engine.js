@@ -5,6 +5,7 @@
 
 import { ClockSync } from '../media/clock.js';
 import { isAnnexB } from '../media/h264.js';
+import { canDecode } from './abilities.js';
 import { AudioPath } from './audio.js';
 import { Connector } from './connector.js';
 import { grabNext, paintLog } from './debug.js';
@@ -15,6 +16,7 @@ import { generatorSink, offscreenSink, pageSink } from './sinks.js';
 import { nowUs } from './time.js';
 import { Timeline } from './timeline.js';
 import { VideoPath } from './video.js';
+import { undecodable } from './words.js';
 
 /** @typedef {import('../types.js').ToWorker} ToWorker */
 /** @typedef {import('../types.js').Frame} Frame */
@@ -27,12 +29,14 @@ import { VideoPath } from './video.js';
 const TICK_MS = 200;
 const PING_EVERY_US = 2_000_000;
 const FIRST_PINGS = 5; // several at once: the first of them meet a cold path
+const MAX_EARLY = 64; // frames that come before the catalog; the oldest give way
 const LATE_TICK_US = 2_000_000; // the page was frozen; its silence is not the network's
 
 export class Engine {
   clock = new ClockSync();
   report = new Report();
   /** @type {Catalog | null} */ catalog = null;
+  /** @type {Frame[]} of a kind that only the catalog can tell */ #early = [];
   /** @type {Record<string, any> | null} */ gateway = null;
   #visible = true;
   #usualCodec = '';
@@ -127,6 +131,7 @@ export class Engine {
   sessionOpened() {
     this.clock = new ClockSync();
     this.catalog = null;
+    this.#early = [];
     this.#pings = 0;
     this.#pingUs = 0;
     this.report.reset();
@@ -136,10 +141,15 @@ export class Engine {
     this.audio.newSession();
   }
 
-  /** @param {Frame} frame */
+  /** Frames may come before the catalog; H.264 tells itself. @param {Frame} frame */
   frame(frame) {
-    const kind = this.catalog?.tracks.find((track) => track.id === frame.track)?.kind
-      ?? (isAnnexB(frame.payload) ? 'video' : 'audio'); // frames may come before the catalog
+    if (this.catalog || isAnnexB(frame.payload)) return this.#sort(frame);
+    if (this.#early.push(frame) > MAX_EARLY) this.#early.shift();
+  }
+
+  /** @param {Frame} frame */
+  #sort(frame) {
+    const kind = this.catalog ? this.catalog.tracks.find((track) => track.id === frame.track)?.kind : 'video';
     if (kind === 'video') this.video.push(frame);
     if (kind !== 'audio') return;
     this.report.audioJitter.add(frame.arrivalUs - frame.ptsUs);
@@ -172,7 +182,18 @@ export class Engine {
     this.catalog = { revision, tracks };
     const rendition = tracks.find((track) => track.kind === 'audio')?.renditions[0];
     if (rendition) this.audio.configure(rendition);
+    const video = tracks.find((track) => track.kind === 'video');
+    this.video.decoder.codecs = new Map(video?.renditions.map(({ id, codec }) => [id, codec]));
+    for (const frame of this.#early.splice(0)) this.#sort(frame);
+    if (video) this.#checkAbilities(video.renditions.map(({ codec }) => codec));
     this.post({ type: 'catalog', catalog: this.catalog });
+  }
+
+  /** Every browser with WebCodecs decodes H.264; others are tried. @param {string[]} codecs */
+  async #checkAbilities(codecs) {
+    if (codecs.length === 0 || codecs.some((codec) => codec.startsWith('avc'))) return;
+    const able = await Promise.all(codecs.map(canDecode));
+    if (!able.includes(true)) this.connector.giveUp(undecodable(codecs));
   }
 
   #ping() {

@@ -63,3 +63,12 @@ export function broadcastWords({ state = '', reason = '', retry_in_ms: retryInMs
     default: return null;
   }
 }
+
+/** @type {Record<string, string>} */
+const CODEC_NAMES = { avc1: 'H.264', avc3: 'H.264', hvc1: 'HEVC', hev1: 'HEVC', av01: 'AV1', vp09: 'VP9', vp8: 'VP8' };
+
+/** @param {string[]} codecs codec strings, none of which can be decoded */
+export function undecodable(codecs) {
+  const names = [...new Set(codecs.map((codec) => CODEC_NAMES[codec.split('.')[0] ?? ''] ?? codec))];
+  return `This browser cannot decode ${names.join(' or ')}, which is all that this broadcast offers. Another browser or a graphics card with a decoder may; so may the setting “codec: h264” of the gateway`;
+}
