@@ -51,7 +51,7 @@ def number(shown: av.VideoFrame, height: int = 180) -> int | None:
 
 
 def opened_apart(codec: str, *, guarded: bool) -> str:
-    """"ordinary" or "real-time": what a new process's threads are once it has encoded.
+    """ "ordinary" or "real-time": what a new process's threads are once it has encoded.
 
     Seen as root: libsvtav1 makes its threads and its caller's real-time ones of the highest priority.
     """
