@@ -62,7 +62,10 @@ from wtgateway.encoders import coder, scheduling
 if not {guarded}:
     coder.without_real_time = contextlib.nullcontext
 video = encoder(codec={codec!r})
-found = [thread for picture in pictures(3) if video.encode(picture) for thread in scheduling.real_time_threads()]
+found = set()
+for picture in pictures(3):
+    video.encode(picture)
+    found |= scheduling.real_time_threads()
 video.close()
 print("real-time" if found else "ordinary")
 """
