@@ -413,7 +413,7 @@ async def test_a_recording_holds_what_was_received_as_it_was(tmp_path: Path, nam
 
 LIVE = {  # codec string, FFmpeg's encoder and its options for no frame of delay
     "hevc": ("hvc1.1.6.L30.90", "libx265", {"preset": "ultrafast", "tune": "zerolatency"}),
-    "av1": ("av01.0.00M.08", "libsvtav1", {"preset": "12", "svtav1-params": "rc=2:pred-struct=1:lp=1"}),
+    "av1": ("av01.0.00M.08", "libsvtav1", {"preset": "12", "svtav1-params": "rc=2:pred-struct=1:lp=3"}),
     "vp9": ("vp09.00.10.08", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}),
 }
 

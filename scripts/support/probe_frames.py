@@ -35,7 +35,7 @@ class Probe:
 PROBES = (
     Probe("avc1.42C00A", "libx264", {"preset": "veryslow", "tune": "zerolatency", "profile": "baseline"}),
     Probe("hvc1.1.6.L30.90", "libx265", {"tune": "zerolatency", "x265-params": "info=0:log-level=none"}),
-    Probe("av01.0.00M.08", "libsvtav1", {"preset": "8", "svtav1-params": "rc=2:pred-struct=1:lp=1"}),
+    Probe("av01.0.00M.08", "libsvtav1", {"preset": "8", "svtav1-params": "rc=2:pred-struct=1:lp=3"}),
     Probe("vp09.00.10.08", "libvpx-vp9", {"deadline": "realtime", "lag-in-frames": "0"}),
 )  # fmt: skip
 

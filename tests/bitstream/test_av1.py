@@ -26,8 +26,8 @@ from wtgateway.bitstream.bits import BitstreamError, BitWriter
 from wtgateway.bitstream.vui import Colour
 
 FPS = 30
-LOW_DELAY = {"preset": "12", "svtav1-params": "rc=2:pred-struct=1:lp=2"}
-RANDOM_ACCESS = {"preset": "12", "svtav1-params": "lp=2"}
+LOW_DELAY = {"preset": "12", "svtav1-params": "rc=2:pred-struct=1:lp=3"}
+RANDOM_ACCESS = {"preset": "12", "svtav1-params": "lp=3"}
 BT2020_PQ = {"color_primaries": 9, "color_trc": 16, "colorspace": 9, "color_range": 1}
 
 

@@ -50,6 +50,15 @@ def number(shown: av.VideoFrame, height: int = 180) -> int | None:
     return decode_barcode(shown.to_ndarray()[:height])
 
 
+def run_apart(program: str, *, seconds: float) -> str:
+    """What a new Python process printed; it may freeze without freezing the tests."""
+    made = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=seconds
+    )
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
+
+
 def opened_apart(codec: str, *, guarded: bool) -> str:
     """ "ordinary" or "real-time": what a new process's threads are once it has encoded.
 
@@ -69,9 +78,22 @@ for picture in pictures(3):
 video.close()
 print("real-time" if found else "ordinary")
 """
-    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
-    assert made.returncode == 0, made.stderr
-    return made.stdout.strip()
+    return run_apart(program, seconds=60)
+
+
+def test_av1_does_not_wait_for_itself() -> None:
+    """Seen with fewer threads: one opening in some dozens never gave its tenth or twentieth picture."""
+    program = """
+from tests.encoders.pictures import encoder, raw
+from wtgateway.sources.testpicture import TestPicture
+picture = TestPicture(64, 64).draw(1, 0)
+for _ in range(150):
+    video = encoder(codec="av1")
+    assert all(len(video.encode(raw(picture, i))) == 1 for i in range(40))
+    video.close()
+print("came to its end")
+"""
+    assert run_apart(program, seconds=150) == "came to its end"
 
 
 @each_codec

@@ -89,13 +89,16 @@ def _x265(request: OpenRequest) -> Options:
 
 def _svtav1(request: OpenRequest) -> Options:
     most = request.buffer_ms
+    # A level, not a number of threads. Below 3, version 4.1 now and then waits for itself for ever
+    # within its first pictures: one opening in some dozens, none in thousands from 3 on.
+    parallelism = max(3, request.threads)
     return {
         "preset": presets.SVTAV1.get(request.preset, request.preset),
         "g": _ENDLESS_GOP,  # left to itself, it makes a keyframe every 161 pictures
         # rc=2 is CBR, the only control it has in low delay (pred-struct=1); rtc allows presets 11, 12.
         # Without hierarchical-levels=0 every fourth picture takes what the three before it saved.
         "svtav1-params": (
-            f"rc=2:pred-struct=1:rtc=1:hierarchical-levels=0:lp={request.threads}"
+            f"rc=2:pred-struct=1:rtc=1:hierarchical-levels=0:lp={parallelism}"
             f":buf-sz={most}:buf-initial-sz={most * 6 // 10}:buf-optimal-sz={most * 6 // 10}"
         ),
     }
