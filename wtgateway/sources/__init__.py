@@ -1,13 +1,27 @@
-"""Sources: any URI to raw pictures and samples on gateway time. av lives here and in encoders/ only.
+"""Sources: any URI to pictures and samples on gateway time, raw or as coded. av lives here and in encoders/.
 
 Opening and reading block, so a source is driven by a thread of its own.
 """
 
 from __future__ import annotations
 
-from wtgateway.sources.base import RawAudio, RawVideo, Source, SourceInfo, SourceOptions
+from wtgateway.sources.base import (
+    CodedAudio,
+    CodedFormat,
+    CodedVideo,
+    Piece,
+    RawAudio,
+    RawVideo,
+    Source,
+    SourceInfo,
+    SourceOptions,
+)
 
 __all__ = [
+    "CodedAudio",
+    "CodedFormat",
+    "CodedVideo",
+    "Piece",
     "ProbeResult",
     "ProbeTrack",
     "RawAudio",

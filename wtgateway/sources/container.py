@@ -51,6 +51,9 @@ class ContainerSource:
             raise SourceError(f"{self._plan.description}: it is not open")
         return self._feed.read()
 
+    def want_pictures(self, wanted: bool) -> None:
+        """See Source.want_pictures; here pictures always come."""
+
     def close(self) -> None:
         """See Source.close."""
         self._reader.close()

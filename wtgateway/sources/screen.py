@@ -61,6 +61,9 @@ class ScreenSource:
             raise SourceError(f"{self._description}: the X server went away")
         return self._source.read()
 
+    def want_pictures(self, wanted: bool) -> None:
+        """See Source.want_pictures; here pictures always come."""
+
     def refresh(self) -> None:
         """From any thread: have a picture soon even if the screen stands still."""
         if self._source is self._damage and self._damage is not None:

@@ -88,6 +88,9 @@ class TestSource:
             return self._sound(audio_us)
         return self._paint(self._picture)
 
+    def want_pictures(self, wanted: bool) -> None:
+        """See Source.want_pictures; here pictures always come."""
+
     def close(self) -> None:
         """See Source.close."""
         self._closed.set()
