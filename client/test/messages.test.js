@@ -20,6 +20,12 @@ test('what the viewer sends has the bytes that the gateway would make', () => {
   for (const vector of sent) assert.deepEqual(pack(revive(vector.message)), fromHex(vector.hex), vector.name);
 });
 
+test('abilities travel as one text, and must be there', () => {
+  const message = { kind: 'abilities', codecs: 'avc1:3840x2160@60,vp09,opus' };
+  assert.deepEqual(new MessageReader().feed(pack(message)), [message]);
+  assert.throws(() => new MessageReader().feed(pack({ kind: 'abilities' })), WireError);
+});
+
 test('messages come out whole, however the bytes are cut', () => {
   const bytes = Buffer.concat(vectors('messages').map((v) => fromHex(v.hex)));
   const whole = new MessageReader().feed(new Uint8Array(bytes));

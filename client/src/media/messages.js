@@ -31,6 +31,7 @@ const FIELDS = {
   goodbye: { code: 'i', reason: 's?', retry_after_ms: 'i?' },
   hello: { version: 'i', client: 's?' },
   subscribe: { track: 'i', rendition: 'i?', delivery: 's?', deadline_ms: 'i?' },
+  abilities: { codecs: 's' },
   unsubscribe: { track: 'i' },
   keyframe: { track: 'i', reason: 's?' },
   ping: { id: 'i', client_us: 'i' },

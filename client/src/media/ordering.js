@@ -17,6 +17,9 @@ export class FrameOrder {
   /** @type {F[]} sorted */ #held = [];
   #heldBytes = 0;
   /** @type {F | null} */ #last = null;
+  #firstUs = 0; // timestamp of the last group's beginning
+  #largestUs = 0; // and the largest one delivered of it
+  #reorders = false;
   /** @type {{group: number, index: number} | null} */ #lost = null;
   /** @type {number | null} since when frames have been here and none followed */ #stalledAt = null;
   /** @type {number | null} */ #askedAt = null;
@@ -118,10 +121,17 @@ export class FrameOrder {
     for (const frame of this.#held) {
       if (frame.group === last.group && frame.index === last.index + 1) return frame;
       if (frame.group > last.group && this.#begins(frame)) {
-        return frame.ptsUs <= last.ptsUs + Math.floor((last.durationUs * 3) / 2) ? frame : null;
+        const near = frame.ptsUs <= this.#largestUs + Math.floor((last.durationUs * 3) / 2);
+        return near && this.#full(last) ? frame : null;
       }
     }
     return null;
+  }
+
+  /** Whether nothing seems to be missing at the end of the last group. @param {F} last */
+  #full(last) {
+    if (!this.#reorders || !last.durationUs) return true;
+    return last.index * last.durationUs >= this.#largestUs - this.#firstUs - Math.floor(last.durationUs / 2);
   }
 
   /** @param {F} frame */
@@ -145,6 +155,9 @@ export class FrameOrder {
     this.counters.discarded += at;
     if (this.#lost && compare(this.#lost, frame) <= 0) this.#lost = null;
     if (frame.keyframe) this.#askedAt = null;
+    if (frame.group !== this.#last?.group) this.#firstUs = this.#largestUs = frame.ptsUs;
+    this.#reorders ||= !this.independent && frame.ptsUs < this.#largestUs;
+    this.#largestUs = Math.max(this.#largestUs, frame.ptsUs);
     this.#last = frame;
     this.#stalledAt = null;
     this.#keyframeWanted = false;
