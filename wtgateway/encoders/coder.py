@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -79,6 +80,7 @@ class Coder:
         )
         self._headers = ParameterSets(profile.codec) if profile.headers_once else None
         self._open = True
+        self._rested_at = 0.0
 
     def can_follow(self, bitrate_bps: int) -> bool:
         """Whether this rate needs no other coder."""
@@ -95,7 +97,11 @@ class Coder:
         """Encode a picture; ``pts`` in µs must grow. Raises av.FFmpegError, ValueError."""
         picture.pts, picture.time_base = pts, TIME_BASE
         picture.pict_type = PictureType.I if keyframe else PictureType.NONE
-        return self._coded(self._context.encode(picture), pts)
+        if (early_s := self._rested_at - time.monotonic()) > 0:
+            time.sleep(early_s)
+        coded = self._coded(self._context.encode(picture), pts)
+        self._rested_at = time.monotonic() + self.profile.rest_s
+        return coded
 
     def close(self) -> list[Coded]:
         """What the codec still held; it is of no use afterwards. Idempotent."""

@@ -56,6 +56,7 @@ class CodecProfile:
     rate_factor: float = 1.0  # asked for so much more, it comes out at the target
     all_cores: bool = False  # so slow that small pictures, too, are spread over all cores
     headers_once: bool = False  # parameter sets come alone, before the first picture
+    rest_s: float = 0.0  # of peace between an answer and the next picture
     library_threads: bool = False  # FFmpeg's thread_count must stay 1; the options tell the library
 
 
@@ -89,16 +90,13 @@ def _x265(request: OpenRequest) -> Options:
 
 def _svtav1(request: OpenRequest) -> Options:
     most = request.buffer_ms
-    # A level, not a number of threads. Below 3, version 4.1 now and then waits for itself for ever
-    # within its first pictures: one opening in some dozens, none in thousands from 3 on.
-    parallelism = max(3, request.threads)
     return {
         "preset": presets.SVTAV1.get(request.preset, request.preset),
         "g": _ENDLESS_GOP,  # left to itself, it makes a keyframe every 161 pictures
         # rc=2 is CBR, the only control it has in low delay (pred-struct=1); rtc allows presets 11, 12.
         # Without hierarchical-levels=0 every fourth picture takes what the three before it saved.
         "svtav1-params": (
-            f"rc=2:pred-struct=1:rtc=1:hierarchical-levels=0:lp={parallelism}"
+            f"rc=2:pred-struct=1:rtc=1:hierarchical-levels=0:lp={request.threads}"
             f":buf-sz={most}:buf-initial-sz={most * 6 // 10}:buf-optimal-sz={most * 6 // 10}"
         ),
     }
@@ -180,6 +178,10 @@ _SOFTWARE = (
         options=_svtav1,
         rate_factor=0.95,
         all_cores=True,
+        # Version 4.1 in low delay waits for itself for ever when a picture comes while its threads are
+        # still putting the last one away: on a busy machine within a thousand pictures, flat out.
+        # Half a millisecond was enough for ten thousand. At 60 pictures a second it costs nothing.
+        rest_s=0.002,
         library_threads=True,
     ),
     CodecProfile(encoder="libvpx-vp9", codec="vp9", options=_vp9, all_cores=True),
