@@ -41,17 +41,25 @@ class Rendition:
     sample_rate: int = 0
     channels: int = 0
     description: bytes = b""  # WebCodecs description; empty: parameters are in band
+    forwarded: bool = False  # the source's own coding: no keyframe can be asked for
+    reorder_frames: int = 0  # frames come in decoding order, shown by up to so many pictures later
+    rotation: int = 0  # degrees clockwise that the picture is to be turned: 0, 90, 180, 270
 
     def __post_init__(self) -> None:
         if not 0 <= self.id <= 255:
             raise ValueError(f"rendition id {self.id} is not in 0..255")
+        if self.rotation not in (0, 90, 180, 270):
+            raise ValueError(f"a rotation by {self.rotation} degrees is none of 0, 90, 180, 270")
         if len(self.description) > 4096:
             raise ValueError("a rendition's description is longer than 4096 bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
-    """One medium of a broadcast; ``id`` is unique within the broadcast (0..255)."""
+    """One medium of a broadcast; ``id`` is unique within the broadcast (0..255).
+
+    ``renditions`` are in the order of preference. One that nobody gets may not be running.
+    """
 
     id: int
     kind: Kind

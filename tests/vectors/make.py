@@ -249,6 +249,28 @@ def _shuffled(seed: int) -> list[Step]:
 ORDERING: dict[str, tuple[dict[str, Any], list[Step]]] = {
     "in order": ({}, [_push(0, 5, 0), _push(33, 5, 1), _push(66, 5, 2), _push(100, 6, 0, pts=3)]),
     "two streams change places": ({}, [_push(0, 1, 0), _push(10, 1, 2), _push(12, 1, 1), _push(43, 1, 3)]),
+    "B-frames: the next group follows the picture shown last": (
+        {},
+        [
+            _push(0, 1, 0, pts=1), _push(33, 1, 1, pts=4), _push(66, 1, 2, pts=2), _push(100, 1, 3, pts=3),
+            _push(133, 2, 0, pts=5), _push(166, 2, 1, pts=8), _push(200, 2, 2, pts=6), _push(233, 2, 3, pts=7),
+            _push(266, 3, 0, pts=9),
+        ],
+    ),
+    "B-frames: the next group waits for those that are still to come": (
+        {},
+        [
+            _push(0, 1, 0, pts=1), _push(33, 1, 1, pts=4), _push(66, 1, 2, pts=2), _push(100, 1, 3, pts=3),
+            _push(133, 1, 4, pts=7), _push(166, 2, 0, pts=8), _push(167, 1, 5, pts=5), _push(168, 1, 6, pts=6),
+        ],
+    ),
+    "B-frames: and no longer than the end of a group may take": (
+        {},
+        [
+            _push(0, 1, 0, pts=1), _push(33, 1, 1, pts=3), _push(66, 1, 2, pts=2), _push(100, 1, 3, pts=5),
+            _push(133, 2, 0, pts=6), _advance(147), _advance(148), _push(149, 1, 4, pts=4),
+        ],
+    ),
     "duplicates and late frames": (
         {},
         [_push(0, 1, 0), _push(1, 1, 0), _push(2, 1, 2), _push(3, 1, 2), _push(4, 1, 1), _push(5, 1, 1)],

@@ -80,7 +80,7 @@ class Certificates(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscribed(Message):
-    """Which rendition the gateway sends for a track, from now on, and how."""
+    """Which rendition the gateway sends for a track, and how; sent when its first frame follows."""
 
     kind: ClassVar[str] = "subscribed"
     track: int
@@ -165,6 +165,14 @@ class Subscribe(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities(Message):
+    """What the viewer has proven to decode, in the form of abilities.py; replaces what it said before."""
+
+    kind: ClassVar[str] = "abilities"
+    codecs: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unsubscribe(Message):
     """No more of that track."""
 
@@ -212,7 +220,7 @@ _MESSAGES: dict[str, type[Message]] = {
     m.kind: m
     for m in (
         Welcome, CatalogMessage, State, Certificates, Subscribed, Pong, Statistics, Error,
-        Goodbye, Hello, Subscribe, Unsubscribe, KeyframeRequest, Ping, Feedback,
+        Goodbye, Hello, Subscribe, Abilities, Unsubscribe, KeyframeRequest, Ping, Feedback,
     )
 }  # fmt: skip
 

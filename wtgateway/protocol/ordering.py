@@ -3,8 +3,11 @@
 The rules, which the JavaScript client follows too (tests/vectors/ordering.json holds both to them):
 
 1. A frame *follows* the last delivered one if it is the next index of the same group, or begins a
-   newer group with a timestamp at most one and a half durations after the last one's. What follows
-   is delivered at once. (Of several beginnings the one of the oldest group counts.)
+   newer group with a timestamp at most one and a half durations after the largest one delivered of
+   the last group. Once timestamps have gone back (frames come in decoding order, and B-frames are
+   shown before what they refer to), the last group must also be full: as many frames delivered as
+   durations fit between its first and its largest timestamp, and one. What follows is delivered at
+   once. (Of several beginnings the one of the oldest group counts.)
 2. Video begins, and resumes, only at a keyframe of index 0; sound begins with the first frame seen.
 3. When frames are here but none follows, time runs: ``patience_us``, or ``tail_us`` if the beginning
    of a newer group is among them (the old group may just be over), or none at all if the very next
@@ -58,6 +61,9 @@ class FrameOrder:
     _held: dict[Position, Frame] = field(default_factory=dict)
     _held_bytes: int = 0
     _last: Frame | None = None
+    _first_us: int = 0  # timestamp of the last group's beginning
+    _largest_us: int = 0  # and the largest one delivered of it
+    _reorders: bool = False
     _lost: Position | None = None
     _stalled_at: int | None = None  # since when frames have been here and none followed
     _asked_at: int | None = None
@@ -136,9 +142,15 @@ class FrameOrder:
         if following in self._held:
             return following
         begins = min((p for p in self._held if p[0] > last.group and self._begins(p)), default=None)
-        if begins and self._held[begins].pts_us <= last.pts_us + last.duration_us * 3 // 2:
-            return begins
+        if begins and self._held[begins].pts_us <= self._largest_us + last.duration_us * 3 // 2:
+            return begins if self._full(last) else None
         return None
+
+    def _full(self, last: Frame) -> bool:
+        """Whether nothing seems to be missing at the end of the last group."""
+        if not self._reorders or not last.duration_us:
+            return True
+        return last.index * last.duration_us >= self._largest_us - self._first_us - last.duration_us // 2
 
     def _begins(self, position: Position) -> bool:
         return position[1] == 0 and (self.independent or self._held[position].keyframe)
@@ -159,6 +171,10 @@ class FrameOrder:
             self._lost = None
         if frame.keyframe:
             self._asked_at, self._keyframe_wanted = None, False
+        if self._last is None or frame.group != self._last.group:
+            self._first_us = self._largest_us = frame.pts_us
+        self._reorders = self._reorders or (not self.independent and frame.pts_us < self._largest_us)
+        self._largest_us = max(self._largest_us, frame.pts_us)
         self._last, self._stalled_at = frame, None
         self.counters.delivered += 1
         out.append(frame)

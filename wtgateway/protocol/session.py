@@ -20,6 +20,7 @@ from typing import Any
 from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Frame, Kind
 from wtgateway.protocol import messages
+from wtgateway.protocol.abilities import parse_abilities
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.limiter import MessageLimiter
 from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
@@ -28,6 +29,8 @@ from wtgateway.protocol.session_events import (
     FeedbackReceived,
     KeyframeNeeded,
     PeerGoodbye,
+    RenditionAwaited,
+    RenditionSwitched,
     SessionExpired,
     StatisticsDue,
     SubscriptionChanged,
@@ -38,6 +41,7 @@ from wtgateway.protocol.subscribe_query import (
     version_words,
 )
 from wtgateway.protocol.subscriptions import Change, Subscription, Subscriptions
+from wtgateway.protocol.switching import Switch, Verdict
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 
 __all__ = [
@@ -45,6 +49,8 @@ __all__ = [
     "FeedbackReceived",
     "KeyframeNeeded",
     "PeerGoodbye",
+    "RenditionAwaited",
+    "RenditionSwitched",
     "ServerSession",
     "SessionExpired",
     "SessionLimits",
@@ -98,6 +104,8 @@ class ServerSession:
         self._out = bytearray()
         self._events: list[Event] = []
         self._subscriptions = Subscriptions(query, self.limits.deadline)
+        self._switches: dict[int, Switch] = {}
+        self._newest_group: dict[int, int] = {}  # of each track, that a frame was queued of
         self._keyframes_wanted: set[int] = set()
         self._keyframe_asked: dict[int, float] = {}
         self._next_statistics: float | None = None
@@ -136,12 +144,33 @@ class ServerSession:
     def offer(self, frame: Frame, data: bytes, kind: Kind, now: float) -> None:
         """Queue a frame if the viewer is subscribed to its rendition; ``data`` is its wire form."""
         subscription = self._subscriptions.active.get(frame.track)
-        if subscription is None or subscription.rendition != frame.rendition:
+        if subscription is None or not self._is_due(frame, subscription, now):
             return
         self.frames_offered += 1
+        self._newest_group[frame.track] = frame.group
         self.queue.push(QueuedFrame(frame, data, kind, now, now + subscription.deadline), now)
         if self.queue.starved:
             self._ask_for_keyframes(now)
+
+    def _is_due(self, frame: Frame, subscription: Subscription, now: float) -> bool:
+        """Whether that frame is to be sent, which a change of rendition may be about to decide."""
+        switch = self._switches.get(frame.track)
+        if switch is None:
+            return subscription.rendition == frame.rendition
+        verdict = switch.take(frame)
+        if verdict is Verdict.BEGIN:
+            del self._switches[frame.track]
+            self._say_subscribed(frame.track, subscription)
+            self._events.append(RenditionSwitched(frame.track, frame.rendition))
+        elif verdict is Verdict.ASK:
+            self._keyframes_wanted.add(frame.track)
+            self._ask_for_keyframes(now)
+        return verdict in (Verdict.PASS, Verdict.BEGIN)
+
+    def wanted(self) -> frozenset[tuple[int, int]]:
+        """(track, rendition) of all that this viewer needs to be produced."""
+        active = {(track, s.rendition) for track, s in self._subscriptions.active.items()}
+        return frozenset(active | {(track, switch.old) for track, switch in self._switches.items()})
 
     # --- from the wire -----------------------------------------------------------------------------
 
@@ -280,6 +309,9 @@ class ServerSession:
                     self._send(messages.Error(code=CloseCode.NOT_FOUND, message=change))
                 else:
                     self._changed(change)
+            case messages.Abilities():
+                for change in self._subscriptions.learn(parse_abilities(message.codecs), self.catalog):
+                    self._changed(change)
             case messages.Unsubscribe():
                 self._changed(self._subscriptions.decline(message.track))
             case messages.Hello():
@@ -294,14 +326,42 @@ class ServerSession:
     def _changed(self, change: Change) -> None:
         """Tell both sides of a change of subscription; a wish is answered even if it changes nothing."""
         track_id, after = change.track_id, change.after
-        if after is not None:
-            words = messages.Subscribed(track=track_id, rendition=after.rendition, delivery=after.delivery)
-            self._send(words)
-        else:
+        if after is not None and self._changes_softly(change, after):
+            return
+        if change.restarts:
+            self._switches.pop(track_id, None)
+        if after is None:
             self._keyframes_wanted.discard(track_id)
+        elif track_id not in self._switches:
+            self._say_subscribed(track_id, after)
         if change.restarts:
             self.queue.restart(track_id)
             self._events.append(SubscriptionChanged(track_id, after.rendition if after else None))
+
+    def _changes_softly(self, change: Change, after: Subscription) -> bool:
+        """Whether the viewer goes on with what it gets until the other rendition's group begins."""
+        track_id, track = change.track_id, self.catalog.track(change.track_id)
+        if not change.restarts or change.before is None or track is None or track.kind is not Kind.VIDEO:
+            return False
+        under_way = self._switches.get(track_id)
+        old = under_way.old if under_way else change.before.rendition
+        if old == after.rendition:  # it was to be left, and is wanted again
+            self._switches.pop(track_id, None)
+            self._say_subscribed(track_id, after)
+            return True
+        sent = self._newest_group.get(track_id)
+        if sent is None or track.rendition(old) is None:
+            return False
+        self._switches[track_id] = Switch(old, after.rendition, sent)
+        self._events.append(RenditionAwaited(track_id, after.rendition))
+        return True
+
+    def _say_subscribed(self, track_id: int, subscription: Subscription) -> None:
+        self._send(
+            messages.Subscribed(
+                track=track_id, rendition=subscription.rendition, delivery=subscription.delivery
+            )
+        )
 
     def _ask_for_keyframes(self, now: float) -> None:
         for track in sorted(self.queue.starved | self._keyframes_wanted):

@@ -25,6 +25,22 @@ class SubscriptionChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RenditionAwaited(Event):
+    """Another rendition is to follow the one being sent, at the next group that begins in both."""
+
+    track_id: int
+    rendition: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenditionSwitched(Event):
+    """It has: the former rendition is not needed any more."""
+
+    track_id: int
+    rendition: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeyframeNeeded(Event):
     """The viewer cannot go on without a keyframe; already limited in rate for this session."""
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote
 
 from wtgateway.errors import ProtocolError
 from wtgateway.media import Kind
+from wtgateway.protocol.abilities import ASSUMED, Abilities, parse_abilities
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 
@@ -29,6 +30,7 @@ class SubscribeQuery:
     kinds: tuple[Kind, ...] = ()
     delivery: str = "stream"
     deadline_ms: int = 0
+    abilities: Abilities = ASSUMED
 
 
 def version_words(version: int) -> str:
@@ -40,7 +42,7 @@ def version_words(version: int) -> str:
 
 
 def parse_connect_path(path: str) -> SubscribeQuery:
-    """Parse ``/name?v=1&subscribe=video,audio&delivery=stream&deadline=500``.
+    """Parse ``/name?v=1&subscribe=video,audio&delivery=stream&deadline=500&codecs=avc1,vp09``.
 
     Unknown parameters are ignored. Raises ProtocolError: VERSION for a version that the gateway does
     not speak, NOT_FOUND for a path that cannot name a broadcast, MALFORMED for anything else.
@@ -58,12 +60,14 @@ def parse_connect_path(path: str) -> SubscribeQuery:
     delivery = values.get("delivery", "stream")
     if delivery not in DELIVERY_MODES:
         raise _malformed(f"delivery {delivery[:40]!r} is none of {', '.join(DELIVERY_MODES)}")
+    codecs = values.get("codecs")
     return SubscribeQuery(
         broadcast=name,
         version=version,
         kinds=_kinds(values.get("subscribe", "")),
         delivery=delivery,
         deadline_ms=_number("deadline", values.get("deadline", "0"), MAX_DEADLINE_MS),
+        abilities=ASSUMED if codecs is None else parse_abilities(codecs),
     )
 
 

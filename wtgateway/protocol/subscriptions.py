@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Track
 from wtgateway.protocol import messages
+from wtgateway.protocol.abilities import Abilities
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.subscribe_query import DELIVERY_MODES, MAX_DEADLINE_MS, SubscribeQuery
 
@@ -44,8 +45,12 @@ class Subscriptions:
     query: SubscribeQuery
     deadline: float
     active: dict[int, Subscription] = field(default_factory=dict)
+    abilities: Abilities = field(init=False)
     _wishes: dict[int, messages.Subscribe] = field(default_factory=dict)
     _declined: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.abilities = self.query.abilities
 
     def follow(self, catalog: Catalog) -> list[Change]:
         """The catalog changed."""
@@ -63,11 +68,20 @@ class Subscriptions:
         track = catalog.track(wish.track)
         if track is None:
             return f"there is no track {wish.track}"
-        if wish.rendition >= 0 and track.rendition(wish.rendition) is None:
+        wished = track.rendition(wish.rendition)
+        if wish.rendition >= 0 and wished is None:
             return f"track {wish.track} has no rendition {wish.rendition}"
+        if wished is not None and not self.abilities.can_decode(wished):
+            return f"rendition {wish.rendition} is {wished.codec}, which this viewer has not said to decode"
         self._declined.discard(wish.track)
         self._wishes[wish.track] = wish
         return self._apply(track)
+
+    def learn(self, abilities: Abilities, catalog: Catalog) -> list[Change]:
+        """The viewer says what it decodes: what it gets is chosen anew, best first."""
+        self.abilities = abilities
+        changes = [self._apply(track, anew=True) for track in catalog.tracks]
+        return [change for change in changes if change.before != change.after]
 
     def decline(self, track_id: int) -> Change:
         """The viewer wants no more of a track. Raises ProtocolError (MALFORMED) for a number that is none."""
@@ -77,24 +91,23 @@ class Subscriptions:
         self._wishes.pop(track_id, None)
         return self._set(track_id, None)
 
-    def _apply(self, track: Track) -> Change:
+    def _apply(self, track: Track, *, anew: bool = False) -> Change:
         """Make a track's subscription what the viewer wishes and the catalog has."""
         wish = self._wishes.get(track.id)
         wanted = wish is not None or (track.kind in self.query.kinds and track.id not in self._declined)
-        rendition = self._choose(track, wish.rendition if wish else -1) if wanted else None
+        rendition = self._choose(track, wish.rendition if wish else -1, anew=anew) if wanted else None
         if rendition is None:
             return self._set(track.id, None)
         deadline_ms = wish.deadline_ms if wish else self.query.deadline_ms
         # Other modes than "stream" are wishes that this version cannot grant; it says what it does.
         return self._set(track.id, Subscription(rendition, "stream", deadline_ms / 1000 or self.deadline))
 
-    def _choose(self, track: Track, wished: int) -> int | None:
-        """The wished rendition if it is there, else the one in use, else the first, else none."""
+    def _choose(self, track: Track, wished: int, *, anew: bool) -> int | None:
+        """Of what the viewer decodes: the wished one, else the one in use, else the first, else none."""
+        able = [r.id for r in track.renditions if self.abilities.can_decode(r)]
         current = self.active.get(track.id)
-        for candidate in (wished, current.rendition if current else -1):
-            if candidate >= 0 and track.rendition(candidate) is not None:
-                return candidate
-        return track.renditions[0].id if track.renditions else None
+        candidates = (wished, -1 if anew or current is None else current.rendition)
+        return next((c for c in candidates if c in able), able[0] if able else None)
 
     def _set(self, track_id: int, after: Subscription | None) -> Change:
         before = self.active.pop(track_id, None)
