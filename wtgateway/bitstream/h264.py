@@ -197,11 +197,12 @@ def facts(units: Iterable[bytes]) -> AccessUnitFacts:
 def with_parameter_sets(units: Sequence[bytes], parameter_sets: Iterable[bytes]) -> tuple[bytes, ...]:
     """The access unit with those SPS and PPS in front that it does not bring itself."""
     return insert_parameter_sets(
-        units, parameter_sets, key=_set_key, delimiter=lambda unit: nal_type(unit) == DELIMITER
+        units, parameter_sets, key=set_key, delimiter=lambda unit: nal_type(unit) == DELIMITER
     )
 
 
-def _set_key(unit: bytes) -> tuple[int, int] | None:
+def set_key(unit: bytes) -> tuple[int, int] | None:
+    """NAL unit type and id of SPS and PPS, None for other units; :exc:`BitstreamError` when broken."""
     kind = nal_type(unit)
     if kind not in (SPS, PPS):
         return None

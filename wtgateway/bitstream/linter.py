@@ -111,8 +111,11 @@ class Observer:
             except BitstreamError:
                 self._counts["broken"] += 1
 
-    def observe(self, units: Iterable[bytes], pts: int | None = None) -> None:
-        """One access unit; ``pts`` in any unit, None where unknown. Never raises for what is in it."""
+    def observe(self, units: Iterable[bytes], pts: int | None = None) -> AccessUnitFacts | None:
+        """One access unit; ``pts`` in any unit, None where unknown. Never raises for what is in it.
+
+        What it says, or None when it is broken.
+        """
         units = tuple(units)
         self.add(units)
         try:
@@ -121,10 +124,13 @@ class Observer:
         except BitstreamError:
             self._counts["broken"] += 1
             self._counts["pictures"] += 1
-            return
+            return None
         if facts.has_picture:
+            if facts.closed:  # nothing is put in order across it: times that go back here are another clock
+                self._newest_pts = None
             self._count(facts)
             self._place(order, pts)
+        return facts
 
     def _facts(self, units: tuple[bytes, ...]) -> AccessUnitFacts:
         order = self._order

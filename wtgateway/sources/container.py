@@ -1,4 +1,4 @@
-"""Sources that FFmpeg demuxes: files, streams and devices; decoded and put on gateway time.
+"""Sources that FFmpeg demuxes: files, streams and devices; put on gateway time, decoded or as they are.
 
 May import media, errors, clock, av. What differs is who sets the pace, which is the business of
 a feed: :class:`PacedFeed` (we do) or :class:`LiveFeed` (the peer does).
@@ -6,12 +6,13 @@ a feed: :class:`PacedFeed` (we do) or :class:`LiveFeed` (the peer does).
 
 from __future__ import annotations
 
-import av
+from dataclasses import replace
 
 from wtgateway.errors import SourceError
-from wtgateway.sources.base import RawAudio, RawVideo, SourceInfo, SourceOptions
+from wtgateway.sources.base import Piece, SourceInfo, SourceOptions
 from wtgateway.sources.live import LiveFeed
 from wtgateway.sources.paced import PacedFeed
+from wtgateway.sources.passing import PassedOpus, PassedVideo, passable
 from wtgateway.sources.reader import Manner, Opened, OpenTrack, PacketReader
 from wtgateway.sources.uri import Mode, Plan
 
@@ -28,37 +29,69 @@ class ContainerSource:
             read_timeout_s=options.read_timeout_s,
         )
         self._feed: PacedFeed | LiveFeed | None = None
+        self._passed: dict[int, PassedVideo | PassedOpus] = {}
+        self._pictures_wanted = False
 
     @property
     def dropped(self) -> int:
         """Packets thrown away because nobody read them in time."""
         return self._reader.dropped
 
+    @property
+    def damaged(self) -> int:
+        """Coded units that could not be passed on because they could not be read."""
+        tracks = self._passed.values()
+        return sum(t.forwarder.damaged if isinstance(t, PassedVideo) else t.damaged for t in tracks)
+
     def open(self) -> SourceInfo:
         """See Source.open."""
         opened = self._reader.open()
         mode = self._mode(opened)
         description = self._plan.description
+        passed = self._passed = self._pass(opened)
+        feed: PacedFeed | LiveFeed
         if mode in (Mode.FILE, Mode.GENERATED):
-            self._feed = PacedFeed(self._reader, description)
+            feed = PacedFeed(self._reader, description, passed)
         else:
-            self._feed = LiveFeed(self._reader, description, wall_clock=mode is Mode.DEVICE)
-        return describe(opened, description, live=mode is not Mode.FILE)
+            feed = LiveFeed(self._reader, description, wall_clock=mode is Mode.DEVICE, passed=passed)
+        feed.want_pictures(self._pictures_wanted)
+        self._feed = feed
+        codecs = {track.kind: track.codec for track in opened.tracks if track.index in passed}
+        return replace(
+            describe(opened, description, live=mode is not Mode.FILE),
+            coded_video=codecs.get("video", ""),
+            coded_audio=codecs.get("audio", ""),
+        )
 
-    def read(self) -> RawVideo | RawAudio:
+    def read(self) -> Piece:
         """See Source.read."""
         if self._feed is None:
             raise SourceError(f"{self._plan.description}: it is not open")
         return self._feed.read()
 
     def want_pictures(self, wanted: bool) -> None:
-        """See Source.want_pictures; here pictures always come."""
+        """See Source.want_pictures; may be called before open."""
+        self._pictures_wanted = wanted
+        if self._feed is not None:
+            self._feed.want_pictures(wanted)
 
     def close(self) -> None:
         """See Source.close."""
         self._reader.close()
         if self._feed is not None:
             self._feed.close()
+
+    def _pass(self, opened: Opened) -> dict[int, PassedVideo | PassedOpus]:
+        """The tracks that are not decoded, by their index."""
+        passed: dict[int, PassedVideo | PassedOpus] = {}
+        for track in opened.tracks if self._options.forward else ():
+            if not passable(opened, track):
+                continue
+            if track.kind == "video":
+                passed[track.index] = PassedVideo(opened, track, self._plan.description)
+            else:
+                passed[track.index] = PassedOpus(track)
+        return passed
 
     def _manner(self, opened: Opened) -> Manner:
         mode = self._mode(opened)
@@ -101,7 +134,4 @@ def _first(opened: Opened, kind: str) -> OpenTrack | None:
 
 
 def _codec_name(track: OpenTrack | None) -> str:
-    if track is None:
-        return ""
-    codec: av.Codec = track.decoder.codec
-    return codec.canonical_name
+    return track.codec if track is not None else ""

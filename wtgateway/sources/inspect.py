@@ -69,7 +69,7 @@ class Inspector:
 
 def inspector_of(track: OpenTrack) -> Inspector | None:
     """None for a codec that the linter does not know."""
-    codec: str = track.decoder.codec.canonical_name
+    codec = track.codec
     return Inspector(codec, bytes(track.decoder.extradata or b"")) if codec in _PARSERS else None
 
 

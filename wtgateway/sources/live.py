@@ -8,9 +8,10 @@ from typing import Any
 import av
 
 from wtgateway import clock
-from wtgateway.sources.base import RawAudio, RawVideo
+from wtgateway.sources.base import Piece, RawAudio, RawVideo
 from wtgateway.sources.decode import TrackDecoder
 from wtgateway.sources.errors_text import source_error
+from wtgateway.sources.passing import PassedOpus, PassedVideo
 from wtgateway.sources.reader import Item, PacketReader
 from wtgateway.sources.timeline import Ascending, StreamClock, to_us
 
@@ -19,35 +20,94 @@ _PLAUSIBLE_US = 10_000_000  # a device that stamps further away does not stamp w
 
 
 class LiveFeed:
-    """Frames as they come, stamped by the stream's clock (or the device's, with ``wall_clock``)."""
+    """Frames as they come, stamped by the stream's clock (or the device's, with ``wall_clock``).
 
-    def __init__(self, reader: PacketReader, description: str, *, wall_clock: bool) -> None:
+    ``passed``: the tracks that are not decoded, by their index.
+    """
+
+    def __init__(
+        self,
+        reader: PacketReader,
+        description: str,
+        *,
+        wall_clock: bool,
+        passed: dict[int, PassedVideo | PassedOpus],
+    ) -> None:
         self._reader, self._description = reader, description
         self._wall_clock = wall_clock
         self._clock = StreamClock()
         self._decoders: dict[int, TrackDecoder] = {}
+        self._passed = passed
+        self._video = next((track for track in passed.values() if isinstance(track, PassedVideo)), None)
+        self._dropped = 0
         self._ascending: dict[str, Ascending] = {"video": Ascending(), "audio": Ascending()}
-        self._ready: deque[RawVideo | RawAudio] = deque()
+        self._ready: deque[Piece] = deque()
 
-    def read(self) -> RawVideo | RawAudio:
-        """See Source.read."""
+    def read(self) -> Piece:
+        """See Source.read. What came is passed on before anything is decoded beside it."""
         while not self._ready:
-            item = self._reader.next()
+            tap = self._video.tap if self._video is not None else None
+            if tap is not None and tap.busy:
+                item = self._reader.poll()
+                if item is None:
+                    self._ready.extend(tap.work())
+                    continue
+            else:
+                item = self._reader.next()
             if item.packet is not None:
                 self._take(item, item.packet)
         return self._ready.popleft()
+
+    def want_pictures(self, wanted: bool) -> None:
+        """See Source.want_pictures."""
+        if self._video is not None:
+            self._video.tap.want(wanted)
 
     def close(self) -> None:
         """Nothing waits here but the reader."""
 
     def _take(self, item: Item, packet: Any) -> None:
+        passed = self._passed.get(packet.stream_index)
+        ticks = packet.pts if packet.pts is not None or passed is None else packet.dts
+        if ticks is not None:
+            self._clock.observe(to_us(ticks, packet.time_base), item.arrival_us)
+        if isinstance(passed, PassedVideo):
+            self._pass_video(item, packet, passed)
+        elif isinstance(passed, PassedOpus):
+            self._pass_opus(item, packet, passed)
+        else:
+            self._decode(item, packet)
+
+    def _pass_video(self, item: Item, packet: Any, passed: PassedVideo) -> None:
+        if self._dropped != self._reader.dropped:  # counted before anything behind the gap is handed out
+            self._dropped = self._reader.dropped
+            passed.interrupt()
+        taken = passed.take(packet)
+        if taken is None:
+            return
+        timestamp_us = taken.pts_us if taken.pts_us is not None else taken.dts_us
+        # The first ones of an RTSP stream may have no time at all.
+        known = timestamp_us is not None
+        capture_us = self._capture_us(timestamp_us or 0, item.arrival_us) if known else item.arrival_us
+        piece = passed.place(taken, timestamp_us, capture_us, capture_us)
+        if piece is not None:
+            self._ready.append(piece)
+
+    def _pass_opus(self, item: Item, packet: Any, passed: PassedOpus) -> None:
+        taken = passed.take(packet)
+        if taken is None or packet.pts is None:
+            return
+        data, duration_us = taken
+        capture_us = self._capture_us(to_us(packet.pts, packet.time_base), item.arrival_us)
+        pts_us = self._ascending["audio"](capture_us)
+        self._ready.append(passed.place(data, pts_us, capture_us, duration_us))
+
+    def _decode(self, item: Item, packet: Any) -> None:
         index = packet.stream_index
         decoder = self._decoders.get(index)
         if decoder is None:
             track = next(track for track in item.opened.tracks if track.index == index)
             decoder = self._decoders[index] = TrackDecoder(track, patience=_UNTIMED)
-        if packet.pts is not None:
-            self._clock.observe(to_us(packet.pts, packet.time_base), item.arrival_us)
         try:
             decoded = decoder.decode(packet)
         except av.FFmpegError as error:

@@ -1,13 +1,15 @@
 """A feed to which we set the pace: files, generators, HLS. May import clock, av.
 
 The rule: frames come out in the order of their timestamps over all tracks, each when it is due,
-and a file that is played again goes on where its longest track ended.
+and a file that is played again goes on where its longest track ended. Coded pictures are due when
+they are to be decoded, and keep the time at which they are to be shown.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,83 +17,136 @@ import av
 
 from wtgateway import clock
 from wtgateway.errors import SourceEnded, SourceError
-from wtgateway.sources.base import RawAudio, RawVideo
-from wtgateway.sources.decode import TrackDecoder
+from wtgateway.sources.base import Piece, RawAudio, RawVideo
 from wtgateway.sources.errors_text import source_error
-from wtgateway.sources.reader import Item, Opened, PacketReader
-from wtgateway.sources.timeline import Ascending, LoopTimeline
+from wtgateway.sources.passing import PassedOpus, PassedVideo
+from wtgateway.sources.reader import Item, Opened, OpenTrack, PacketReader
+from wtgateway.sources.samples import OpusSamples, RawSamples, Sample, Samples, VideoSamples
+from wtgateway.sources.timeline import Ascending, LoopTimeline, Seams
 
 _LATE_US = 1_000_000  # later than this, the timeline is shifted instead of hurrying after it
 _LEAD_US = 20_000  # the first frames are decoded before they are due
+_HOLE_US = 600_000_000  # nothing in any track for so long: a spliced file, not a slow one
 _AHEAD_BYTES = 16 * 1024 * 1024  # of one track, while another one has nothing
 _AHEAD_PACKETS = 300
 
 
 @dataclass(slots=True)
 class _Lane:
-    """One track of this pass: packets not yet decoded, frames not yet due."""
+    """One track of this pass: packets not yet looked at, samples not yet due."""
 
-    decoder: TrackDecoder
+    kind: str
+    source: Samples
     items: deque[Item] = field(default_factory=deque)
-    frames: deque[tuple[Any, int, int]] = field(default_factory=deque)
+    samples: deque[Sample] = field(default_factory=deque)
     bytes: int = 0
 
 
 class PacedFeed:
-    """Frames in real time by their own timestamps."""
+    """Frames in real time by their own timestamps. ``passed``: the tracks that are not decoded."""
 
-    def __init__(self, reader: PacketReader, description: str) -> None:
+    def __init__(
+        self, reader: PacketReader, description: str, passed: dict[int, PassedVideo | PassedOpus]
+    ) -> None:
         self._reader, self._description = reader, description
+        self._passed = passed
+        self._video = next((track for track in passed.values() if isinstance(track, PassedVideo)), None)
+        self._pictures: deque[RawVideo] = deque()
         self._opened: Opened | None = None
         self._lanes: dict[int, _Lane] = {}
+        self._passes = 0
         self._pass_ended = False
         self._over: SourceError | None = None
         self._timeline: LoopTimeline | None = None
         self._ascending = {"video": Ascending(), "audio": Ascending()}
         self._closed = threading.Event()
 
-    def read(self) -> RawVideo | RawAudio:
+    def read(self) -> Piece:
         """See Source.read."""
-        lane = self._earliest()
-        frame, timestamp_us, duration_us = lane.frames.popleft()
-        if self._timeline is None:
-            self._timeline = LoopTimeline(clock.now_us() + _LEAD_US)
-        due_us = self._timeline.place(timestamp_us, duration_us)
-        late_us = clock.now_us() - due_us
-        if late_us > _LATE_US:
-            self._timeline.shift(late_us)
-            due_us += late_us
-        elif late_us < 0 and self._closed.wait(-late_us / 1e6):
-            raise SourceError(f"{self._description}: closed")
-        pts_us = self._ascending[lane.decoder.kind](due_us)
-        if lane.decoder.kind == "video":
-            return RawVideo(frame, pts_us, pts_us, clock.now_us(), duration_us)
-        return RawAudio(frame, pts_us, pts_us, duration_us)
+        while True:
+            if self._pictures:
+                return self._pictures.popleft()
+            try:
+                lane = self._earliest()
+            except SourceEnded:
+                if self._video is None or not (pictures := self._video.tap.flush()):
+                    raise
+                self._pictures.extend(pictures)
+                continue
+            if self._wait_for(lane.samples[0]):
+                piece = self._place(lane, lane.samples.popleft())
+                if piece is not None:
+                    return piece
+
+    def want_pictures(self, wanted: bool) -> None:
+        """See Source.want_pictures."""
+        if self._video is not None:
+            self._video.tap.want(wanted)
 
     def close(self) -> None:
         """Wake a read that waits for its time."""
         self._closed.set()
 
+    def _wait_for(self, sample: Sample) -> bool:
+        """Until the sample is due; False when pictures came out of decoding meanwhile."""
+        timeline = self._timeline
+        if timeline is None:
+            timeline = self._timeline = LoopTimeline(clock.now_us() + _LEAD_US)
+        if not timeline.begun:
+            # Decoding begins before the first picture is shown; the pass begins with what is shown.
+            timeline.begin(min(lane.samples[0].pts_us for lane in self._lanes.values() if lane.samples))
+        late_us = clock.now_us() - timeline.due(sample.due_us)
+        if late_us > _LATE_US or (self._passed and late_us < -_HOLE_US):
+            timeline.shift(late_us)
+        while (early_us := timeline.due(sample.due_us) - clock.now_us()) > 0:
+            if self._video is not None and self._video.tap.busy:
+                self._pictures.extend(self._video.tap.work())
+                if self._pictures:
+                    return False
+            elif self._closed.wait(early_us / 1e6):
+                raise SourceError(f"{self._description}: closed")
+        return True
+
+    def _place(self, lane: _Lane, sample: Sample) -> Piece | None:
+        timeline = self._timeline
+        assert timeline is not None
+        pts_us = timeline.place(sample.pts_us, sample.duration_us)
+        if isinstance(sample.content, av.VideoFrame):
+            pts_us = self._ascending["video"](pts_us)
+            return RawVideo(sample.content, pts_us, pts_us, clock.now_us(), sample.duration_us)
+        if isinstance(sample.content, av.AudioFrame):
+            pts_us = self._ascending["audio"](pts_us)
+            return RawAudio(sample.content, pts_us, pts_us, sample.duration_us)
+        passed = sample.passed
+        if isinstance(sample.content, bytes):
+            assert isinstance(passed, PassedOpus)
+            pts_us = self._ascending["audio"](pts_us)
+            return passed.place(sample.content, pts_us, pts_us, sample.duration_us)
+        assert isinstance(passed, PassedVideo)
+        # To who counts from there to the eye, a picture began when its data was there.
+        capture_us = min(pts_us, timeline.due(sample.due_us))
+        return passed.place(sample.content, sample.pts_us, pts_us, capture_us)
+
     def _earliest(self) -> _Lane:
-        """The lane whose next frame is the earliest of all. Raises SourceEnded, SourceError."""
+        """The lane whose next sample is the earliest of all. Raises SourceEnded, SourceError."""
         while True:
             for lane in self._lanes.values():
                 self._decode_ahead(lane)
-            with_frames = [lane for lane in self._lanes.values() if lane.frames]
-            complete = with_frames and (len(with_frames) == len(self._lanes) or self._far_ahead())
-            if complete or (self._pass_ended and with_frames):
-                return min(with_frames, key=lambda lane: lane.frames[0][1])
+            ready = [lane for lane in self._lanes.values() if lane.samples]
+            complete = ready and (len(ready) == len(self._lanes) or self._far_ahead())
+            if complete or (self._pass_ended and ready):
+                return min(ready, key=lambda lane: lane.samples[0].due_us)
             if self._pass_ended:
                 self._next_pass()
             else:
                 self._pull()
 
     def _decode_ahead(self, lane: _Lane) -> None:
-        while lane.items and not lane.frames:
+        while lane.items and not lane.samples:
             item = lane.items.popleft()
             lane.bytes -= item.bytes
             try:
-                lane.frames.extend(lane.decoder.decode(item.packet))
+                lane.samples.extend(lane.source.take(item.packet))
             except av.FFmpegError as error:
                 raise source_error(self._description, "cannot be decoded", error) from error
 
@@ -108,14 +163,30 @@ class PacedFeed:
             self._over, self._pass_ended = error, True
             return
         if item.opened is not self._opened:
-            self._opened = item.opened
-            self._lanes = {track.index: _Lane(TrackDecoder(track)) for track in item.opened.tracks}
+            self._begin_pass(item.opened)
         if item.packet is None:
             self._pass_ended = True
             return
         lane = self._lanes[item.packet.stream_index]
         lane.items.append(item)
         lane.bytes += item.bytes
+
+    def _begin_pass(self, opened: Opened) -> None:
+        self._opened = opened
+        seams = Seams() if self._passed else None
+        make: Callable[[OpenTrack], Samples] = lambda track: self._samples(track, seams)  # noqa: E731
+        self._lanes = {track.index: _Lane(track.kind, make(track)) for track in opened.tracks}
+        self._passes += 1
+
+    def _samples(self, track: OpenTrack, seams: Seams | None) -> Samples:
+        passed: Any = self._passed.get(track.index)
+        if isinstance(passed, PassedOpus):
+            return OpusSamples(track.index, passed, seams)
+        if isinstance(passed, PassedVideo):
+            if self._passes:
+                passed.reopen(track)
+            return VideoSamples(track.index, passed, seams)
+        return RawSamples(track, seams)
 
     def _next_pass(self) -> None:
         if self._over is not None:

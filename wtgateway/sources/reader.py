@@ -42,6 +42,11 @@ class OpenTrack:
     fps: float = 0.0
 
     @property
+    def codec(self) -> str:
+        """FFmpeg's canonical name of the codec: "h264", "opus"."""
+        return str(self.decoder.codec.canonical_name)
+
+    @property
     def packet_bytes(self) -> int:
         """Memory behind each packet that its size does not tell: pictures handed on by reference."""
         return int(self.decoder.width * self.decoder.height * 4) if self._wrapped else 0
@@ -143,10 +148,12 @@ class PacketReader:
             self._condition.wait_for(lambda: self._items or self._failure or self._closed, limit_s)
             if self._closed or not self._items:
                 raise self._why(f"nothing came for {self._read_timeout_s:g} s; is the peer sending?")
-            item = self._items.popleft()
-            self._bytes -= item.bytes
-            self._condition.notify_all()
-            return item
+            return self._pop()
+
+    def poll(self) -> Item | None:
+        """The next item if it is there already; raises nothing: what is wrong next tells."""
+        with self._condition:
+            return self._pop() if self._items and not self._closed else None
 
     def close(self) -> None:
         """Make both raise now; the thread ends when FFmpeg lets it."""
@@ -159,6 +166,12 @@ class PacketReader:
     def closed(self) -> bool:
         """Whether close was called."""
         return self._closed
+
+    def _pop(self) -> Item:
+        item = self._items.popleft()
+        self._bytes -= item.bytes
+        self._condition.notify_all()
+        return item
 
     def _why(self, otherwise: str) -> SourceError:
         if self._closed:

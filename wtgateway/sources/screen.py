@@ -9,7 +9,7 @@ import contextlib
 import logging
 
 from wtgateway.errors import ConfigError, SourceError
-from wtgateway.sources.base import RawAudio, RawVideo, SourceInfo, SourceOptions
+from wtgateway.sources.base import Piece, SourceInfo, SourceOptions
 from wtgateway.sources.container import ContainerSource
 from wtgateway.sources.damage import DamageSource
 from wtgateway.sources.uri import grab_plan, parse_screen, redact
@@ -52,7 +52,7 @@ class ScreenSource:
             self._watch = DisplayWatch(self._region.display)
         return info
 
-    def read(self) -> RawVideo | RawAudio:
+    def read(self) -> Piece:
         """See Source.read."""
         if self._source is None:
             raise SourceError(f"{self._description}: it is not open")

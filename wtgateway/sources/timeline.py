@@ -6,10 +6,14 @@ arrival only tells how far apart the two clocks are.
 
 from __future__ import annotations
 
+from collections import deque
 from fractions import Fraction
 
 _DRIFT_PPM = 200  # how fast two honest clocks may part
 _JUMP_US = 5_000_000  # further off than this is another timeline, not delay
+_BACK_US = 1_000_000  # decoding times of a track that go back by more than this begin anew
+_SLOWEST = 16  # revised, a second of a track may shrink to a sixteenth, so that pictures still fit between
+_REORDERED = 32  # pictures; no decoder holds more
 
 
 def to_us(ticks: int, time_base: Fraction) -> int:
@@ -63,13 +67,26 @@ class LoopTimeline:
         self._first_us: int | None = None
         self._end_us = 0
 
+    @property
+    def begun(self) -> bool:
+        """Whether this pass has its first timestamp."""
+        return self._first_us is not None
+
+    def begin(self, timestamp_us: int) -> None:
+        """This pass begins with that timestamp."""
+        self._first_us = timestamp_us
+
     def place(self, timestamp_us: int, duration_us: int) -> int:
         """When a sample of this pass is due, in gateway time."""
+        due_us = self.due(timestamp_us)
+        self._end_us = max(self._end_us, due_us + duration_us - self.epoch_us - self.base_us)
+        return due_us
+
+    def due(self, timestamp_us: int) -> int:
+        """Gateway time of a timestamp of this pass, a decoding time for example."""
         if self._first_us is None:
             self._first_us = timestamp_us
-        since_start_us = timestamp_us - self._first_us
-        self._end_us = max(self._end_us, since_start_us + duration_us)
-        return self.epoch_us + self.base_us + since_start_us
+        return self.epoch_us + self.base_us + timestamp_us - self._first_us
 
     def next_pass(self) -> bool:
         """Begin again where the longest track ended. False: this pass had no length."""
@@ -95,3 +112,63 @@ class Ascending:
             value = self._last + 1
         self._last = value
         return value
+
+
+class DisplayOrder:
+    """Keeps pictures that come in decoding order in their display order, whatever is done to their times.
+
+    Groups are closed: all pictures of one are shown after all of those before it.
+    """
+
+    def __init__(self) -> None:
+        self._floor: int | None = None  # the greatest value of all groups before
+        self._newest: int | None = None
+        self._placed: deque[tuple[int, int]] = deque(maxlen=_REORDERED)  # of this group: timestamp, value
+
+    def __call__(self, timestamp_us: int | None, value: int, *, begins_group: bool) -> int:
+        """The value, or the nearest one that keeps the order; without a timestamp it is the last so far."""
+        latest = max((at for at, _ in self._placed), default=None)
+        at_us = latest if timestamp_us is None else timestamp_us
+        if begins_group or (latest is not None and at_us is not None and abs(at_us - latest) > _JUMP_US):
+            self._floor = self._newest
+            self._placed.clear()
+        if at_us is not None:
+            value = self._between(at_us, value)
+        if self._floor is not None:
+            value = max(value, self._floor + 1)
+        if at_us is not None:
+            self._placed.append((at_us, value))
+        self._newest = value if self._newest is None else max(self._newest, value)
+        return value
+
+    def _between(self, at_us: int, value: int) -> int:
+        """After those with an earlier timestamp, and before those with a later one."""
+        apart = [(at, placed, max(1, abs(at_us - at) // _SLOWEST)) for at, placed in self._placed]
+        value = min([value, *(placed - gap for at, placed, gap in apart if at > at_us)])
+        return max([value, *(placed + gap for at, placed, gap in apart if at <= at_us)])
+
+
+class Seams:
+    """Finds where the timestamps of a pass go back (spliced files), and what to add so that they go on.
+
+    The tracks of a splice go back by nearly the same amount, and are moved by exactly the same, so that
+    sound and picture stay together.
+    """
+
+    def __init__(self) -> None:
+        self._offset: dict[int, int] = {}  # by track, µs
+        self._expected: dict[int, int] = {}
+        self._newest: int | None = None  # the offset found last
+
+    def __call__(self, track: int, timestamp_us: int, duration_us: int) -> int:
+        """What to add to the timestamps of this sample."""
+        offset = self._offset.get(track, 0)
+        expected = self._expected.get(track)
+        if expected is not None and timestamp_us + offset < expected - _BACK_US:
+            needed = expected - timestamp_us
+            other = self._newest
+            fits = other is not None and other != offset and abs(needed - other) < _JUMP_US
+            offset = other if other is not None and fits else needed
+            self._offset[track] = self._newest = offset
+        self._expected[track] = max(timestamp_us + offset + duration_us, expected or 0)
+        return offset

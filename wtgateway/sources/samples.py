@@ -1,0 +1,112 @@
+"""What a paced track is made of: raw frames or coded units, each with its times. May import av.
+
+The rule: times are those of this pass of the container. With ``seams`` they go on where those of a
+spliced container go back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import av
+
+from wtgateway.sources.decode import TrackDecoder
+from wtgateway.sources.forward import Taken
+from wtgateway.sources.passing import PassedOpus, PassedVideo
+from wtgateway.sources.reader import OpenTrack
+from wtgateway.sources.timeline import Seams, to_us
+
+_PLAUSIBLE_US = 10_000_000  # between decoding a picture and showing it; more is a broken timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """``content`` is a frame, a unit of video or an Opus packet; ``due_us`` when it is to be handed on."""
+
+    content: av.VideoFrame | av.AudioFrame | Taken | bytes
+    pts_us: int
+    due_us: int
+    duration_us: int
+    passed: PassedVideo | PassedOpus | None = None
+
+
+class Samples(Protocol):
+    """Makes samples of packets."""
+
+    def take(self, packet: av.Packet[Any] | None) -> list[Sample]:
+        """In the order in which they are due; an empty packet flushes. Raises av.FFmpegError."""
+
+
+class RawSamples:
+    """Of a track that is decoded."""
+
+    def __init__(self, track: OpenTrack, seams: Seams | None) -> None:
+        self._decoder = TrackDecoder(track)
+        self._index, self._seams = track.index, seams
+
+    def take(self, packet: av.Packet[Any] | None) -> list[Sample]:
+        """See Samples.take."""
+        return [self._sample(*decoded) for decoded in self._decoder.decode(packet)]
+
+    def _sample(self, frame: Any, timestamp_us: int, duration_us: int) -> Sample:
+        if self._seams is not None:
+            timestamp_us += self._seams(self._index, timestamp_us, duration_us)
+        return Sample(frame, timestamp_us, timestamp_us, duration_us)
+
+
+class OpusSamples:
+    """Of an Opus track that is not decoded."""
+
+    def __init__(self, index: int, passed: PassedOpus, seams: Seams | None) -> None:
+        self._index, self._passed, self._seams = index, passed, seams
+        self._next_us = 0
+
+    def take(self, packet: av.Packet[Any] | None) -> list[Sample]:
+        """See Samples.take."""
+        taken = None if packet is None else self._passed.take(packet)
+        if taken is None or packet is None:
+            return []
+        data, duration_us = taken
+        timestamp_us = self._next_us
+        if packet.pts is not None:
+            timestamp_us = to_us(packet.pts, packet.time_base)
+            if self._seams is not None:
+                timestamp_us += self._seams(self._index, timestamp_us, duration_us)
+        self._next_us = timestamp_us + duration_us
+        return [Sample(data, timestamp_us, timestamp_us, duration_us, self._passed)]
+
+
+class VideoSamples:
+    """Of a video track that is not decoded: due when they are to be decoded."""
+
+    def __init__(self, index: int, passed: PassedVideo, seams: Seams | None) -> None:
+        self._index, self._passed, self._seams = index, passed, seams
+        self._due_us: int | None = None
+        self._next_us = 0  # when a unit without any time would be shown
+
+    def take(self, packet: av.Packet[Any] | None) -> list[Sample]:
+        """See Samples.take."""
+        taken = None if packet is None else self._passed.take(packet)
+        if taken is None:
+            return []
+        pts_us, dts_us = self._plausible(taken.pts_us, taken.dts_us)
+        if self._seams is not None:
+            at_us = pts_us if dts_us is None else min(pts_us, dts_us)
+            offset = self._seams(self._index, at_us, taken.duration_us)
+            pts_us += offset
+            dts_us = None if dts_us is None else dts_us + offset
+        # Times of decoding only go up, but Matroska leaves out the first ones.
+        if dts_us is None:
+            dts_us = pts_us if self._due_us is None else self._due_us
+        self._due_us = dts_us if self._due_us is None else max(dts_us, self._due_us)
+        self._next_us = pts_us + taken.duration_us
+        return [Sample(taken, pts_us, self._due_us, taken.duration_us, self._passed)]
+
+    def _plausible(self, pts_us: int | None, dts_us: int | None) -> tuple[int, int | None]:
+        """When it is shown and when it is decoded, where one of them may be missing or broken."""
+        if pts_us is None:
+            pts_us = self._next_us if dts_us is None else dts_us
+        if dts_us is not None and abs(pts_us - dts_us) > _PLAUSIBLE_US:
+            pts_us = dts_us = min(pts_us, dts_us, key=lambda at_us: abs(at_us - self._next_us))
+        return pts_us, dts_us
