@@ -7,8 +7,10 @@
  *     player.start();
  */
 
+import { keepAbilities, knownAbilities } from './main/abilities.js';
 import { Debug } from './main/debug.js';
 import { Sound } from './main/sound.js';
+import { fetchTransport, spawnWorker } from './main/start.js';
 import { emptyStats } from './main/stats.js';
 import { Surface } from './main/surface.js';
 
@@ -18,30 +20,18 @@ import { Surface } from './main/surface.js';
 /** @typedef {import('./types.js').LatencyMode} LatencyMode */
 /** @typedef {import('./types.js').ToWorker} ToWorker */
 /** @typedef {import('./types.js').FromWorker} FromWorker */
-/** @typedef {import('./types.js').TransportInfo} TransportInfo */
+/** @typedef {import('./types.js').Catalog} Catalog */
 
 const USUAL_CODEC = 'avc1.42C01F'; // what the gateway's encoder makes of 720p when nothing else is set
 
 const SOUND_PATIENCE_MS = 300; // a broadcast may have no picture
 
 /**
- * A page may start workers of its own origin only; where the player comes from another one, a script
- * of one line imports the real file, which a page may.
- * @param {URL} url
- */
-function spawnWorker(url) {
-  if (url.origin === location.origin) return new Worker(url, { type: 'module' });
-  const script = new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' });
-  const address = URL.createObjectURL(script);
-  const worker = new Worker(address, { type: 'module' });
-  worker.addEventListener('message', () => URL.revokeObjectURL(address), { once: true });
-  return worker;
-}
-
-/**
  * Events, all CustomEvent: `state` (detail {state, message, retryInMs}), `stats` (detail as
  * stats(), about five a second), `error` (detail {message, fatal}), `catalog` (detail Catalog),
- * `sound` (detail {available, running, muted, volume}), `size` (detail {width, height}).
+ * `sound` (detail {available, running, muted, volume}), `size` (detail {width, height} of what is seen),
+ * `rendition` (detail {id}), `abilities` (detail {codecs}), `picture` (detail {on, message}: whether one is
+ * to be seen, and why not), `levels` (detail {levels}, see measureLevels()).
  */
 export class Player extends EventTarget {
   /** @type {PlayerOptions} */ #options;
@@ -51,9 +41,15 @@ export class Player extends EventTarget {
   /** @type {PlayerStats} */ #stats;
   /** @type {StateDetail} */ #state = { state: 'idle', message: '', retryInMs: 0 };
   /** @type {LatencyMode} */ #latencyMode;
+  /** @type {Catalog | null} */ #catalog = null;
+  #rendition = -1;
+  #wish = -1;
+  #picture = true;
+  #view = { on: true, message: '' };
+  #abilities = knownAbilities();
   #firstFrameLocalMs = 0;
   #pictureSeen = () => {};
-  /** @type {Promise<void>} */ #picture = new Promise((resolve) => { this.#pictureSeen = resolve; });
+  /** @type {Promise<void>} */ #firstPicture = new Promise((resolve) => { this.#pictureSeen = resolve; });
   #onVisibility = () => this.#visibility();
 
   /** @param {PlayerOptions} options */
@@ -64,6 +60,7 @@ export class Player extends EventTarget {
     if (!target) throw new TypeError('new Player({canvas}): a <canvas> or an element to put the picture into is needed');
     this.#options = options;
     this.#latencyMode = options.latencyMode ?? 'asap';
+    this.#picture = options.picture ?? true;
     this.#stats = emptyStats(this.#latencyMode);
     this.#surface = new Surface(target, options.sink, (on) => this.#post({ type: 'mirror', on }));
     this.#sound = new Sound((message, transfer) => this.#post(message, transfer), (detail) => this.#emit('sound', detail));
@@ -76,7 +73,12 @@ export class Player extends EventTarget {
     const baseUrl = new URL(url || '/', document.baseURI).href.replace(/\/$/, '');
     const canRefetch = !transportUrl || Boolean(url);
     this.#spawn();
-    this.#post({ type: 'start', baseUrl, broadcast, latencyMode: this.#latencyMode, smoothDelayMs, codec, canRefetch });
+    const { codecs, stale } = this.#abilities;
+    this.#post({
+      type: 'start', baseUrl, broadcast, latencyMode: this.#latencyMode, smoothDelayMs, codec, canRefetch,
+      codecs, prove: stale, picture: this.#picture,
+    });
+    if (this.#wish >= 0) this.#post({ type: 'rendition', id: this.#wish });
     this.#sendTransport(baseUrl);
     document.addEventListener('visibilitychange', this.#onVisibility);
   }
@@ -117,6 +119,58 @@ export class Player extends EventTarget {
     if (!['asap', 'sync', 'smooth'].includes(mode)) throw new TypeError(`latency mode ${mode} is not asap, sync or smooth`);
     this.#latencyMode = mode;
     this.#post({ type: 'latencyMode', mode });
+  }
+
+  /** What the gateway offers; null before it has told. @returns {Catalog | null} */
+  get catalog() {
+    return this.#catalog;
+  }
+
+  /** Id of the video rendition that the gateway sends; -1: none, or it has not told. @returns {number} */
+  get rendition() {
+    return this.#rendition;
+  }
+
+  /** What was wished for last. @returns {number} */
+  get wish() {
+    return this.#wish;
+  }
+
+  /**
+   * Wishes for one rendition of the picture, now and in later sessions; a `rendition` event tells when
+   * it comes. @param {number} id as in the catalog; -1: the gateway chooses
+   */
+  setRendition(id) {
+    if (!Number.isInteger(id) || id < -1) throw new TypeError(`rendition ${id} is no id of the catalog and not -1`);
+    this.#wish = id;
+    this.#post({ type: 'rendition', id });
+  }
+
+  /** Without a picture only the sound is sent. @param {boolean} on */
+  setPicture(on) {
+    if (on === this.#picture) return;
+    this.#picture = on;
+    this.#post({ type: 'picture', on });
+  }
+
+  /** Whether a picture is wanted. @returns {boolean} */
+  get picture() {
+    return this.#picture;
+  }
+
+  /** Whether a picture is to be seen, and why not if it was wanted; what a `picture` event told last. */
+  get view() {
+    return this.#view;
+  }
+
+  /** What this browser has proven to decode (docs/protocol.md, "abilities"); empty: not known yet. @returns {string} */
+  get abilities() {
+    return this.#abilities.codecs;
+  }
+
+  /** Whether `levels` events are wanted: of each packet of sound, heard or not. @param {boolean} on */
+  measureLevels(on) {
+    this.#post({ type: 'levels', on });
   }
 
   /** Sound starts muted. Call setMuted(false) in a click: browsers want a gesture. @param {boolean} muted */
@@ -193,8 +247,20 @@ export class Player extends EventTarget {
       case 'state': return this.#setState(message.state, message.message, message.retryInMs);
       case 'stats': return this.#setStats(message.stats);
       case 'error': return this.#emit('error', { message: message.message, fatal: message.fatal });
-      case 'catalog': return this.#emit('catalog', message.catalog);
-      case 'size': return this.#emit('size', { width: message.width, height: message.height });
+      case 'catalog':
+        this.#catalog = message.catalog;
+        return this.#emit('catalog', message.catalog);
+      case 'size':
+        this.#surface.turn(message.rotation);
+        return this.#emit('size', { width: message.width, height: message.height });
+      case 'rendition':
+        this.#rendition = message.id;
+        return this.#emit('rendition', { id: message.id });
+      case 'abilities': return this.#learn(message.codecs);
+      case 'picture':
+        this.#view = { on: message.on, message: message.message };
+        return this.#emit('picture', this.#view);
+      case 'levels': return this.#emit('levels', { levels: message.levels });
       case 'firstFrame':
         this.#firstFrameLocalMs = message.localMs;
         return this.#pictureSeen();
@@ -204,6 +270,13 @@ export class Player extends EventTarget {
       case 'sinkFailed': return this.#nextSink();
       case 'debug': return this.debug.answer(message);
     }
+  }
+
+  /** @param {string} codecs */
+  #learn(codecs) {
+    this.#abilities = { codecs, stale: false };
+    keepAbilities(codecs);
+    this.#emit('abilities', { codecs });
   }
 
   /** @param {VideoFrame} frame @param {boolean} mirror */
@@ -216,7 +289,7 @@ export class Player extends EventTarget {
   /** @param {number} channels @param {number} sampleRate */
   async #openSound(channels, sampleRate) {
     // A browser starts a process for a sound device; the first picture goes before it.
-    await Promise.race([this.#picture, new Promise((resolve) => setTimeout(resolve, SOUND_PATIENCE_MS))]);
+    await Promise.race([this.#firstPicture, new Promise((resolve) => setTimeout(resolve, SOUND_PATIENCE_MS))]);
     if (!this.#worker) return; // closed meanwhile
     try {
       await this.#sound.open(channels, sampleRate);
@@ -260,11 +333,4 @@ export class Player extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/** @param {string} baseUrl @returns {Promise<TransportInfo>} */
-async function fetchTransport(baseUrl) {
-  const response = await fetch(`${baseUrl}/api/v1/transport`, { cache: 'no-store' });
-  if (!response.ok) throw new Error(`${baseUrl}/api/v1/transport answered ${response.status}`);
-  return response.json();
 }

@@ -37,6 +37,7 @@
  * @property {number} [smoothDelayMs] capture to paint that `smooth` aims at; default 250
  * @property {string} [codec] of the video, if it is known already (/api/v1/broadcasts): the decoder is then
  *   opened while the session is; a wrong guess costs nothing
+ * @property {boolean} [picture] false: sound only, until setPicture(true)
  * @property {SinkKind} [sink] force a sink, for tests; default: the first that works
  */
 
@@ -49,7 +50,11 @@
  * @property {string} delivery `stream`
  * @property {string} codec of the video, as WebCodecs names it; empty before the first keyframe
  * @property {string} audioCodec
- * @property {number} width
+ * @property {number} rendition that is being sent, as in the catalog; -1: none, or not told yet
+ * @property {boolean} forwarded whether it is the source's own coding
+ * @property {number} reorderFrames by so many pictures at most it is shown out of its decoding order
+ * @property {number} reorderMs the delay that this adds
+ * @property {number} width of the picture as it is seen
  * @property {number} height
  * @property {number} framesReceived whole video frames that arrived (since start(), all sessions)
  * @property {number} framesDecoded video frames the decoder gave out
@@ -103,6 +108,9 @@
  * @property {number} smoothDelayMs
  * @property {string} codec to open the decoder with before the first keyframe tells
  * @property {boolean} canRefetch false when only `transportUrl` was given
+ * @property {string} codecs abilities that were proven at an earlier visit; empty: none are known
+ * @property {boolean} prove whether they are to be proven (again) when the first picture is there
+ * @property {boolean} picture false: sound only
  */
 
 /**
@@ -113,6 +121,9 @@
  *   | {type: 'audioOutput', ring: SharedArrayBuffer | null, port: MessagePort | null, channels: number, capacity: number, sampleRate: number}
  *   | {type: 'audioState', running: boolean, latencyMs: number}
  *   | {type: 'latencyMode', mode: LatencyMode}
+ *   | {type: 'rendition', id: number}
+ *   | {type: 'picture', on: boolean}
+ *   | {type: 'levels', on: boolean}
  *   | {type: 'visible', visible: boolean}
  *   | {type: 'painted'}
  *   | {type: 'mirror', on: boolean}
@@ -131,7 +142,11 @@
  *   | {type: 'catalog', catalog: Catalog}
  *   | {type: 'audioFormat', channels: number, sampleRate: number}
  *   | {type: 'firstFrame', localMs: number}
- *   | {type: 'size', width: number, height: number}
+ *   | {type: 'size', width: number, height: number, rotation: number}
+ *   | {type: 'abilities', codecs: string}
+ *   | {type: 'rendition', id: number}
+ *   | {type: 'picture', on: boolean, message: string}
+ *   | {type: 'levels', levels: number[]}
  *   | {type: 'track', track: MediaStreamTrack}
  *   | {type: 'frame', frame: VideoFrame, mirror: boolean}
  *   | {type: 'sinkFailed', message: string}
@@ -150,6 +165,9 @@
  * @property {number} sample_rate
  * @property {number} channels
  * @property {Uint8Array} [description]
+ * @property {boolean} [forwarded] the source's own coding
+ * @property {number} [reorder_frames] frames come in decoding order, shown by up to so many pictures later
+ * @property {number} [rotation] degrees clockwise that the picture is turned: 0, 90, 180 or 270
  */
 
 /** @typedef {{id: number, kind: string, renditions: Rendition[]}} Track */

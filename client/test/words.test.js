@@ -56,6 +56,8 @@ test('the CONNECT carries the subscription, and hashes only where there are some
   assert.deepEqual(made[0][1].serverCertificateHashes.map((/** @type {any} */ h) => h.value.length), [32, 32]);
   assert.equal(made[0][1].congestionControl, 'low-latency');
   assert.equal('serverCertificateHashes' in made[1][1], false);
+  openTransport({ url: 'https://host', certificateHashes: [] }, 'test', { codecs: 'avc1:1920x1080@60,opus', picture: false });
+  assert.equal(made[2][0], 'https://host/test?v=1&subscribe=audio&delivery=stream&codecs=avc1:1920x1080@60,opus');
 });
 
 test('codecs that cannot be decoded have names', () => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -76,7 +77,17 @@ def test_joined_modules_do_what_the_modules_do(tmp_path: Path) -> None:
 
 
 @node
-@pytest.mark.parametrize("entry", ["pages/watch.js", "pages/list.js", "worker/main.js", "player.js"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "pages/watch.js",
+        "pages/list.js",
+        "worker/main.js",
+        "player.js",
+        "pages/extras.js",
+        "worker/abilities.js",
+    ],
+)
 def test_every_entry_of_the_client_can_be_joined(tmp_path: Path, entry: str) -> None:
     (tmp_path / "joined.mjs").write_text(link(client_files(), entry))
     check = ["node", "--check", tmp_path / "joined.mjs"]
@@ -149,6 +160,15 @@ def test_the_page_carries_its_worker() -> None:
     assert "requestAnimationFrame" not in link(files, "worker/main.js")
     assert json.dumps("worker/main.js") in link(files, "pages/watch.js").split("$workers=", 1)[1]
     assert len(link(files, "pages/watch.js")) < sum(map(len, files.values())) * 0.75
+
+
+def test_what_has_time_until_the_picture_is_there_is_not_in_the_first_script() -> None:
+    text = link(client_files(), "pages/watch.js")
+    for entry, part in (("worker/abilities.js", "hvc1.1.6"), ("pages/extras.js", "Sound only")):
+        assert part not in text
+        assert part in link(client_files(), entry)
+        assert entry.rsplit("/", 1)[1] in text, "it is fetched by its name"
+    assert len(gzip.compress(text.encode(), mtime=0)) < 43_000, "three flights of a new connection"
 
 
 def test_style_sheets_are_joined() -> None:

@@ -25,6 +25,8 @@ export class Surface {
   /** @type {SinkKind | undefined} */ #forced;
   /** @type {(on: boolean) => void} */ #wantMirror;
   /** @type {Set<SinkKind>} */ #failed = new Set();
+  #rotation = 0;
+  #resized = new ResizeObserver(() => this.#fit());
 
   /**
    * @param {HTMLElement} target a <canvas> to paint on, or an element to put the picture into
@@ -96,6 +98,35 @@ export class Surface {
     if (this.element && this.element !== this.#target) this.element.remove();
     this.#target.prepend(element);
     this.element = element;
+    this.#fit();
+  }
+
+  /** Turns what is seen. @param {number} degrees clockwise: 0, 90, 180 or 270 */
+  turn(degrees) {
+    if (degrees === this.#rotation) return;
+    this.#rotation = degrees;
+    this.#resized.disconnect();
+    if (degrees % 180 !== 0) this.#resized.observe(this.#target);
+    this.#fit();
+  }
+
+  /** A picture that lies on its side has the sides of its container the other way round. */
+  #fit() {
+    const { element } = this;
+    if (!element) return;
+    const { clientWidth: width, clientHeight: height } = this.#target;
+    const lying = this.#rotation % 180 !== 0;
+    const turn = this.#rotation ? `rotate(${this.#rotation}deg)` : '';
+    if (element === this.#target) { // the page's own canvas keeps its place, and its picture fits into it
+      const scale = lying && width && height ? Math.min(width / height, height / width) : 1;
+      element.style.transform = scale === 1 ? turn : `${turn} scale(${scale})`;
+      return;
+    }
+    if (lying && getComputedStyle(this.#target).position === 'static') this.#target.style.position = 'relative';
+    Object.assign(element.style, lying
+      ? { position: 'absolute', top: '50%', left: '50%', width: `${height}px`, height: `${width}px`, maxWidth: 'none', maxHeight: 'none' }
+      : { position: '', top: '', left: '', width: '100%', height: '100%', maxWidth: '', maxHeight: '' });
+    element.style.transform = lying ? `translate(-50%, -50%) ${turn}` : turn;
   }
 
   /** Shows a track that carries the picture in a <video>. @param {MediaStreamTrack} track */
@@ -159,6 +190,7 @@ export class Surface {
   }
 
   close() {
+    this.#resized.disconnect();
     this.#track?.stop();
     if (this.element && this.element !== this.#target) this.element.remove();
     this.element = null;

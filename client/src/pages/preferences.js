@@ -1,24 +1,31 @@
 /** What a viewer chose last, kept in this browser. Imports nothing; works without storage too. */
 
-/** @param {string} key @returns {string | null} */
-function read(key) {
+/** @param {string} key @param {'localStorage' | 'sessionStorage'} [where] @returns {string | null} */
+function read(key, where = 'localStorage') {
   try {
-    return localStorage.getItem(`wtgateway.${key}`);
+    return globalThis[where].getItem(`wtgateway.${key}`);
   } catch {
     return null; // storage is turned off
   }
 }
 
-/** @param {string} key @param {string} value */
-function write(key, value) {
+/** @param {string} key @param {string} value @param {'localStorage' | 'sessionStorage'} [where] */
+function write(key, value, where = 'localStorage') {
   try {
-    localStorage.setItem(`wtgateway.${key}`, value);
+    globalThis[where].setItem(`wtgateway.${key}`, value);
   } catch {
     // not kept, then
   }
 }
 
+/** What the quality menu is set to where only the sound is wanted. */
+export const SOUND_ONLY = 'sound';
+
 export const preference = {
+  /** Of one broadcast, while this tab is open: the name of a rendition, SOUND_ONLY, or '' for any. @param {string} broadcast */
+  quality: (broadcast) => read(`quality.${broadcast}`, 'sessionStorage') ?? '',
+  /** @param {string} broadcast @param {string} quality */
+  setQuality: (broadcast, quality) => write(`quality.${broadcast}`, quality, 'sessionStorage'),
   /** @returns {import('../types.js').LatencyMode} */
   get latencyMode() {
     const mode = read('latencyMode');

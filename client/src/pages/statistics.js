@@ -2,6 +2,7 @@
 
 import { make, makeSvg, setText } from './dom.js';
 import * as format from './format.js';
+import { reorderWords } from './renditions.js';
 import { Series, curve, svgArea, svgPoints } from './series.js';
 
 /** @typedef {import('../types.js').PlayerStats} PlayerStats */
@@ -11,7 +12,7 @@ import { Series, curve, svgArea, svgPoints } from './series.js';
  * `grows`: the figure is a count, and its growth is drawn.
  * @typedef {object} Row
  * @property {string} label
- * @property {(stats: PlayerStats) => string} value
+ * @property {(stats: PlayerStats, rendition: string) => string} value nothing: the row is not shown
  * @property {(stats: PlayerStats) => number} [curve]
  * @property {number} [top]
  * @property {boolean} [grows]
@@ -30,6 +31,9 @@ const share = (part, whole) => (whole > 0 && part > 0 ? ` (${((100 * part) / who
 /** @type {[string, Row[]][]} */
 const GROUPS = [
   ['Picture', [
+    { label: 'Rendition', value: (_, rendition) => rendition },
+    { label: 'Coded by', value: (s) => (s.rendition < 0 ? '' : s.forwarded ? 'the source, forwarded' : 'the gateway') },
+    { label: 'B-frames', value: (s) => reorderWords(s.reorderFrames, s.reorderMs) },
     { label: 'Codec', value: (s) => format.codecName(s.codec) },
     { label: 'Size', value: (s) => format.formatSize(s.width, s.height) },
     { label: 'Frame rate', value: (s) => format.formatFps(Math.round(s.fps * 10) / 10), curve: (s) => s.fps, top: 30 },
@@ -62,7 +66,7 @@ const GROUPS = [
   ]],
 ];
 
-/** @typedef {{row: Row, dd: HTMLElement, series: Series, line: SVGElement | null, area: SVGElement | null, before: number}} Live */
+/** @typedef {{row: Row, dd: HTMLElement, parts: HTMLElement, series: Series, line: SVGElement | null, area: SVGElement | null, before: number}} Live */
 
 export class Statistics {
   /** @type {Live[]} */ #rows = [];
@@ -71,6 +75,7 @@ export class Statistics {
   #visible = false;
   #sampledAt = -Infinity;
   /** @type {PlayerStats | null} */ #last = null;
+  #rendition = '';
 
   /** @param {HTMLElement} body */
   constructor(body) {
@@ -86,9 +91,10 @@ export class Statistics {
     if (visible && this.#last) this.#draw(this.#last);
   }
 
-  /** @param {PlayerStats} stats @param {number} nowMs */
-  update(stats, nowMs) {
+  /** @param {PlayerStats} stats @param {string} rendition its name @param {number} nowMs */
+  update(stats, rendition, nowMs) {
     this.#last = stats;
+    this.#rendition = rendition;
     if (nowMs - this.#sampledAt < SAMPLE_MS * 0.9) return;
     this.#sampledAt = nowMs;
     for (const live of this.#rows) {
@@ -106,7 +112,7 @@ export class Statistics {
     const dd = make('dd', {}, '–');
     const parts = make('div', { class: 'stat' }, make('dt', {}, row.label), dd);
     /** @type {Live} */
-    const live = { row, dd, series: new Series(SAMPLES), line: null, area: null, before: 0 };
+    const live = { row, dd, parts, series: new Series(SAMPLES), line: null, area: null, before: 0 };
     if (row.curve) {
       live.area = makeSvg('polyline', { class: 'area' });
       live.line = makeSvg('polyline');
@@ -118,8 +124,10 @@ export class Statistics {
 
   /** @param {PlayerStats} stats */
   #draw(stats) {
-    for (const { row, dd, series, line, area } of this.#rows) {
-      setText(dd, row.value(stats));
+    for (const { row, dd, parts, series, line, area } of this.#rows) {
+      const value = row.value(stats, this.#rendition);
+      parts.hidden = value === '';
+      setText(dd, value);
       if (!line || !area) continue;
       const points = curve(series.values, SAMPLES, WIDTH, HEIGHT, row.top ?? 0);
       line.setAttribute('points', svgPoints(points));

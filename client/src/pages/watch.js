@@ -9,7 +9,7 @@
 import { Player } from '../player.js';
 import { checkSupport } from '../support.js';
 import { byId, make, pageConfig } from './dom.js';
-import { preference } from './preferences.js';
+import { preference, SOUND_ONLY } from './preferences.js';
 
 const PICTURE_FIRST_MS = 400; // so long the rest of the page waits for the first picture
 
@@ -31,6 +31,7 @@ if (support.ok) {
     broadcast: config.broadcast,
     container: picture,
     latencyMode: preference.latencyMode,
+    picture: preference.quality(config.broadcast) !== SOUND_ONLY,
   });
   Object.assign(window, { player });
   player.start();

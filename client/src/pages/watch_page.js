@@ -6,7 +6,6 @@ import { formatMs } from './format.js';
 import { pollBroadcasts } from './gateway.js';
 import { preference } from './preferences.js';
 import { Stage } from './stage.js';
-import { Statistics } from './statistics.js';
 import { shortState, stageWords } from './words.js';
 
 /** @typedef {import('../player.js').Player} Player */
@@ -16,6 +15,9 @@ import { shortState, stageWords } from './words.js';
 /** @typedef {{broadcast: string, known: boolean, summary: Summary | null}} PageConfig */
 
 const TICK_MS = 250;
+
+/** @returns {Promise<typeof import('./extras.js')>} not joined to this script */
+const loadExtras = () => import(new URL('./extras.js', import.meta.url).href);
 
 /**
  * @param {Player | null} player null: this browser lacks something
@@ -43,7 +45,9 @@ class WatchPage {
   #player;
   #config;
   #controls;
-  #statistics = new Statistics(byId('statistics-body', HTMLElement));
+  /** @type {import('./statistics.js').Statistics | null} */ #statistics = null;
+  /** @type {import('./meters.js').Meters | null} */ #meters = null;
+  /** @type {import('./quality.js').Quality | null} */ #quality = null;
   #stage = new Stage(byId('message', HTMLElement), (action) => this.#act(action));
   #root = byId('watch', HTMLElement);
   #live = byId('live', HTMLElement);
@@ -58,7 +62,7 @@ class WatchPage {
     this.#config = config;
     this.#summary = config.summary;
     this.#controls = new Controls(player);
-    this.#controls.onStatistics = (open) => this.#statistics.setVisible(open);
+    this.#controls.onStatistics = (open) => this.#statistics?.setVisible(open);
   }
 
   begin() {
@@ -66,12 +70,23 @@ class WatchPage {
     player.addEventListener('state', () => this.#onState());
     player.addEventListener('stats', (event) => event instanceof CustomEvent && this.#onStats(event.detail));
     player.addEventListener('catalog', (event) => event instanceof CustomEvent && this.#onTracks(event.detail.tracks));
+    player.addEventListener('picture', () => this.#show());
     this.#onTracks(this.#summary?.tracks ?? []);
     this.#onState();
     if (preference.statistics) this.#controls.showStatistics(true);
     setInterval(() => this.#retryAt > 0 && this.#show(), TICK_MS);
     const askNow = pollBroadcasts((broadcasts) => this.#onBroadcasts(broadcasts), () => player.state.state !== 'playing');
     if (this.#summary === null) askNow();
+    this.#loadExtras().catch(() => {}); // the gateway went away: the picture needs none of it
+  }
+
+  async #loadExtras() {
+    const { Meters, Quality, Statistics } = await loadExtras();
+    this.#statistics = new Statistics(byId('statistics-body', HTMLElement));
+    this.#statistics.setVisible(!byId('statistics', HTMLElement).hidden);
+    this.#meters = new Meters(byId('meters', HTMLElement), this.#player);
+    this.#quality = new Quality(this.#player, this.#config.broadcast);
+    this.#show();
   }
 
   #onState() {
@@ -90,7 +105,7 @@ class WatchPage {
 
   /** @param {PlayerStats} stats */
   #onStats(stats) {
-    this.#statistics.update(stats, performance.now());
+    this.#statistics?.update(stats, this.#quality?.current ?? '', performance.now());
     this.#latency = stats.state === 'playing' && stats.latencyMs.p50 > 0 ? formatMs(Math.round(stats.latencyMs.p50)) : '';
     this.#showShort();
   }
@@ -113,6 +128,9 @@ class WatchPage {
     this.#stage.say(stageWords({
       state, message, retryInMs, broadcast: this.#config.broadcast, summary: this.#summary, reachable: this.#reachable,
     }));
+    const { on, message: why } = this.#player.view;
+    this.#root.toggleAttribute('data-sound-only', !on);
+    this.#meters?.show(!on && state === 'playing', why);
     this.#root.toggleAttribute('data-dim', state !== 'playing' && state !== 'joining');
     this.#showShort();
   }

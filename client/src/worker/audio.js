@@ -6,7 +6,7 @@
 import { FrameOrder } from '../media/ordering.js';
 import { Recent } from '../media/statistics.js';
 import { Playout } from './playout.js';
-import { planesOf } from './samples.js';
+import { levelsOf, planesOf } from './samples.js';
 import { nowUs } from './time.js';
 
 /** @typedef {import('../types.js').Frame} Frame */
@@ -24,6 +24,7 @@ export class AudioPath {
   codec = '';
   names = /** @type {Recent<string>} */ (new Recent(4096));
   running = false;
+  measures = false; // whether someone looks at the levels
   /** @type {Frame | null} */ newest = null;
   /** @type {FrameOrder<Frame>} */ #order = new FrameOrder({ independent: true, patienceUs: PATIENCE_US });
   /** @type {AudioDecoder | null} */ #decoder = null;
@@ -38,10 +39,12 @@ export class AudioPath {
   /**
    * @param {Timeline} timeline
    * @param {(channels: number, sampleRate: number) => void} format told when samples of a new shape come
+   * @param {(levels: number[]) => void} levels told of every packet's while `measures`
    */
-  constructor(timeline, format) {
+  constructor(timeline, format, levels) {
     this.playout = new Playout(timeline);
     this.onFormat = format;
+    this.onLevels = levels;
   }
 
   /** @param {Rendition} rendition how to decode */
@@ -139,7 +142,10 @@ export class AudioPath {
       this.#format = format;
       this.onFormat(numberOfChannels, sampleRate);
     }
-    if (this.running && this.playout.ready) this.playout.write(planesOf(data), timestamp, now);
+    const plays = this.running && this.playout.ready;
+    const planes = plays || this.measures ? planesOf(data) : [];
+    if (this.measures) this.onLevels(levelsOf(planes));
+    if (plays) this.playout.write(planes, timestamp, now);
     data.close();
   }
 

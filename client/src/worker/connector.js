@@ -187,7 +187,7 @@ export class Connector {
     if (!info) return null;
     this.connectUs = nowUs();
     this.readyUs = 0;
-    return openTransport({ ...info, certificateHashes: this.#hashes(info) }, wish.broadcast);
+    return openTransport({ ...info, certificateHashes: this.#hashes(info) }, wish.broadcast, this.engine.viewing);
   }
 
   /** With no hashes in the API the certificate is a CA's, and none may be passed. @param {TransportInfo} info */

@@ -19,7 +19,7 @@ function pixels(picture, width, height) {
 }
 
 /** The pixels of the next frame that is painted. @param {Presenter} presenter @returns {Promise<Pixels>} */
-export function grabNext(presenter) {
+function grabNext(presenter) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       presenter.tap = null;
@@ -36,6 +36,30 @@ export function grabNext(presenter) {
       }
     };
   });
+}
+
+/**
+ * What player.debug asks for; throws what it cannot.
+ * @param {import('./engine.js').Engine} engine @param {import('../main/debug.js').Command} command @returns {unknown}
+ */
+export function answer({ video, audio, connector, presenter, clock }, command) {
+  switch (command) {
+    case 'failDecoder': return video.decoder.feedGarbage();
+    case 'dropSession': return connector.drop();
+    case 'grab': return grabNext(presenter);
+    case 'frames': return paintLog.list();
+    case 'received': return { ...received(video, clock), audio: received(audio, clock) };
+  }
+}
+
+/** @param {import('./video.js').VideoPath | import('./audio.js').AudioPath} path @param {import('../media/clock.js').ClockSync} clock */
+function received(path, clock) {
+  const { newest } = path;
+  return {
+    arrivalMs: newest ? (clock.toGateway(newest.arrivalUs) - newest.ptsUs) / 1000 : 0,
+    framesReceived: path.received, framesDecoded: path.decoded, outOfOrder: path.outOfOrder, lost: path.lost,
+    frames: path.names.list(),
+  };
 }
 
 /** The last frames painted. */

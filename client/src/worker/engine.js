@@ -4,11 +4,10 @@
  */
 
 import { ClockSync } from '../media/clock.js';
-import { isAnnexB } from '../media/h264.js';
-import { canDecode } from './abilities.js';
+import { codecFromAnnexB } from '../media/h264.js';
 import { AudioPath } from './audio.js';
 import { Connector } from './connector.js';
-import { grabNext, paintLog } from './debug.js';
+import { answer } from './debug.js';
 import { Presenter } from './presenter.js';
 import { Report } from './report.js';
 import { PortWriter, SharedWriter } from './ring_writer.js';
@@ -16,11 +15,10 @@ import { generatorSink, offscreenSink, pageSink } from './sinks.js';
 import { nowUs } from './time.js';
 import { Timeline } from './timeline.js';
 import { VideoPath } from './video.js';
-import { undecodable } from './words.js';
+import { Viewing } from './viewing.js';
 
 /** @typedef {import('../types.js').ToWorker} ToWorker */
 /** @typedef {import('../types.js').Frame} Frame */
-/** @typedef {import('../types.js').Catalog} Catalog */
 /** @typedef {import('../media/messages.js').Message} Message */
 /** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
 /** @typedef {import('./sinks.js').Post} Post */
@@ -30,13 +28,14 @@ const TICK_MS = 200;
 const PING_EVERY_US = 2_000_000;
 const FIRST_PINGS = 5; // several at once: the first of them meet a cold path
 const MAX_EARLY = 64; // frames that come before the catalog; the oldest give way
+const GLASS_MS = 250; // after the first picture, until it is surely seen: what has time waits so long
 const LATE_TICK_US = 2_000_000; // the page was frozen; its silence is not the network's
 
 export class Engine {
   clock = new ClockSync();
   report = new Report();
-  /** @type {Catalog | null} */ catalog = null;
   /** @type {Frame[]} of a kind that only the catalog can tell */ #early = [];
+  #h264Track = -1; // that told itself before the catalog did
   /** @type {Record<string, any> | null} */ gateway = null;
   #visible = true;
   #usualCodec = '';
@@ -52,8 +51,12 @@ export class Engine {
     this.presenter = new Presenter(this.timeline, (info, paintUs, size) => this.#painted(info, paintUs, size), () => this.video.pump());
     this.video = new VideoPath(this.presenter, this.timeline,
       (reason) => this.#askKeyframe(reason), (message) => this.#decoderFailed(message));
-    this.audio = new AudioPath(this.timeline, (channels, sampleRate) => post({ type: 'audioFormat', channels, sampleRate }));
+    this.audio = new AudioPath(this.timeline, (channels, sampleRate) => post({ type: 'audioFormat', channels, sampleRate }),
+      (levels) => post({ type: 'levels', levels }));
     this.connector = new Connector(this, early);
+    this.viewing = new Viewing({
+      post, send: (message) => this.connector.send(message), giveUp: (why) => this.connector.giveUp(why),
+    });
     setInterval(() => this.#tick(), TICK_MS);
   }
 
@@ -66,6 +69,9 @@ export class Engine {
       case 'audioOutput': return this.#setAudioOutput(message);
       case 'audioState': return this.audio.setOutput(message.running, message.latencyMs * 1000);
       case 'latencyMode': return this.#setMode(message.mode);
+      case 'rendition': return this.viewing.wish(message.id);
+      case 'picture': return this.#setPicture(message.on);
+      case 'levels': return void (this.audio.measures = message.on);
       case 'visible': return this.#setVisible(message.visible);
       case 'mirror': return this.#setMirror(message.on);
       case 'painted': return this.#pageSink?.painted();
@@ -80,6 +86,7 @@ export class Engine {
     this.timeline.mode = message.latencyMode;
     this.timeline.smoothDelayUs = message.smoothDelayMs * 1000;
     this.#usualCodec = message.codec;
+    this.viewing.start(message);
     this.connector.start(message);
   }
 
@@ -130,31 +137,45 @@ export class Engine {
   /** A new session was opened: positions and clocks start anew. */
   sessionOpened() {
     this.clock = new ClockSync();
-    this.catalog = null;
+    this.viewing.newSession();
     this.#early = [];
+    this.#h264Track = -1;
     this.#pings = 0;
     this.#pingUs = 0;
     this.report.reset();
     this.timeline.newSession();
     this.video.newSession();
-    this.video.decoder.warm(this.video.decoder.codec || this.#usualCodec);
+    if (this.viewing.picture) this.video.decoder.warm(this.video.decoder.codec || this.#usualCodec);
     this.audio.newSession();
   }
 
-  /** Frames may come before the catalog; H.264 tells itself. @param {Frame} frame */
+  /** Frames may come before the catalog; a keyframe of H.264 tells itself. @param {Frame} frame */
   frame(frame) {
-    if (this.catalog || isAnnexB(frame.payload)) return this.#sort(frame);
-    if (this.#early.push(frame) > MAX_EARLY) this.#early.shift();
+    if (this.viewing.catalog || frame.track === this.#h264Track) return this.#sort(frame);
+    this.#early.push(frame);
+    if (frame.keyframe && codecFromAnnexB(frame.payload)) {
+      this.#h264Track = frame.track;
+      this.#sortEarly((early) => early.track === frame.track);
+    }
+    if (this.#early.length > MAX_EARLY) this.#early.shift();
+  }
+
+  /** @param {(frame: Frame) => boolean} known */
+  #sortEarly(known) {
+    const early = this.#early;
+    this.#early = early.filter((frame) => !known(frame));
+    for (const frame of early.filter(known)) this.#sort(frame);
   }
 
   /** @param {Frame} frame */
   #sort(frame) {
-    const kind = this.catalog ? this.catalog.tracks.find((track) => track.id === frame.track)?.kind : 'video';
-    if (kind === 'video') this.video.push(frame);
+    const { catalog, picture, expectsPicture } = this.viewing;
+    const kind = catalog ? catalog.tracks.find((track) => track.id === frame.track)?.kind : 'video';
+    if (kind === 'video' && picture) this.video.push(frame);
     if (kind !== 'audio') return;
     this.report.audioJitter.add(frame.arrivalUs - frame.ptsUs);
     this.audio.push(frame);
-    if (this.catalog && !this.catalog.tracks.some((track) => track.kind === 'video')) this.connector.playing();
+    if (!expectsPicture) this.connector.playing();
   }
 
   /** @param {Frame} frame */
@@ -168,6 +189,7 @@ export class Engine {
     switch (message.kind) {
       case 'welcome': return this.#ping();
       case 'catalog': return this.#setCatalog(/** @type {any} */ (message));
+      case 'subscribed': return this.#subscribed(message);
       case 'pong': return this.#pong(message, arrivalUs);
       case 'statistics':
         this.report.stages.queueUs = message.queue_us;
@@ -177,23 +199,30 @@ export class Engine {
     }
   }
 
-  /** @param {Catalog} catalog */
+  /** @param {import('../types.js').Catalog} catalog */
   #setCatalog({ revision, tracks }) {
-    this.catalog = { revision, tracks };
+    const catalog = { revision, tracks };
     const rendition = tracks.find((track) => track.kind === 'audio')?.renditions[0];
     if (rendition) this.audio.configure(rendition);
-    const video = tracks.find((track) => track.kind === 'video');
-    this.video.decoder.codecs = new Map(video?.renditions.map(({ id, codec }) => [id, codec]));
-    for (const frame of this.#early.splice(0)) this.#sort(frame);
-    if (video) this.#checkAbilities(video.renditions.map(({ codec }) => codec));
-    this.post({ type: 'catalog', catalog: this.catalog });
+    const video = tracks.find((track) => track.kind === 'video')?.renditions ?? [];
+    this.video.decoder.renditions = new Map(video.map((one) => [one.id, one]));
+    this.viewing.setCatalog(catalog);
+    this.#sortEarly(() => true);
+    this.post({ type: 'catalog', catalog });
   }
 
-  /** Every browser with WebCodecs decodes H.264; others are tried. @param {string[]} codecs */
-  async #checkAbilities(codecs) {
-    if (codecs.length === 0 || codecs.some((codec) => codec.startsWith('avc'))) return;
-    const able = await Promise.all(codecs.map(canDecode));
-    if (!able.includes(true)) this.connector.giveUp(undecodable(codecs));
+  /** @param {Message} message */
+  #subscribed(message) {
+    const track = this.viewing.catalog?.tracks.find(({ id }) => id === message.track);
+    const rendition = track?.renditions.find(({ id }) => id === message.rendition);
+    if (track?.kind === 'audio' && rendition) this.audio.configure(rendition);
+    this.viewing.subscribed(message);
+  }
+
+  /** @param {boolean} on */
+  #setPicture(on) {
+    this.video.newSession(); // what comes next has nothing to do with what came before
+    this.viewing.setPicture(on);
   }
 
   #ping() {
@@ -211,29 +240,38 @@ export class Engine {
   /** @param {FrameInfo} info @param {number} paintUs @param {{width: number, height: number}} size */
   #painted(info, paintUs, size) {
     this.report.paint(info, paintUs, this.clock, this.audio.playout.skewUs(info.frame.ptsUs, paintUs));
-    if (size.width !== this.report.width || size.height !== this.report.height) {
-      Object.assign(this.report, size);
-      this.post({ type: 'size', ...size });
-    }
+    this.#setShape(size, this.viewing.rendition(info.frame.rendition)?.rotation ?? 0);
     if (!this.report.firstFrameMs) {
       const { connectUs, readyUs } = this.connector;
       const since = (/** @type {number} */ us) => Math.max(0.01, Math.round((us - connectUs) / 10) / 100);
       this.report.firstFrameMs = since(paintUs);
       this.report.joinMs = { ready: since(readyUs), received: since(info.frame.arrivalUs), decoded: since(info.decodedUs) };
       this.post({ type: 'firstFrame', localMs: paintUs / 1000 });
+      setTimeout(() => this.viewing.pictureShown(), GLASS_MS);
     }
     this.connector.playing();
   }
 
+  /** @param {{width: number, height: number}} size as it is coded @param {number} rotation */
+  #setShape(size, rotation) {
+    const lying = rotation % 180 !== 0;
+    const seen = { width: lying ? size.height : size.width, height: lying ? size.width : size.height, rotation };
+    const { width, height, rotation: before } = this.report;
+    if (seen.width === width && seen.height === height && rotation === before) return;
+    Object.assign(this.report, seen);
+    this.post({ type: 'size', ...seen });
+  }
+
   /** @param {string} reason */
   #askKeyframe(reason) {
-    const track = this.catalog?.tracks.find(({ kind }) => kind === 'video')?.id ?? this.video.newest?.track;
+    const track = this.viewing.catalog?.tracks.find(({ kind }) => kind === 'video')?.id ?? this.video.newest?.track;
     if (track !== undefined) this.connector.send({ kind: 'keyframe', track, reason });
   }
 
   /** @param {string} message */
   #decoderFailed(message) {
     this.post({ type: 'error', message: `The video decoder failed and is being restarted: ${message}`, fatal: false });
+    if (!this.report.painted) this.viewing.failed();
   }
 
   #tick() {
@@ -254,7 +292,7 @@ export class Engine {
   /** @returns {import('../types.js').PlayerStats} */
   #stats() {
     return {
-      ...this.report.stats(this.video, this.audio, this.clock),
+      ...this.report.stats(this.video, this.audio, this.clock), ...this.viewing.stats(this.video.newest?.durationUs ?? 0),
       state: this.connector.state, reconnects: this.connector.reconnects,
       sink: this.presenter.sink?.kind ?? '', latencyMode: this.timeline.mode, gateway: this.gateway,
     };
@@ -263,31 +301,9 @@ export class Engine {
   /** @param {number} id @param {Extract<ToWorker, {type: 'debug'}>['command']} command */
   async #debug(id, command) {
     try {
-      this.post({ type: 'debug', id, value: await this.#command(command) });
+      this.post({ type: 'debug', id, value: await answer(this, command) });
     } catch (error) {
       this.post({ type: 'debug', id, error: error instanceof Error ? error.message : String(error) });
     }
   }
-
-  /** @param {Extract<ToWorker, {type: 'debug'}>['command']} command @returns {unknown} */
-  #command(command) {
-    const { video, audio } = this;
-    switch (command) {
-      case 'failDecoder': return video.decoder.feedGarbage();
-      case 'dropSession': return this.connector.drop();
-      case 'grab': return grabNext(this.presenter);
-      case 'frames': return paintLog.list();
-      case 'received': return { ...received(video, this.clock), audio: received(audio, this.clock) };
-    }
-  }
-}
-
-/** @param {VideoPath | AudioPath} path @param {ClockSync} clock */
-function received(path, clock) {
-  const { newest } = path;
-  return {
-    arrivalMs: newest ? (clock.toGateway(newest.arrivalUs) - newest.ptsUs) / 1000 : 0,
-    framesReceived: path.received, framesDecoded: path.decoded, outOfOrder: path.outOfOrder, lost: path.lost,
-    frames: path.names.list(),
-  };
 }

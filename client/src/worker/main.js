@@ -16,14 +16,14 @@ const engineModule = import('./engine.js');
 /** @type {MessageEvent<ToWorker>[]} */ const early = [];
 /** @type {import('./engine.js').EarlyTransport | null} */ let first = null;
 const nowUs = () => (performance.timeOrigin + performance.now()) * 1000;
-let broadcast = '';
+/** @type {import('../types.js').StartMessage | null} */ let start = null;
 
 /** @param {ToWorker} message */
 function connectEarly(message) {
-  if (message.type === 'start') broadcast = message.broadcast;
-  if (message.type !== 'transport' || !message.info || first) return;
+  if (message.type === 'start') start = message;
+  if (message.type !== 'transport' || !message.info || !start || first) return;
   try {
-    const early = first = { connectUs: nowUs(), readyUs: 0, transport: openTransport(message.info, broadcast) };
+    const early = first = { connectUs: nowUs(), readyUs: 0, transport: openTransport(message.info, start.broadcast, start) };
     // What fails here fails again for the engine, which says so.
     early.transport.ready.then(() => { early.readyUs = nowUs(); }, () => {});
     early.transport.closed.catch(() => {});

@@ -22,6 +22,7 @@ export class Report {
   joinMs = { ready: 0, received: 0, decoded: 0 };
   width = 0;
   height = 0;
+  rotation = 0;
   audioJitter = new Jitter();
   bytes = new Rate();
   #paints = new Rate();
@@ -58,7 +59,7 @@ export class Report {
 
   /**
    * @param {VideoPath} video @param {AudioPath} audio @param {ClockSync} clock
-   * @returns {Omit<PlayerStats, 'state' | 'reconnects' | 'sink' | 'latencyMode' | 'gateway'>}
+   * @returns {Omit<PlayerStats, 'state' | 'reconnects' | 'sink' | 'latencyMode' | 'gateway' | 'rendition' | 'forwarded' | 'reorderFrames' | 'reorderMs'>}
    */
   stats(video, audio, clock) {
     const now = nowUs() / 1000;

@@ -11,6 +11,11 @@ export function planesOf(data) {
   });
 }
 
+/** @param {Float32Array[]} planes @returns {number[]} root mean square of each channel, full scale is 1 */
+export function levelsOf(planes) {
+  return planes.map((plane) => Math.sqrt(plane.reduce((sum, value) => sum + value * value, 0) / (plane.length || 1)));
+}
+
 /** Silence in place of what was lost, faded into. @param {number[]} edge last sample of each channel @param {number} count */
 export function bridge(edge, count) {
   return edge.map((last) => {

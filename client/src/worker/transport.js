@@ -16,11 +16,14 @@ function hashBytes({ value }) {
 
 /**
  * The subscription travels in the CONNECT: it saves a round trip before the first picture.
- * @param {TransportInfo} info @param {string} broadcast @returns {WebTransport}
+ * @param {TransportInfo} info @param {string} broadcast
+ * @param {{codecs?: string, picture?: boolean}} [wish] abilities that are known; false: sound only
+ * @returns {WebTransport}
  */
-export function openTransport(info, broadcast) {
+export function openTransport(info, broadcast, { codecs = '', picture = true } = {}) {
   const path = broadcast.split('/').map(encodeURIComponent).join('/');
-  const url = `${info.url.replace(/\/$/, '')}/${path}?v=1&subscribe=video,audio&delivery=stream`;
+  const query = `v=1&subscribe=${picture ? 'video,audio' : 'audio'}&delivery=stream${codecs ? `&codecs=${codecs}` : ''}`;
+  const url = `${info.url.replace(/\/$/, '')}/${path}?${query}`;
   /** @type {WebTransportOptions & {protocols: string[]}} */
   const options = { congestionControl: 'low-latency', protocols: [SUBPROTOCOL] };
   // A certificate signed by a CA must be used without hashes; then the gateway names none.

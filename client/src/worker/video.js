@@ -6,7 +6,7 @@
 import { Jitter } from '../media/jitter.js';
 import { FrameOrder } from '../media/ordering.js';
 import { Recent } from '../media/statistics.js';
-import { RestartingDecoder } from './decoder.js';
+import { MAX_REORDER, RestartingDecoder } from './decoder.js';
 import { nowUs } from './time.js';
 
 /** @typedef {import('../types.js').Frame} Frame */
@@ -24,7 +24,6 @@ export class VideoPath {
   received = 0;
   decoded = 0;
   reordered = 0;
-  outOfOrder = 0;
   lost = 0;
   overload = 0;
   keyframeRequests = 0;
@@ -34,7 +33,10 @@ export class VideoPath {
   /** @type {Frame | null} */ newest = null;
   /** @type {Frame[]} in order, not yet in the decoder */ #waiting = [];
   /** @type {Frame | null} */ #delivered = null;
-  /** @type {Frame | null} */ #lastOut = null;
+  #largestUs = -Infinity; // timestamp delivered
+  #shownUs = -Infinity; // timestamp of the picture that came out last
+  #backwards = 0;
+  #jitterUs = -Infinity;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #gaps = 0;
   #askedUs = 0;
@@ -52,16 +54,23 @@ export class VideoPath {
     this.decoder = new RestartingDecoder((picture, info) => this.#take(picture, info), (message) => {
       failed(message);
       this.#ask('decoder');
-    });
+    }, () => this.pump());
   }
 
   /** A frame from the wire. @param {Frame} frame */
   push(frame) {
     this.received++;
-    this.jitter.add(frame.arrivalUs - frame.ptsUs);
+    this.#addJitter(frame);
     if (this.newest && after(this.newest, frame)) this.reordered++;
     else this.newest = frame;
     this.#deliver(this.order.push(frame, frame.arrivalUs));
+  }
+
+  /** Timestamps that go back in decoding order would count as jitter of the network. @param {Frame} frame */
+  #addJitter(frame) {
+    if (this.decoder.reorder && frame.ptsUs < this.#jitterUs) return;
+    this.#jitterUs = frame.ptsUs;
+    this.jitter.add(frame.arrivalUs - frame.ptsUs);
   }
 
   /** A stream was reset inside that frame. @param {Frame} frame */
@@ -72,7 +81,8 @@ export class VideoPath {
   /** @param {Frame[]} frames */
   #deliver(frames) {
     for (const frame of frames) {
-      if (this.#delivered && this.order.counters.gaps > this.#gaps) this.lost += missingBetween(this.#delivered, frame);
+      if (this.#delivered && this.order.counters.gaps > this.#gaps) this.lost += missingBetween(this.#delivered, this.#largestUs, frame);
+      this.#largestUs = Math.max(frame.ptsUs, frame.group === this.#delivered?.group ? this.#largestUs : frame.ptsUs);
       this.#delivered = frame;
       this.#waiting.push(frame);
     }
@@ -88,10 +98,16 @@ export class VideoPath {
   /** Feeds the decoder as far as there is room. */
   pump() {
     this.#shed();
-    while (this.#waiting.length && this.presenter.held + this.decoder.inside < MAX_INSIDE) {
-      const frame = /** @type {Frame} */ (this.#waiting.shift());
-      if (!this.decoder.decode(frame)) this.#ask('decoder');
+    for (let next = this.#waiting[0]; next && this.#room() && this.decoder.accepts(next); next = this.#waiting[0]) {
+      this.#waiting.shift();
+      if (!this.decoder.decode(next)) this.#ask('decoder');
     }
+  }
+
+  /** A decoder that reorders gives nothing out until it has what is to be shown first. */
+  #room() {
+    const most = this.decoder.reorder ? MAX_INSIDE + MAX_REORDER : MAX_INSIDE;
+    return this.presenter.held < MAX_INSIDE && this.presenter.held + this.decoder.inside < most;
   }
 
   /** A decoder that does not keep up goes on at the newest keyframe, or asks for one. */
@@ -110,8 +126,8 @@ export class VideoPath {
   #take(picture, info) {
     const { frame } = info;
     this.decoded++;
-    if (this.#lastOut && !after(frame, this.#lastOut)) this.outOfOrder++;
-    this.#lastOut = frame;
+    if (frame.ptsUs <= this.#shownUs) this.#backwards++;
+    this.#shownUs = frame.ptsUs;
     this.names.push(`${frame.group}:${frame.index}`);
     this.timeline.pictures.add(frame.arrivalUs + (info.decodedUs - info.decodeUs) - frame.ptsUs, info.decodedUs);
     const overtaken = this.timeline.mode === 'asap' && this.decoder.queue >= OVERTAKEN_QUEUE
@@ -135,6 +151,11 @@ export class VideoPath {
     this.askKeyframe(reason);
   }
 
+  /** Pictures that came out after one that is to be shown later. */
+  get outOfOrder() {
+    return this.#backwards + this.decoder.outOfOrder;
+  }
+
   /** Frames given up anywhere on the way. */
   get dropped() {
     return this.decoder.dropped + this.presenter.dropped + this.overload
@@ -149,7 +170,8 @@ export class VideoPath {
     this.order = new FrameOrder();
     this.#waiting = [];
     this.#gaps = 0;
-    this.newest = this.#delivered = this.#lastOut = null;
+    this.newest = this.#delivered = null;
+    this.#largestUs = this.#shownUs = this.#jitterUs = -Infinity;
     this.#askedUs = 0;
     this.jitter.reset();
     this.presenter.clear();
@@ -160,9 +182,12 @@ export class VideoPath {
 /** @param {Frame} a @param {Frame} b whether a comes after b */
 const after = (a, b) => a.group > b.group || (a.group === b.group && a.index > b.index);
 
-/** How many frames are missing between two that were delivered with a gap. @param {Frame} last @param {Frame} frame */
-function missingBetween(last, frame) {
+/**
+ * How many frames are missing between two that were delivered with a gap.
+ * @param {Frame} last @param {number} largestUs timestamp delivered of its group @param {Frame} frame
+ */
+function missingBetween(last, largestUs, frame) {
   if (frame.group === last.group) return frame.index - last.index - 1;
   // Groups do not say how long they are; timestamps do.
-  return last.durationUs ? Math.max(0, Math.round((frame.ptsUs - last.ptsUs) / last.durationUs) - 1) : 1;
+  return last.durationUs ? Math.max(0, Math.round((frame.ptsUs - largestUs) / last.durationUs) - 1) : 1;
 }

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Inside } from '../src/media/inside.js';
+
+/** @param {number} ptsUs @param {number} [group] */
+const chunk = (ptsUs, group = 0) => ({ frame: { group, ptsUs } });
+
+/** @param {...number} timestamps one group, in decoding order */
+function filled(...timestamps) {
+  /** @type {Inside<ReturnType<typeof chunk>>} */ const inside = new Inside();
+  for (const ptsUs of timestamps) inside.put(chunk(ptsUs));
+  return inside;
+}
+
+/** @param {Inside<ReturnType<typeof chunk>>} inside @param {...number} timestamps pictures that come out */
+const out = (inside, ...timestamps) => timestamps.map((at) => inside.take(at)?.frame.ptsUs ?? null);
+
+test('pictures in decoding order are matched one by one', () => {
+  const inside = filled(0, 40, 80);
+  assert.deepEqual(out(inside, 0, 40, 80), [0, 40, 80]);
+  assert.deepEqual([inside.count, inside.swallowed, inside.outOfOrder], [0, 0, 0]);
+});
+
+test('B-frames come out between what went in before them, and nothing is lost', () => {
+  const inside = filled(0, 120, 40, 80, 240, 160, 200);
+  assert.deepEqual(out(inside, 0, 40, 80, 120, 160), [0, 40, 80, 120, 160]);
+  assert.deepEqual([inside.count, inside.swallowed], [2, 0]);
+  assert.equal(inside.last?.frame.ptsUs, 200);
+  assert.deepEqual(out(inside, 200, 240), [200, 240]);
+  assert.deepEqual([inside.count, inside.swallowed, inside.outOfOrder], [0, 0, 0]);
+});
+
+test('a picture that later ones have overtaken is swallowed; what is shown after them is not', () => {
+  const inside = filled(0, 120, 40, 80);
+  assert.deepEqual(out(inside, 0, 80), [0, 80]);
+  assert.deepEqual([inside.count, inside.swallowed], [1, 1]);
+  assert.deepEqual(out(inside, 120), [120]);
+});
+
+test('a swallowed picture that comes after all is not shown, and is counted', () => {
+  const inside = filled(0, 120, 40, 80);
+  assert.deepEqual(out(inside, 0, 120, 40, 80), [0, 120, null, null]);
+  assert.deepEqual([inside.swallowed, inside.outOfOrder], [2, 2]);
+});
+
+test('what was never put in is none of ours', () => {
+  const inside = filled(0, 40);
+  assert.deepEqual(out(inside, 41), [null]);
+  assert.deepEqual([inside.count, inside.swallowed, inside.outOfOrder], [2, 0, 0]);
+});
+
+test('a later group whose timestamps begin anew is not swallowed by the one before', () => {
+  /** @type {Inside<ReturnType<typeof chunk>>} */ const inside = new Inside();
+  inside.put(chunk(9000, 1));
+  inside.put(chunk(0, 2));
+  assert.deepEqual(out(inside, 9000, 0), [9000, 0]);
+  assert.equal(inside.swallowed, 0);
+});
+
+test('what is cleared is counted by whoever clears, and cannot come out', () => {
+  const inside = filled(0, 120, 40);
+  assert.equal(inside.clear(), 3);
+  assert.deepEqual(out(inside, 0), [null]);
+  assert.deepEqual([inside.count, inside.swallowed, inside.outOfOrder], [0, 0, 0]);
+});
+
+test('the memory of swallowed pictures has a bound', () => {
+  const inside = filled(...Array.from({ length: 100 }, (_, i) => i));
+  assert.deepEqual(out(inside, 99, 98, 0), [99, null, null]);
+  assert.deepEqual([inside.swallowed, inside.outOfOrder], [99, 1]);
+});
