@@ -16,7 +16,7 @@ from wtgateway.bitstream.bits import BitstreamError
 from wtgateway.sources.base import CodedFormat
 from wtgateway.sources.reader import Opened, OpenTrack
 from wtgateway.sources.timeline import to_us
-from wtgateway.sources.units import Unit, Units, units_of
+from wtgateway.sources.units import Unit, Units, nameable, units_of
 
 MAX_UNIT_BYTES = 15 * 1024 * 1024  # what the protocol can carry, less what is put in
 _PATIENCE = 900  # units without a keyframe before a word is said of it
@@ -46,6 +46,8 @@ def forwardable(opened: Opened, track: OpenTrack) -> bool:
     if pixels is None or context.profile in _NOT_IN_BROWSERS:
         return False
     if context.pix_fmt is not None and context.pix_fmt not in pixels:
+        return False
+    if not nameable(track.codec, bytes(context.extradata or b"")):
         return False
     return track.codec not in ("h264", "hevc") or opened.format not in _UNTIMED_FORMATS
 

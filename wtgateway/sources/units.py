@@ -78,6 +78,20 @@ def units_of(codec: str, *, fps: float, bitrate_bps: int, reorder_frames: int) -
     return NalUnits(codec, reorder_frames)
 
 
+def nameable(codec: str, extradata: bytes) -> bool:
+    """Whether browsers have a name for what the extradata announces; True where it announces nothing."""
+    try:
+        if codec == "av1":
+            sequence = av1.sequence_of_extradata(extradata)
+            return sequence is None or sequence.profile in _AV1_PROFILES
+        units = NalUnits(codec) if codec in ("h264", "hevc") else None
+        if units is not None:
+            units.configure(extradata)
+        return units is None or units.nameable
+    except BitstreamError:
+        return True  # the stream itself will tell
+
+
 class NalUnits:
     """H.264 and HEVC: Annex B, with all parameter sets at keyframes, and an SPS that holds nothing back."""
 
@@ -102,6 +116,11 @@ class NalUnits:
             self._length_size, sets = 0, split_annexb(extradata)
         self._sets.add(sets)
         self._observer.add(sets)
+
+    @property
+    def nameable(self) -> bool:
+        """Whether browsers have a name for all encodings that were announced so far."""
+        return all(map(_names_it, self._observer.sps))
 
     def take(self, data: bytes, pts: int | None) -> Unit | None:
         """See Units.take. A leading picture that nobody who joins at its CRA can decode is left out."""
