@@ -35,12 +35,16 @@ class FakeProducer:
     def __init__(self) -> None:
         self.keyframes: list[int] = []
         self.demand: list[int] = []
+        self.wanted: list[frozenset[tuple[int, int]]] = []
 
     def request_keyframe(self, track: int) -> None:
         self.keyframes.append(track)
 
     def demand_changed(self, viewers: int) -> None:
         self.demand.append(viewers)
+
+    def wanted_changed(self, wanted: frozenset[tuple[int, int]]) -> None:
+        self.wanted.append(wanted)
 
 
 def video(group: int, index: int, size: int = 100) -> Frame:
@@ -123,12 +127,12 @@ def test_an_old_group_is_not_replayed_but_a_keyframe_is_asked_for() -> None:
 def test_keyframe_requests_coalesce_until_the_keyframe_or_until_patience_ends() -> None:
     broadcast, producer = live_broadcast()
     for now_us in (0, 1000, 2000):
-        broadcast.request_keyframe(0, now_us)
+        broadcast.request_keyframe(0, 0, now_us)
     assert producer.keyframes == [0]
     assert broadcast.keyframe_requests_coalesced == 2
     broadcast.publish(video(4, 0))
-    broadcast.request_keyframe(0, 3000)
-    broadcast.request_keyframe(0, 3000 + KEYFRAME_PATIENCE_US)
+    broadcast.request_keyframe(0, 0, 3000)
+    broadcast.request_keyframe(0, 0, 3000 + KEYFRAME_PATIENCE_US)
     assert producer.keyframes == [0, 0, 0]
 
 

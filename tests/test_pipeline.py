@@ -39,6 +39,7 @@ class ScriptedSource:
     def __init__(self, *, audio: bool = False) -> None:
         self.items: queue.Queue[RawVideo | RawAudio | Exception] = queue.Queue()
         self.audio = audio
+        self.pictures_wanted = False
         self.opened = threading.Event()
         self.closed = threading.Event()
 
@@ -53,6 +54,9 @@ class ScriptedSource:
         if isinstance(item, Exception):
             raise item
         return item
+
+    def want_pictures(self, wanted: bool) -> None:
+        self.pictures_wanted = wanted
 
     def close(self) -> None:
         self.closed.set()
@@ -188,7 +192,7 @@ async def test_a_request_makes_a_new_group() -> None:
     async with running(iter([source])) as (_, broadcast, watcher):
         source.items.put(picture(clock.now_us()))
         await watcher.until(lambda: len(watcher.frames) == 1)
-        broadcast.request_keyframe(0, clock.now_us())
+        broadcast.request_keyframe(0, 0, clock.now_us())
         await watcher.until(lambda: len(watcher.frames) == 2)
         first, second = watcher.frames
         assert second.keyframe

@@ -19,7 +19,7 @@ from wtgateway.protocol.wire import encode_frame
 
 log = logging.getLogger("wtgateway.hub")
 
-CACHE_BYTES = 8 * 1024 * 1024
+CACHE_BYTES = 16 * 1024 * 1024
 AUDIO_CACHE_FRAMES = 4  # an Opus decoder converges within 80 ms (RFC 7845, section 4.6)
 # A decoder takes in a cached group far faster than real time, but not for nothing.
 REPLAY_COST_US_PER_FRAME = 1_500
@@ -49,6 +49,9 @@ class Producer(Protocol):
 
     def demand_changed(self, viewers: int) -> None:
         """The number of viewers changed."""
+
+    def wanted_changed(self, wanted: frozenset[tuple[int, int]]) -> None:
+        """(track, rendition) of what some viewer gets, or is about to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +118,11 @@ class Broadcast:
         self.keyframe_requests = 0
         self.keyframe_requests_coalesced = 0
         self._producer: Producer | None = None
-        self._viewers: dict[Viewer, None] = {}
+        self._viewers: dict[Viewer, frozenset[tuple[int, int]]] = {}  # and what each wants
+        self._wanted: frozenset[tuple[int, int]] = frozenset()
         self._groups: dict[tuple[int, int], GroupCache] = {}
         self._recent_audio: dict[tuple[int, int], deque[CutFrame]] = {}
-        self._keyframe_asked_us: dict[int, int] = {}
+        self._keyframe_asked_us: dict[tuple[int, int], int] = {}
 
     @property
     def viewers(self) -> int:
@@ -131,7 +135,7 @@ class Broadcast:
 
     def attach(self, viewer: Viewer) -> None:
         """Add a viewer; from now on it hears of frames, catalog and state."""
-        self._viewers[viewer] = None
+        self._viewers[viewer] = frozenset()
         self._demand()
 
     def detach(self, viewer: Viewer) -> None:
@@ -139,6 +143,20 @@ class Broadcast:
         if viewer in self._viewers:
             del self._viewers[viewer]
             self._demand()
+            self._count_wanted()
+
+    def want(self, viewer: Viewer, wanted: frozenset[tuple[int, int]]) -> None:
+        """What an attached viewer needs to be produced, as (track, rendition)."""
+        if self._viewers.get(viewer, wanted) != wanted:
+            self._viewers[viewer] = wanted
+            self._count_wanted()
+
+    def _count_wanted(self) -> None:
+        wanted = frozenset().union(*self._viewers.values())
+        if wanted != self._wanted:
+            self._wanted = wanted
+            if self._producer is not None:
+                self._producer.wanted_changed(wanted)
 
     def publish(self, frame: Frame) -> None:
         """Hand a frame to the cache and to every viewer."""
@@ -151,7 +169,7 @@ class Broadcast:
         if track.kind is Kind.VIDEO:
             self._groups.setdefault(key, GroupCache()).add(cut)
             if frame.keyframe:
-                self._keyframe_asked_us.pop(frame.track, None)
+                self._keyframe_asked_us.pop((frame.track, frame.rendition), None)
         else:
             self._recent_audio.setdefault(key, deque(maxlen=AUDIO_CACHE_FRAMES)).append(cut)
         self.frames_published += 1
@@ -183,7 +201,8 @@ class Broadcast:
         """What a viewer that begins with a track now should be sent from the past.
 
         For video that is the cached group if it paints sooner than a fresh keyframe, which is
-        asked for otherwise; for audio the frames of the last group that are not yet stale.
+        asked for otherwise; of a forwarded rendition, which has its keyframes when it has them, it is
+        the cached group in any case. For audio the frames of the last group that are not yet stale.
         """
         track = self.catalog.track(track_id)
         if track is None:
@@ -194,20 +213,28 @@ class Broadcast:
             return
         cache = self._groups.get(key)
         wanted = track.rendition(rendition)
+        forwarded = wanted is not None and wanted.forwarded
         interval_us = round(1e6 / wanted.fps) if wanted and wanted.fps else 33_333
-        if cache and cache.frames and replay_is_faster(*cache.deltas(), interval_us):
+        if cache and cache.frames and (forwarded or replay_is_faster(*cache.deltas(), interval_us)):
             yield from list(cache.frames)
         else:
-            self.request_keyframe(track_id, now_us)
+            self.request_keyframe(track_id, rendition, now_us)
 
-    def request_keyframe(self, track_id: int, now_us: int) -> None:
-        """Ask the producer for a keyframe; requests made while one is on its way coalesce."""
-        asked_us = self._keyframe_asked_us.get(track_id)
+    def request_keyframe(self, track_id: int, rendition: int, now_us: int) -> None:
+        """Ask the producer for a keyframe; requests made while one is on its way coalesce.
+
+        In vain for a forwarded rendition: its source makes keyframes when it does.
+        """
+        track = self.catalog.track(track_id)
+        wanted = track.rendition(rendition) if track else None
+        if wanted is not None and wanted.forwarded:
+            return
+        asked_us = self._keyframe_asked_us.get((track_id, rendition))
         if asked_us is not None and now_us - asked_us < KEYFRAME_PATIENCE_US:
             self.keyframe_requests_coalesced += 1
             return
         if self._producer is not None:
-            self._keyframe_asked_us[track_id] = now_us
+            self._keyframe_asked_us[track_id, rendition] = now_us
             self.keyframe_requests += 1
             self._producer.request_keyframe(track_id)
 

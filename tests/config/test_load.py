@@ -204,7 +204,7 @@ def test_an_empty_file_is_no_error(write: Write, text: str) -> None:
         ("broadcasts:\n  a: {source: x, video: maybe}", "or a mapping of settings"),
         ("broadcasts:\n  a: {source: x, video: {width: 3}}", "broadcasts.a.video.width: '3' .*even"),
         ("broadcasts:\n  a: {source: x, video: {fps: nan}}", "frames a second"),
-        ("broadcasts:\n  a: {source: x, video: {codec: h266}}", "one of h264"),
+        ("broadcasts:\n  a: {source: x, video: {codec: h266}}", "one of auto, h264"),
         ("broadcasts:\n  a: {source: x, video: no, audio: no}", "at least one of them on"),
         ("defaults: {source: x}", "source only inside a broadcast"),
         ("? [a]\n: b", "a plain word as key"),

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from wtgateway.encoders import VideoEncoder, VideoSettings
+from wtgateway.encoders import GroupBorders, VideoEncoder, VideoSettings
 from wtgateway.media import Frame
 from wtgateway.sources import RawVideo
 from wtgateway.sources.testpicture import TestPicture
@@ -20,8 +20,21 @@ FPS = 30
 DECODERS = {"h264": "h264", "hevc": "hevc", "av1": "libdav1d", "vp9": "vp9"}
 
 
-def encoder(**settings: Any) -> VideoEncoder:
-    return VideoEncoder(VideoSettings(**settings), track=3, rendition=1, first_group=7)
+class AskedEncoder(VideoEncoder):
+    """An encoder by itself, which is told when a group is to begin."""
+
+    def __init__(self, settings: VideoSettings, keyframe_interval_s: float) -> None:
+        self.borders = GroupBorders(first_group=7, interval_s=keyframe_interval_s)
+        super().__init__(settings, track=3, rendition=1, groups=self.borders)
+
+    def encode(self, raw: RawVideo, *, keyframe: bool = False) -> list[Frame]:
+        if keyframe:
+            self.borders.want()
+        return super().encode(raw)
+
+
+def encoder(*, keyframe_interval_s: float = 10.0, **settings: Any) -> AskedEncoder:
+    return AskedEncoder(VideoSettings(**settings), keyframe_interval_s)
 
 
 def raw(frame: av.VideoFrame, number: int, *, at_us: int | None = None) -> RawVideo:

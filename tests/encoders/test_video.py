@@ -85,7 +85,7 @@ def test_one_in_one_out_and_each_decodes_at_once() -> None:
     assert [(f.group, f.index, f.keyframe) for f in frames] == [(7, i, i == 0) for i in range(20)]
     assert {(f.track, f.rendition) for f in frames} == {(3, 1)}
     assert all(type(f.payload) is bytes for f in frames)
-    assert video.next_group == 8
+    assert video.borders.next_group == 8
     context = av.CodecContext.create("h264", "r")
     context.thread_count = 1
     for i, frame in enumerate(frames):

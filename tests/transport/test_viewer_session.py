@@ -105,6 +105,9 @@ class Producer:
 
     def demand_changed(self, viewers: int) -> None: ...
 
+    def wanted_changed(self, wanted: frozenset[tuple[int, int]]) -> None:
+        self.wanted = wanted
+
 
 class Clock:
     def __init__(self) -> None:

@@ -253,15 +253,16 @@ ORDERING: dict[str, tuple[dict[str, Any], list[Step]]] = {
         {},
         [
             _push(0, 1, 0, pts=1), _push(33, 1, 1, pts=4), _push(66, 1, 2, pts=2), _push(100, 1, 3, pts=3),
-            _push(133, 2, 0, pts=5), _push(166, 2, 1, pts=8), _push(200, 2, 2, pts=6), _push(233, 2, 3, pts=7),
-            _push(266, 3, 0, pts=9),
+            _push(133, 2, 0, pts=5), _push(166, 2, 1, pts=8), _push(200, 2, 2, pts=6),
+            _push(233, 2, 3, pts=7), _push(266, 3, 0, pts=9),
         ],
     ),
     "B-frames: the next group waits for those that are still to come": (
         {},
         [
             _push(0, 1, 0, pts=1), _push(33, 1, 1, pts=4), _push(66, 1, 2, pts=2), _push(100, 1, 3, pts=3),
-            _push(133, 1, 4, pts=7), _push(166, 2, 0, pts=8), _push(167, 1, 5, pts=5), _push(168, 1, 6, pts=6),
+            _push(133, 1, 4, pts=7), _push(166, 2, 0, pts=8), _push(167, 1, 5, pts=5),
+            _push(168, 1, 6, pts=6),
         ],
     ),
     "B-frames: and no longer than the end of a group may take": (

@@ -67,14 +67,20 @@ def check(arguments: argparse.Namespace) -> int:
 
 def _broadcast_row(broadcast: BroadcastConfig) -> tuple[str, ...]:
     from wtgateway.log import redact_url
+    from wtgateway.pipeline.plan import wants_forwarding
 
     video, audio = broadcast.video, broadcast.audio
     picture = sound = "off"
     if video:
         size = f"{video.width}x{video.height}" if video.width and video.height else "source's size"
-        picture = f"{video.codec} {_rate(video.bitrate_bps)} {size}" + (
-            f" {video.fps:g} fps" if video.fps else ""
-        )
+        words = [
+            "forwarded" if wants_forwarding(video) else "",
+            "" if video.reencode == "never" else f"{video.codec or 'h264'} {size}",
+            _rate(video.bitrate_bps) if video.bitrate_bps else "",
+            f"{video.fps:g} fps" if video.fps else "",
+            f"{len(video.renditions)} renditions" if video.renditions else "",
+        ]
+        picture = " ".join(filter(None, words))
     if audio:
         sound = f"{audio.codec} {_rate(audio.bitrate_bps)}"
     notes = [word for word, on in (("on demand", broadcast.on_demand), ("once", not broadcast.loop)) if on]
@@ -128,15 +134,15 @@ def probe(arguments: argparse.Namespace) -> int:
 def _measurements(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """What each encoder gave, in the order of preference; says which one is being tried."""
     from wtgateway.encoders import available_encoders
+    from wtgateway.encoders.measurements import cache_directory
     from wtgateway.encoders.probe import measured_encoders
     from wtgateway.encoders.profiles import PROFILES
 
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wtgateway"
     found = []
     for name in (name for name in available_encoders() if name in PROFILES):
         if sys.stderr.isatty():
             print(f"\rtrying {name} …\x1b[K", end="", file=sys.stderr, flush=True)
-        found += measured_encoders(folder, names=[name], again=arguments.again)
+        found += measured_encoders(cache_directory(), names=[name], again=arguments.again)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     return [dataclasses.asdict(measurement) for measurement in found]

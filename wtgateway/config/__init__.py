@@ -7,7 +7,14 @@ Imports only errors, and YAML only when there is a file (start-up time). Every w
 from __future__ import annotations
 
 from wtgateway.config.load import load
-from wtgateway.config.model import Address, AudioConfig, BroadcastConfig, GatewayConfig, VideoConfig
+from wtgateway.config.model import (
+    Address,
+    AudioConfig,
+    BroadcastConfig,
+    GatewayConfig,
+    RenditionConfig,
+    VideoConfig,
+)
 from wtgateway.config.names import derive_name
 from wtgateway.config.values import (
     format_duration,
@@ -23,6 +30,7 @@ __all__ = [
     "AudioConfig",
     "BroadcastConfig",
     "GatewayConfig",
+    "RenditionConfig",
     "VideoConfig",
     "derive_name",
     "format_duration",

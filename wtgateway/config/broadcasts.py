@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from wtgateway.config import settings
-from wtgateway.config.document import Section, Text, parsed, unknown_key
-from wtgateway.config.model import AudioConfig, BroadcastConfig, VideoConfig
+from wtgateway.config.document import Listing, Section, Text, parsed, unknown_key
+from wtgateway.config.model import AudioConfig, BroadcastConfig, RenditionConfig, VideoConfig
 from wtgateway.config.names import derive_name
 from wtgateway.config.values import parse_bool, parse_name
 from wtgateway.errors import ConfigError
@@ -21,6 +21,8 @@ _MEDIA: Mapping[str, tuple[tuple[settings.Setting, ...], Callable[..., Any]]] = 
     "video": (settings.VIDEO, VideoConfig),
     "audio": (settings.AUDIO, AudioConfig),
 }
+_MOST_RENDITIONS = 8
+_AUDIO_ONLY = "audio-only"  # may stand in the list; sound alone is always offered
 Values: TypeAlias = dict[str, Any]  # field values of one broadcast; "video"/"audio" are dicts or None
 
 
@@ -117,12 +119,39 @@ def _with_medium(
         return (base or {}) if on else None
     values = dict(base or {})
     known = {s.key: s for s in table}
-    for name, value in given.items():
-        if name not in known:
-            raise unknown_key(value.where, value.key, name, known)
-        if not (isinstance(value, Text) and value.is_null):
+    lists = ("renditions",) if table is settings.VIDEO else ()
+    for name, value in given.items_with_lists(*lists):
+        if name not in known and name not in lists:
+            raise unknown_key(value.where, value.key, name, (*known, *lists))
+        if name in lists:
+            values[name] = tuple(_renditions(value))
+        elif isinstance(value, Listing):
+            raise ConfigError(value.where, value.key, "a list", "a single value")
+        elif not (isinstance(value, Text) and value.is_null):
             values |= _fields(known[name], value)
     return values
+
+
+def _renditions(given: Text | Section | Listing) -> Iterator[RenditionConfig]:
+    """``renditions: [{height: 1080, bitrate: 6M}, {height: 540, bitrate: 1.2M}]``."""
+    if not isinstance(given, Listing):
+        raise ConfigError(given.where, given.key, "no list", "a list such as [{height: 540, bitrate: 1.2M}]")
+    if len(given.nodes) > _MOST_RENDITIONS:
+        raise ConfigError(
+            given.where, given.key, f"{len(given.nodes)} of them", f"at most {_MOST_RENDITIONS}"
+        )
+    known = {s.key: s for s in settings.VIDEO if s.key in settings.RENDITION_KEYS}
+    for entry in given.items():
+        if isinstance(entry, Text):
+            if entry.text != _AUDIO_ONLY:
+                raise ConfigError(entry.where, entry.key, entry.text, f"a mapping, or {_AUDIO_ONLY}")
+            continue
+        values: Values = {}
+        for name, value in entry.items():
+            if name not in known:
+                raise unknown_key(value.where, value.key, name, known)
+            values |= _fields(known[name], value)
+        yield RenditionConfig(**values)
 
 
 def _switch(text: str) -> bool:

@@ -41,6 +41,18 @@ class Section:
 
     def items(self) -> Iterator[tuple[str, Text | Section]]:
         """Keys and values in the order of the file. Raises :exc:`ConfigError` for a key given twice."""
+        for name, _, key, node in self._entries():
+            yield name, node_value(node, self.file, key)
+
+    def items_with_lists(self, *lists: str) -> Iterator[tuple[str, Text | Section | Listing]]:
+        """The same, where the keys named may be lists."""
+        for name, where, key, node in self._entries():
+            if name in lists and getattr(node, "id", "") == "sequence":
+                yield name, Listing(where, key, self.file, tuple(node.value))
+            else:
+                yield name, node_value(node, self.file, key)
+
+    def _entries(self) -> Iterator[tuple[str, str, str, yaml.Node]]:
         seen: dict[str, str] = {}
         for key_node, value_node in self.pairs:
             name = getattr(key_node, "value", None)
@@ -51,7 +63,22 @@ class Section:
             if name in seen:
                 raise ConfigError(where, key, name, f"each key once (first given at {seen[name]})")
             seen[name] = where
-            yield name, node_value(value_node, self.file, key)
+            yield name, where, key, value_node
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list; its entries are read on demand."""
+
+    where: str
+    key: str
+    file: str
+    nodes: tuple[yaml.Node, ...] = ()
+
+    def items(self) -> Iterator[Text | Section]:
+        """The entries in the order of the file. Raises :exc:`ConfigError` for a list in the list."""
+        for index, node in enumerate(self.nodes):
+            yield node_value(node, self.file, f"{self.key}[{index}]")
 
 
 def node_value(node: yaml.Node, file: str, key: str) -> Text | Section:

@@ -38,16 +38,28 @@ DEFAULT_WEB = Address("127.0.0.1", 8080)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VideoConfig:
-    """How pictures are encoded. Zero: as the source has it."""
+class RenditionConfig:
+    """One way to encode the pictures. Empty or zero: as the source has it, or the default of recipe.py."""
 
-    codec: str = "h264"
-    bitrate_bps: int = 4_000_000
+    codec: str = ""  # h264, hevc, av1, vp9 or auto
+    bitrate_bps: int = 0
     fps: float = 0.0
     width: int = 0
     height: int = 0
     preset: str = ""  # empty: the encoder room's choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoConfig(RenditionConfig):
+    """How pictures are encoded, or forwarded as they come.
+
+    ``renditions`` are offered beside each other, best first; what one leaves open is as here. Without
+    any there is one, which is as here.
+    """
+
+    reencode: str = "auto"  # auto, always or never
     keyframe_interval_s: float = 10.0  # 0: only on demand
+    renditions: tuple[RenditionConfig, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

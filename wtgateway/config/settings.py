@@ -99,7 +99,8 @@ BROADCAST: Final = (
     _same("capture", one_of("auto", "damage", "poll")),
 )
 VIDEO: Final = (
-    _same("codec", one_of("h264", "hevc", "av1", "vp9"), "video_codec"),
+    _same("codec", one_of("auto", "h264", "hevc", "av1", "vp9"), "video_codec"),
+    _same("reencode", one_of("auto", "always", "never")),
     Setting("bitrate", ("bitrate_bps",), _VIDEO_BPS, "video_bitrate"),
     _same("fps", _FPS),
     Setting("size", ("width", "height"), parse_size, "size"),
@@ -108,6 +109,7 @@ VIDEO: Final = (
     _same("preset", _preset, ""),
     Setting("keyframe_interval", ("keyframe_interval_s",), _INTERVAL, "keyframe_interval"),
 )
+RENDITION_KEYS: Final = ("codec", "bitrate", "fps", "size", "width", "height", "preset")
 AUDIO: Final = (
     _same("codec", one_of("opus"), ""),
     Setting("bitrate", ("bitrate_bps",), _AUDIO_BPS, "audio_bitrate"),

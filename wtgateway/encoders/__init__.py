@@ -4,10 +4,10 @@ from wtgateway.encoders.audio import AudioEncoder
 from wtgateway.encoders.base import (
     VIDEO_CODECS,
     AudioSettings,
-    MediaEncoder,
     VideoSettings,
     available_encoders,
 )
+from wtgateway.encoders.groups import GroupBorders
 from wtgateway.encoders.measurements import Measurement, choose
 from wtgateway.encoders.video import VideoEncoder
 
@@ -15,8 +15,8 @@ __all__ = [
     "VIDEO_CODECS",
     "AudioEncoder",
     "AudioSettings",
+    "GroupBorders",
     "Measurement",
-    "MediaEncoder",
     "VideoEncoder",
     "VideoSettings",
     "available_encoders",

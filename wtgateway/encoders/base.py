@@ -1,4 +1,4 @@
-"""Settings of encoders, and the shape that every encoder (and later a passthrough) has.
+"""Settings of encoders, and which of them this build has.
 
 May import media, errors, clock, av and the values of sources.base. The rule: an encoder is used
 by one thread and holds nothing back: what goes in comes out in the same call.
@@ -7,13 +7,10 @@ by one thread and holds nothing back: what goes in comes out in the same call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import av
 
 from wtgateway.encoders.profiles import PROFILES, VIDEO_CODECS
-from wtgateway.media import Frame, Rendition
-from wtgateway.sources.base import RawAudio, RawVideo
 
 AUDIO_CODECS = ("opus",)
 
@@ -29,7 +26,6 @@ class VideoSettings:
     width: int = 0  # one of the two alone keeps the aspect ratio
     height: int = 0
     preset: str = "ultrafast"  # x264's word, or a value of the encoder's own ("12", "p3")
-    keyframe_interval_s: float = 10.0  # 0: only on demand
     # Rate control may put so many seconds of the bit rate into one frame: it is what a keyframe
     # adds to latency on a link of just that rate.
     buffer_s: float = 0.1
@@ -50,25 +46,9 @@ __all__ = [
     "AUDIO_CODECS",
     "VIDEO_CODECS",
     "AudioSettings",
-    "MediaEncoder",
     "VideoSettings",
     "available_encoders",
 ]
-
-RawT = TypeVar("RawT", RawVideo, RawAudio, contravariant=True)
-
-
-class MediaEncoder(Protocol[RawT]):
-    """The common shape; ``rendition`` is None until the first frame came out."""
-
-    rendition: Rendition | None
-    next_group: int
-
-    def encode(self, raw: RawT, *, keyframe: bool = False) -> list[Frame]:
-        """Raises EncoderError."""
-
-    def close(self) -> None:
-        """Free the codec; idempotent."""
 
 
 def available_encoders() -> list[str]:

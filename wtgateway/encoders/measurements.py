@@ -95,6 +95,11 @@ def _keeps_up(measured: Measurement, fps: float, size: tuple[int, int], head_roo
     return measured.ms_per_frame * scale * fps <= head_room * 1000
 
 
+def cache_directory() -> Path:
+    """Where measurements are kept (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wtgateway"
+
+
 def fingerprint(ffmpeg: Mapping[str, tuple[int, ...]], version: str) -> str:
     """What a measurement holds for: these libraries, this wtgateway, this machine and its devices.
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from wtgateway import __version__
 from wtgateway.encoders.base import VideoSettings, available_encoders
+from wtgateway.encoders.groups import GroupBorders
 from wtgateway.encoders.measurements import MEASURED_SIZE, Measurement, fingerprint, measured
 from wtgateway.encoders.profiles import PROFILES
 from wtgateway.encoders.video import VideoEncoder
@@ -50,7 +51,7 @@ def measure(name: str) -> Measurement:
     settings = VideoSettings(codec=profile.codec, encoder=name, bitrate_bps=_BITRATE_BPS)
     video = None
     try:
-        video = VideoEncoder(settings, track=0, rendition=0, first_group=0)
+        video = VideoEncoder(settings, track=0, rendition=0, groups=GroupBorders())
         times_ms, delay = _encode(video)
     except EncoderError as error:
         return failed(name, _reason(error))
@@ -185,6 +186,11 @@ def measured_encoders(
         lambda name: measure_apart(name, time_limit_s=time_limit_s),
         again=again,
     )
+
+
+def encoders_for(codecs: Sequence[str]) -> list[str]:
+    """FFmpeg's names of the encoders of these codecs in this build."""
+    return [name for name in available_encoders() if name in PROFILES and PROFILES[name].codec in codecs]
 
 
 def failed(name: str, reason: str) -> Measurement:

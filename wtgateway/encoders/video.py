@@ -16,6 +16,7 @@ from wtgateway import clock
 from wtgateway.encoders.base import VideoSettings, available_encoders
 from wtgateway.encoders.coder import Coded, Coder, Shape
 from wtgateway.encoders.convert import PictureConverter
+from wtgateway.encoders.groups import GroupBorders
 from wtgateway.encoders.keyframes import codec_string
 from wtgateway.encoders.profiles import (
     PROFILES,
@@ -39,29 +40,40 @@ class _Waiting:
     raw: RawVideo
     pts: int  # the encoder's
     converted_us: int
+    group: int
 
 
 class VideoEncoder:
     """One rendition of a video track. Used by one thread.
 
     ``rendition`` is known after the first encode, its codec string read from the real bitstream;
-    it changes when the picture's size does. ``next_group`` is where a successor should begin.
+    it changes when the picture's size does. ``groups`` are shared by all renditions of the track;
+    ``shares_pictures``: so are the pictures.
     """
 
-    def __init__(self, settings: VideoSettings, *, track: int, rendition: int, first_group: int) -> None:
+    def __init__(
+        self,
+        settings: VideoSettings,
+        *,
+        track: int,
+        rendition: int,
+        groups: GroupBorders,
+        shares_pictures: bool = False,
+    ) -> None:
         self.profile = find_profile(settings.codec, settings.encoder)
         self.rendition: Rendition | None = None
-        self.next_group = first_group
+        self._groups = groups
+        self._group = -1
         self._settings = settings
         self._track, self._rendition_id = track, rendition
         self._bitrate_bps = settings.bitrate_bps
-        self._converter = PictureConverter(settings.width, settings.height, self.profile.pixel_format)
+        self._shares_pictures = shares_pictures
+        self._converter = self._make_converter()
         self._coder: Coder | None = None
         self._waiting: deque[_Waiting] = deque()
         self._index = 0
         self._origin_us = 0
         self._last_pts_us = 0
-        self._last_key_us = 0
 
     @property
     def frame_cap_bytes(self) -> int:
@@ -72,17 +84,19 @@ class VideoEncoder:
         """
         return round(self._bitrate_bps * self._settings.buffer_s / 8)
 
-    def encode(self, raw: RawVideo, *, keyframe: bool = False) -> list[Frame]:
-        """Encode one picture; ``keyframe`` begins a new group. Raises EncoderError."""
+    def encode(self, raw: RawVideo) -> list[Frame]:
+        """Encode one picture, as a keyframe where a group begins. Raises EncoderError."""
         try:
             picture, colour = self._converter.convert(raw.frame)
             converted_us = clock.now_us()
             shape = Shape(picture.width, picture.height, colour, self._settings.fps or _FALLBACK_FPS)
             coder, frames, fresh = self._coder_for(shape, raw.pts_us)
-            key = keyframe or fresh or self._key_is_due(raw.pts_us)
+            group = self._groups.group_at(raw.pts_us, fresh=fresh)
+            key = fresh or group > self._group
+            self._group = max(self._group, group)
             pts_us = max(raw.pts_us, self._last_pts_us + 1)  # encoders want time to pass
             self._last_pts_us = pts_us
-            self._wait(_Waiting(raw, pts_us - self._origin_us, converted_us))
+            self._wait(_Waiting(raw, pts_us - self._origin_us, converted_us, self._group))
             coded = coder.encode(picture, pts_us - self._origin_us, keyframe=key)
         except (av.FFmpegError, ValueError) as error:
             raise EncoderError(
@@ -115,8 +129,15 @@ class VideoEncoder:
             width=now.width if width is None else width,
             height=now.height if height is None else height,
         )
-        wanted = self._settings
-        self._converter = PictureConverter(wanted.width, wanted.height, self.profile.pixel_format)
+        self._converter = self._make_converter()
+
+    def _make_converter(self) -> PictureConverter:
+        return PictureConverter(
+            self._settings.width,
+            self._settings.height,
+            self.profile.pixel_format,
+            shared=self._shares_pictures,
+        )
 
     def close(self) -> None:
         """Free the codec; idempotent."""
@@ -124,10 +145,6 @@ class VideoEncoder:
             self._coder.close()
         self._coder = None
         self._waiting.clear()
-
-    def _key_is_due(self, pts_us: int) -> bool:
-        interval_us = self._settings.keyframe_interval_s * 1e6
-        return 0 < interval_us <= pts_us - self._last_key_us
 
     def _coder_for(self, shape: Shape, pts_us: int) -> tuple[Coder, list[Frame], bool]:
         """A coder that fits, what a former one still held, and whether it is a new one."""
@@ -141,7 +158,7 @@ class VideoEncoder:
             shape,
             bitrate_bps=self._bitrate_bps,
             buffer_s=self._settings.buffer_s,
-            preset=self._settings.preset or "ultrafast",
+            preset=self._settings.preset,
             threads=self._settings.threads,
         )
         self._origin_us = pts_us
@@ -170,14 +187,12 @@ class VideoEncoder:
         raw = picture.raw
         if unit.keyframe:
             self._index = 0
-            self._last_key_us = raw.pts_us
-            self.next_group += 1
             if self.rendition is None:
                 self.rendition = self._describe(unit.payload)
         frame = Frame(
             track=self._track,
             rendition=self._rendition_id,
-            group=self.next_group - 1,
+            group=picture.group,
             index=self._index,
             keyframe=unit.keyframe,
             pts_us=raw.pts_us,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from wtgateway.errors import SourceError
-from wtgateway.media import Frame, Kind
-from wtgateway.pipeline.queues import LatestSlot, PipelineStats, SoundQueue
+from wtgateway.media import Frame, Kind, Rendition
+from wtgateway.pipeline.forwarding import SoundForwarding, VideoForwarding, rendition_of
+from wtgateway.pipeline.ladder import Ladder
+from wtgateway.pipeline.plan import Planned
+from wtgateway.pipeline.queues import PipelineStats, SoundQueue
 
 if TYPE_CHECKING:
     from wtgateway.config import BroadcastConfig
-    from wtgateway.encoders import AudioEncoder, VideoEncoder
-    from wtgateway.sources.base import Source, SourceInfo
+    from wtgateway.encoders import AudioEncoder, GroupBorders, VideoEncoder
+    from wtgateway.sources.base import CodedFormat, CodedVideo, Piece, Source, SourceInfo
 
 log = logging.getLogger("wtgateway.pipeline")
 
@@ -28,20 +31,29 @@ class Supervisor(Protocol):
     stats: PipelineStats
     next_group: dict[int, int]
 
-    def opened(self, info: SourceInfo) -> None:
-        """The source is open."""
+    def opened(self, info: SourceInfo) -> tuple[Planned, ...]:
+        """The source is open; the renditions of its video, best first. Raises SourceError."""
 
-    def video_encoder(self, info: SourceInfo) -> VideoEncoder:
+    def borders(self) -> GroupBorders:
+        """Where the groups of this run begin."""
+
+    def video_encoder(self, planned: Planned, groups: GroupBorders) -> VideoEncoder:
         """An encoder for its pictures."""
 
     def audio_encoder(self) -> AudioEncoder:
         """An encoder for its sound."""
 
-    def must_restart_group(self) -> bool:
-        """Whether the next picture has to be a keyframe."""
+    def wanted(self) -> Iterable[int]:
+        """Ids of the video renditions that are to run now."""
 
-    def encoded(self, kind: Kind, encoder: VideoEncoder | AudioEncoder, frames: list[Frame]) -> None:
-        """Frames came out."""
+    def must_restart_group(self) -> bool:
+        """Whether frames were lost on the way, so that what follows would not decode."""
+
+    def produced(self, kind: Kind, rendition: Rendition, frames: Iterable[Frame]) -> None:
+        """Frames of a rendition."""
+
+    def forwarding(self, coded: CodedFormat) -> None:
+        """The source's own video is of this format from now on."""
 
 
 class Production:
@@ -55,84 +67,157 @@ class Production:
         failed: Callable[[BaseException], None],
     ) -> None:
         self._config, self._source, self._pipeline, self._failed = config, source, pipeline, failed
-        self.slot = LatestSlot(pipeline.stats)
         self._sound = SoundQueue(pipeline.stats)
         self._stopping = threading.Event()
-        self._reader = self._thread(self._read, "read")
-        self._encoders: list[threading.Thread] = []  # begun by the reader once the source is open
+        self._reader = self._thread("read", self._read)
+        self._audio_thread: threading.Thread | None = None
+        self._plan: tuple[Planned, ...] = ()
+        self._ladder: Ladder | None = None
+        self._forwarded: VideoForwarding | None = None
+        self._coded: dict[Kind, tuple[CodedFormat, Rendition]] = {}
+        self._forwarded_sound = SoundForwarding(
+            track=AUDIO_TRACK, rendition=0, first_group=pipeline.next_group[AUDIO_TRACK]
+        )
+        self._groups: GroupBorders | None = None
 
-    def _thread(self, body: Callable[..., None], name: str, *args: object) -> threading.Thread:
+    def _thread(self, name: str, body: Callable[[], None]) -> threading.Thread:
         def run() -> None:
             try:
-                body(*args)
+                body()
             except BaseException as error:
                 if not self._stopping.is_set():
                     self._failed(error)
 
         return threading.Thread(target=run, name=f"{name}:{self._config.name}", daemon=True)
 
+    def _started(self, name: str, body: Callable[[], None]) -> threading.Thread:
+        thread = self._thread(name, body)
+        thread.start()
+        return thread
+
     def start(self) -> None:
         """Begin to open the source."""
         self._reader.start()
+
+    def want_keyframe(self) -> None:
+        """From any thread: what is encoded begins a group soon."""
+        if self._ladder is not None:
+            self._ladder.want_keyframe()
+
+    def demand_changed(self) -> None:
+        """From any thread: other renditions may be wanted."""
+        ladder = self._ladder
+        if ladder is None or self._stopping.is_set():
+            return
+        encoded = {planned.id for planned in self._plan if planned.settings is not None}
+        wanted = encoded & set(self._pipeline.wanted())
+        self._source.want_pictures(bool(wanted))
+        ladder.want(wanted)
 
     def stop(self) -> None:
         """End all threads and wait for them; blocking, for a thread of its own."""
         self._stopping.set()
         self._source.close()
-        self.slot.close()
         self._sound.close()
         self._reader.join(STOP_PATIENCE_S)  # first: it is what begins the others
-        for thread in (self._reader, *self._encoders):
+        threads = [self._reader, *(self._ladder.close() if self._ladder else ())]
+        if self._audio_thread is not None:
+            threads.append(self._audio_thread)
+        for thread in threads:
             thread.join(STOP_PATIENCE_S)
             if thread.is_alive():
                 log.warning("thread did not end broadcast=%s thread=%s", self._config.name, thread.name)
+        if self._groups is not None:
+            self._pipeline.next_group[VIDEO_TRACK] = self._groups.next_group
+        if self._audio_thread is None:
+            self._pipeline.next_group[AUDIO_TRACK] = self._forwarded_sound.next_group
 
     def _read(self) -> None:
-        from wtgateway.sources.base import RawVideo
-
         try:
-            info = self._source.open()
-            self._begin_encoders(info)
+            self._begin(self._source.open())
             while not self._stopping.is_set():
-                raw = self._source.read()
-                if isinstance(raw, RawVideo):
-                    if self._config.video:
-                        self.slot.put(raw)
-                elif self._config.audio:
-                    self._sound.put(raw)
+                self._take(self._source.read())
         finally:
             self._source.close()
 
-    def _begin_encoders(self, info: SourceInfo) -> None:
+    def _begin(self, info: SourceInfo) -> None:
         config = self._config
-        if not ((info.has_video and config.video) or (info.has_audio and config.audio)):
+        has_video, has_audio = info.has_video and config.video, info.has_audio and config.audio
+        if not (has_video or has_audio):
             raise SourceError(
                 f"{info.description} has nothing to play: enable video or audio for this broadcast"
             )
-        self._pipeline.opened(info)
-        if info.has_video and config.video:
-            self._encoders.append(self._thread(self._encode_video, "video", info))
-        if info.has_audio and config.audio:
-            self._encoders.append(self._thread(self._encode_audio, "audio"))
-        for thread in self._encoders:
-            thread.start()
+        self._plan = self._pipeline.opened(info)
+        if has_video:
+            self._begin_video()
+        if has_audio and not info.coded_audio:
+            self._audio_thread = self._started("audio", self._encode_audio)
 
-    def _encode_video(self, info: SourceInfo) -> None:
-        encoder = self._pipeline.video_encoder(info)
-        try:
-            while (taken := self.slot.take()) is not None:
-                raw, keyframe = taken
-                keyframe = keyframe or self._pipeline.must_restart_group()
-                self._pipeline.encoded(Kind.VIDEO, encoder, encoder.encode(raw, keyframe=keyframe))
-        finally:
-            self._pipeline.next_group[VIDEO_TRACK] = encoder.next_group
-            encoder.close()
+    def _begin_video(self) -> None:
+        groups = self._groups = self._pipeline.borders()
+        plan = {planned.id: planned for planned in self._plan}
+        for planned in self._plan:
+            if planned.settings is None:
+                self._forwarded = VideoForwarding(track=VIDEO_TRACK, rendition=planned.id, groups=groups)
+        self._ladder = Ladder(
+            groups,
+            lambda number: self._pipeline.video_encoder(plan[number], groups),
+            self._encoded,
+            self._started,
+            self._pipeline.stats,
+        )
+        self.demand_changed()
+
+    def _encoded(self, rendition: Rendition, frames: list[Frame]) -> None:
+        self._pipeline.produced(Kind.VIDEO, rendition, frames)
+        if self._forwarded is None and self._pipeline.must_restart_group():
+            self.want_keyframe()
+
+    def _take(self, piece: Piece) -> None:
+        from wtgateway.sources.base import CodedAudio, CodedVideo, RawAudio, RawVideo
+
+        match piece:
+            case RawVideo():
+                if self._ladder is not None:
+                    self._ladder.put(piece)
+            case CodedVideo():
+                self._forward(piece)
+            case RawAudio():
+                if self._audio_thread is not None:
+                    self._sound.put(piece)
+            case CodedAudio():
+                if self._config.audio:
+                    rendition = self._rendition(Kind.AUDIO, piece.format, 0)
+                    self._pipeline.produced(Kind.AUDIO, rendition, (self._forwarded_sound.frame(piece),))
+
+    def _forward(self, coded: CodedVideo) -> None:
+        if self._forwarded is None:
+            return
+        if self._pipeline.must_restart_group():
+            self._forwarded.lose()
+            self.want_keyframe()
+        frame = self._forwarded.frame(coded)
+        if frame is not None:
+            rendition = self._rendition(Kind.VIDEO, coded.format, frame.rendition)
+            self._pipeline.produced(Kind.VIDEO, rendition, (frame,))
+
+    def _rendition(self, kind: Kind, coded: CodedFormat, number: int) -> Rendition:
+        """As the catalog lists it; made anew when the format changes."""
+        known, rendition = self._coded.get(kind, (None, None))
+        if rendition is None or known is not coded:
+            rendition = rendition_of(coded, number)
+            self._coded[kind] = coded, rendition
+            if kind is Kind.VIDEO:
+                self._pipeline.forwarding(coded)
+        return rendition
 
     def _encode_audio(self) -> None:
         encoder = self._pipeline.audio_encoder()
         try:
             while (raw := self._sound.take()) is not None:
-                self._pipeline.encoded(Kind.AUDIO, encoder, encoder.encode(raw))
+                frames = encoder.encode(raw)
+                if encoder.rendition is not None:
+                    self._pipeline.produced(Kind.AUDIO, encoder.rendition, frames)
         finally:
             self._pipeline.next_group[AUDIO_TRACK] = encoder.next_group
             encoder.close()

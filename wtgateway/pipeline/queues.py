@@ -57,6 +57,12 @@ class LatestSlot:
             self._fresh = raw
             self._condition.notify()
 
+    def remind(self, raw: RawVideo, since_us: int) -> None:
+        """A picture that came at ``since_us`` is given again, soon, unless a newer one comes."""
+        with self._condition:
+            self._last, self._taken_us, self._keyframe = raw, since_us, True
+            self._condition.notify()
+
     def want_keyframe(self) -> None:
         """The next picture taken is to be a keyframe, and to be taken soon."""
         with self._condition:

@@ -6,18 +6,16 @@ Imports them only when asked, since FFmpeg takes a fifth of a second to load.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wtgateway.errors import ConfigError
 from wtgateway.log import redact_url
+from wtgateway.pipeline.plan import wants_forwarding
 
 if TYPE_CHECKING:
     from wtgateway.config import BroadcastConfig
-    from wtgateway.encoders import AudioSettings, VideoSettings
-    from wtgateway.sources.base import Source, SourceInfo
-
-FALLBACK_FPS = 30.0
+    from wtgateway.encoders import AudioSettings
+    from wtgateway.sources.base import Source
 
 
 def check_sources(broadcasts: Iterable[BroadcastConfig], where: str) -> None:
@@ -43,26 +41,10 @@ def make_source(config: BroadcastConfig) -> Source:
         width=video.width if video else 0,
         height=video.height if video else 0,
         capture=config.capture,
+        forward=wants_forwarding(video),
         options=config.options,
     )
     return sources.make_source(config.source, options)
-
-
-def video_settings(config: BroadcastConfig, info: SourceInfo) -> VideoSettings:
-    """How to encode the pictures of that source."""
-    from wtgateway.encoders import VideoSettings
-
-    wanted = config.video
-    assert wanted is not None
-    settings = VideoSettings(
-        codec=wanted.codec,
-        bitrate_bps=wanted.bitrate_bps,
-        fps=wanted.fps or info.fps or FALLBACK_FPS,
-        width=wanted.width,
-        height=wanted.height,
-        keyframe_interval_s=wanted.keyframe_interval_s,
-    )
-    return replace(settings, preset=wanted.preset) if wanted.preset else settings
 
 
 def audio_settings(config: BroadcastConfig) -> AudioSettings:

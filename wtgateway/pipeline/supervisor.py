@@ -6,26 +6,29 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wtgateway.errors import SourceEnded, WtgatewayError
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
-from wtgateway.pipeline import recipe
+from wtgateway.pipeline import plan, recipe
 from wtgateway.pipeline.production import AUDIO_TRACK, VIDEO_TRACK, Production
 from wtgateway.pipeline.queues import Outbox, PipelineStats
 
 if TYPE_CHECKING:
     from wtgateway.config import BroadcastConfig
-    from wtgateway.encoders import AudioEncoder, VideoEncoder
-    from wtgateway.sources.base import Source, SourceInfo
+    from wtgateway.encoders import AudioEncoder, GroupBorders, Measurement, VideoEncoder
+    from wtgateway.pipeline.plan import Planned
+    from wtgateway.sources.base import CodedFormat, Source, SourceInfo
 
 log = logging.getLogger("wtgateway.pipeline")
 
+_KINDS = {VIDEO_TRACK: Kind.VIDEO, AUDIO_TRACK: Kind.AUDIO}
 BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 0.5, 10.0
 BACKOFF_FORGIVEN_AFTER_S = 10.0
 LINGER_S = 10.0  # an on-demand source outlives its last viewer by this, so that a reload is quick
+RENDITION_LINGER_S = 5.0  # the same of a rendition that is encoded
 
 
 class Pipeline:
@@ -41,13 +44,19 @@ class Pipeline:
         self._make_source = make_source or (lambda: recipe.make_source(config))
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(self._loop, self._deliver, self.stats)
-        self._tracks: dict[int, Track] = {}
+        self.coded: CodedFormat | None = None  # of the video that is forwarded
+        self._plan: tuple[Planned, ...] = ()
+        self._tracks: dict[int, dict[int, Rendition]] = {}
+        self._announced: tuple[Track, ...] = ()
         self._tracks_lock = threading.Lock()
         self._revision = 0
         self._wanted = asyncio.Event()
         self._unwanted_timer: asyncio.TimerHandle | None = None
         self._unwanted = asyncio.Event()
         self._production: Production | None = None
+        self._primary: int | None = None  # encoded though nobody watches, so that it is known what it is
+        self._demanded: frozenset[int] = frozenset()  # video renditions that viewers get
+        self._lingering: dict[int, asyncio.TimerHandle] = {}
         self._live_since: float | None = None
         self._demand(0)
         broadcast.bind(self)
@@ -57,11 +66,35 @@ class Pipeline:
     def request_keyframe(self, track: int) -> None:
         """Make the next picture a keyframe."""
         if track == VIDEO_TRACK and self._production is not None:
-            self._production.slot.want_keyframe()
+            self._production.want_keyframe()
 
     def demand_changed(self, viewers: int) -> None:
         """Start at the first viewer; stop some time after the last, when on demand."""
         self._demand(viewers)
+
+    def wanted_changed(self, wanted: frozenset[tuple[int, int]]) -> None:
+        """Encode what viewers get; what none gets any more, for a little longer."""
+        demanded = frozenset(rendition for track, rendition in wanted if track == VIDEO_TRACK)
+        for gone in self._demanded - demanded:
+            if gone not in self._lingering:
+                self._lingering[gone] = self._loop.call_later(RENDITION_LINGER_S, self._let_go, gone)
+        for back in demanded & self._lingering.keys():
+            self._lingering.pop(back).cancel()
+        self._demanded = demanded
+        self._renditions_changed()
+
+    def _let_go(self, rendition: int) -> None:
+        self._lingering.pop(rendition, None)
+        self._renditions_changed()
+
+    def _renditions_changed(self) -> None:
+        if self._production is not None:
+            self._production.demand_changed()
+
+    def wanted(self) -> Iterable[int]:
+        """Ids of the video renditions that are to run. From any thread."""
+        primary = () if self._primary is None else (self._primary,)
+        return {*self._demanded, *tuple(self._lingering), *primary}
 
     def _demand(self, viewers: int) -> None:
         if self._unwanted_timer is not None:
@@ -147,23 +180,59 @@ class Pipeline:
 
     # --- called from the production's threads --------------------------------------------------
 
-    def opened(self, info: SourceInfo) -> None:
-        """The source is open: forget the tracks of the run before."""
-        self.info = info
+    def opened(self, info: SourceInfo) -> tuple[Planned, ...]:
+        """The source is open: what it is shown as. The tracks of the run before are forgotten."""
+        self.info, self.coded = info, None
+        planned: tuple[Planned, ...] = ()
+        if info.has_video and self.config.video:
+            planned = plan.plan_video(self.config.video, info, self._measured)
         with self._tracks_lock:
-            self._tracks = {}
+            self._plan, self._tracks, self._announced = planned, {}, ()
+        self._primary = None
+        if planned and planned[0].settings is not None:
+            self._primary = planned[0].id
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._linger_primary, planned[0].id)
+        return planned
 
-    def video_encoder(self, info: SourceInfo) -> VideoEncoder:
-        """An encoder that goes on where the last one stopped counting groups."""
+    def _linger_primary(self, rendition: int) -> None:
+        self._loop.call_later(RENDITION_LINGER_S, self._let_go_primary, rendition)
+
+    def _let_go_primary(self, rendition: int) -> None:
+        if self._primary == rendition:
+            self._primary = None
+            self._renditions_changed()
+
+    def _measured(self, codecs: Sequence[str]) -> Iterable[Measurement]:
+        """What the encoders of these codecs cost here. Blocks for some seconds on a machine's first time."""
+        from wtgateway.encoders.measurements import cache_directory
+        from wtgateway.encoders.probe import encoders_for, measured_encoders
+
+        log.info("looking which encoders keep up broadcast=%s", self.config.name)
+        return measured_encoders(cache_directory(), names=encoders_for(codecs))
+
+    def borders(self) -> GroupBorders:
+        """Groups go on where those of the run before ended."""
+        from wtgateway.encoders import GroupBorders
+
+        assert self.config.video is not None
+        return GroupBorders(self.next_group[VIDEO_TRACK], self.config.video.keyframe_interval_s)
+
+    def video_encoder(self, planned: Planned, groups: GroupBorders) -> VideoEncoder:
+        """An encoder of one rendition."""
         from wtgateway.encoders import VideoEncoder
 
-        settings = recipe.video_settings(self.config, info)
+        assert planned.settings is not None
         return VideoEncoder(
-            settings, track=VIDEO_TRACK, rendition=0, first_group=self.next_group[VIDEO_TRACK]
+            planned.settings,
+            track=VIDEO_TRACK,
+            rendition=planned.id,
+            groups=groups,
+            shares_pictures=sum(each.settings is not None for each in self._plan) > 1,
         )
 
     def audio_encoder(self) -> AudioEncoder:
-        """The same for sound."""
+        """One for sound, which goes on where the last one stopped counting groups."""
         from wtgateway.encoders import AudioEncoder
 
         settings = recipe.audio_settings(self.config)
@@ -176,23 +245,47 @@ class Pipeline:
         lost, self._outbox.overflowed = self._outbox.overflowed, False
         return lost
 
-    def encoded(self, kind: Kind, encoder: VideoEncoder | AudioEncoder, frames: list[Frame]) -> None:
+    def forwarding(self, coded: CodedFormat) -> None:
+        """The source's own video is of this format: say what makes browsers hold its pictures back."""
+        known, self.coded = self.coded, coded
+        if coded.findings and (known is None or known.findings != coded.findings):
+            log.warning(
+                "browsers will hold pictures back broadcast=%s codec=%s why=%s",
+                self.config.name,
+                coded.codec,
+                "; ".join(coded.findings),
+            )
+
+    def produced(self, kind: Kind, rendition: Rendition, frames: Iterable[Frame]) -> None:
         """Send frames on, after the catalog if it changed."""
-        track_id = VIDEO_TRACK if kind is Kind.VIDEO else AUDIO_TRACK
-        if encoder.rendition is not None:
-            self._announce(track_id, kind, encoder.rendition)
+        self._announce(VIDEO_TRACK if kind is Kind.VIDEO else AUDIO_TRACK, rendition)
         for frame in frames:
             self._outbox.post(frame)
 
-    def _announce(self, track_id: int, kind: Kind, rendition: Rendition) -> None:
-        track = Track(id=track_id, kind=kind, renditions=(rendition,))
+    def _announce(self, track_id: int, rendition: Rendition) -> None:
         with self._tracks_lock:
-            if self._tracks.get(track_id) == track:
+            known = self._tracks.get(track_id)
+            if known is None:
+                known = self._tracks[track_id] = self._expected(track_id)
+            if known.get(rendition.id) is rendition:
                 return
-            self._tracks[track_id] = track
+            known[rendition.id] = rendition
+            tracks = tuple(
+                Track(id=number, kind=_KINDS[number], renditions=tuple(each[k] for k in sorted(each)))
+                for number, each in sorted(self._tracks.items())
+            )
+            if tracks == self._announced:
+                return
+            self._announced = tracks
             self._revision += 1
-            tracks = tuple(self._tracks[k] for k in sorted(self._tracks))
             self._outbox.post(Catalog(revision=self._revision, tracks=tracks))
+
+    def _expected(self, track_id: int) -> dict[int, Rendition]:
+        """What is offered besides what has run already."""
+        if track_id != VIDEO_TRACK or self.info is None:
+            return {}
+        info = self.info
+        return {each.id: each.expected(info) for each in self._plan if each.settings is not None}
 
     # --- on the loop ---------------------------------------------------------------------------
 

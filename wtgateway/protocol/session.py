@@ -65,7 +65,7 @@ __all__ = [
 class SessionLimits:
     """Bounds of one session; times in seconds."""
 
-    queue_bytes: int = 4 * 1024 * 1024
+    queue_bytes: int = 20 * 1024 * 1024  # shared by all viewers; more than a cached group
     queue_time: float = 1.0  # the longest a frame may wait, whatever deadline the viewer wishes
     deadline: float = 0.5  # of a frame, unless the viewer wishes another
     messages_per_second: float = 100.0

@@ -22,6 +22,8 @@ from wtgateway.protocol.session import (
     FeedbackReceived,
     KeyframeNeeded,
     PeerGoodbye,
+    RenditionAwaited,
+    RenditionSwitched,
     ServerSession,
     SessionExpired,
     StatisticsDue,
@@ -196,10 +198,16 @@ class ViewerSession:
         for event in events:
             match event:
                 case SubscriptionChanged(track_id=track, rendition=rendition):
+                    self.broadcast.want(self, self.core.wanted())
                     if rendition is not None:
                         self._join(track, rendition)
-                case KeyframeNeeded(track_id=track):
-                    self.broadcast.request_keyframe(track, clock.now_us())
+                case RenditionAwaited(track_id=track, rendition=rendition):
+                    self.broadcast.want(self, self.core.wanted())
+                    self.broadcast.request_keyframe(track, rendition, clock.now_us())
+                case RenditionSwitched():
+                    self.broadcast.want(self, self.core.wanted())
+                case KeyframeNeeded(track_id=track, rendition=rendition):
+                    self.broadcast.request_keyframe(track, rendition, clock.now_us())
                 case FeedbackReceived(feedback=feedback):
                     self.feedback[feedback.track] = feedback
                 case StatisticsDue():

@@ -1,0 +1,118 @@
+"""The encoded renditions of one video track: a thread for each, running while somebody wants it.
+
+May import media, and the values of sources and encoders. The rule: a picture is put once and encoded
+once for each rendition that is wanted; what one of them cannot take in time does not hold up another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from wtgateway import clock
+from wtgateway.media import Frame, Rendition
+from wtgateway.pipeline.queues import LatestSlot, PipelineStats
+
+if TYPE_CHECKING:
+    from wtgateway.encoders import GroupBorders, VideoEncoder
+    from wtgateway.sources.base import RawVideo
+
+StartThread = Callable[[str, Callable[[], None]], threading.Thread]
+
+
+class Rung:
+    """One rendition while it runs: its slot, its encoder, its thread."""
+
+    def __init__(
+        self,
+        encoder: VideoEncoder,
+        stats: PipelineStats,
+        encoded: Callable[[Rendition, list[Frame]], None],
+    ) -> None:
+        self.slot = LatestSlot(stats)
+        self._encoder, self._encoded = encoder, encoded
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Encode until stopped; the thread's body."""
+        try:
+            while (taken := self.slot.take()) is not None:
+                raw, _ = taken
+                frames = self._encoder.encode(raw)
+                # One that follows may be running already: this one's frames would come behind its.
+                if self._encoder.rendition is not None and not self._stopped.is_set():
+                    self._encoded(self._encoder.rendition, frames)
+        finally:
+            self._encoder.close()
+
+    def stop(self) -> None:
+        """End the thread after the picture it is at; does not wait for it."""
+        self._stopped.set()
+        self.slot.close()
+
+
+class Ladder:
+    """``want`` says which renditions are to run, ``put`` gives all of them a picture."""
+
+    def __init__(
+        self,
+        groups: GroupBorders,
+        make: Callable[[int], VideoEncoder],
+        encoded: Callable[[Rendition, list[Frame]], None],
+        start: StartThread,
+        stats: PipelineStats,
+    ) -> None:
+        """``make`` gives the encoder of a rendition id; it is called in the thread that ``start`` starts."""
+        self._groups, self._make, self._encoded = groups, make, encoded
+        self._start, self._stats = start, stats
+        self._lock = threading.Lock()
+        self._rungs: dict[int, Rung] = {}
+        self._threads: list[threading.Thread] = []
+        self._last: RawVideo | None = None
+        self._last_us = 0
+        self._closed = False
+
+    @property
+    def running(self) -> frozenset[int]:
+        """Ids of the renditions that are encoded."""
+        with self._lock:
+            return frozenset(self._rungs)
+
+    def want(self, renditions: Iterable[int]) -> None:
+        """From any thread: these and no others are to run."""
+        wanted = set(renditions)
+        with self._lock:
+            if self._closed:
+                return
+            for gone in set(self._rungs) - wanted:
+                self._rungs.pop(gone).stop()
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            for new in sorted(wanted - set(self._rungs)):
+                rung = self._rungs[new] = Rung(self._make(new), self._stats, self._encoded)
+                if self._last is not None:  # a still picture would never come again
+                    rung.slot.remind(self._last, self._last_us)
+                self._threads.append(self._start(f"video{new}", rung.run))
+
+    def put(self, raw: RawVideo) -> None:
+        """A picture for all that run."""
+        with self._lock:
+            self._last, self._last_us = raw, clock.now_us()
+            for rung in self._rungs.values():
+                rung.slot.put(raw)
+
+    def want_keyframe(self) -> None:
+        """All renditions begin a group with the next picture, or soon with the last one again."""
+        self._groups.want()
+        with self._lock:
+            for rung in self._rungs.values():
+                rung.slot.want_keyframe()
+
+    def close(self) -> list[threading.Thread]:
+        """Stop all; the threads that are to be waited for."""
+        with self._lock:
+            self._closed = True
+            for rung in self._rungs.values():
+                rung.stop()
+            self._rungs.clear()
+            return self._threads
