@@ -31,7 +31,7 @@ class Address:
 
     def url(self, kinds: tuple[str, ...], version: int) -> str:
         """The CONNECT address of docs/protocol.md."""
-        query = urlencode({"v": version, "subscribe": ",".join(kinds)}, safe=",")
+        query = urlencode({"v": version, "subscribe": ",".join(kinds), "codecs": "all"}, safe=",")
         return f"{self.base}/{quote(self.broadcast, safe='/~')}?{query}"
 
 

@@ -47,6 +47,7 @@ class Decoded:
         return (self.media.width, self.media.height) if isinstance(self.media, av.VideoFrame) else None
 
 
+_Shape = tuple[str, bytes, bool]  # codec family, description, whether pictures are reordered
 _DECODERS = {  # by the first part of a codec string (RFC 6381), FFmpeg's name
     "avc1": "h264",
     "avc3": "h264",
@@ -67,7 +68,8 @@ def open_decoder(kind: Kind, rendition: Rendition) -> VideoCodecContext | AudioC
     if rendition.description:
         context.extradata = rendition.description
     if isinstance(context, VideoCodecContext):
-        context.flags |= Flags.low_delay
+        if not rendition.reorder_frames:  # it would give pictures out as they come
+            context.flags |= Flags.low_delay
         context.thread_count = 1  # frame threads hold pictures back
     elif isinstance(context, AudioCodecContext):
         context.sample_rate = rendition.sample_rate or 48_000
@@ -85,7 +87,7 @@ class Decoder:
 
     def __init__(self, on_decoded: Callable[[Decoded], None], on_error: Callable[[int, str], None]) -> None:
         self._on_decoded, self._on_error = on_decoded, on_error
-        self._contexts: dict[int, tuple[tuple[str, bytes], VideoCodecContext | AudioCodecContext]] = {}
+        self._contexts: dict[int, tuple[_Shape, VideoCodecContext | AudioCodecContext]] = {}
         self._waiting: set[int] = set()
         self._refused: set[str] = set()
         self._pending: dict[int, dict[int, Frame]] = {}
@@ -99,7 +101,7 @@ class Decoder:
         try:
             context = self._context(item)
             packet = av.Packet(item.frame.payload)
-            packet.pts = packet.dts = item.frame.pts_us
+            packet.pts = item.frame.pts_us
             packet.time_base = MICROSECONDS
             pending = self._pending.setdefault(track, {})
             pending[item.frame.pts_us] = item.frame
@@ -123,9 +125,11 @@ class Decoder:
 
     def _context(self, item: Encoded) -> VideoCodecContext | AudioCodecContext:
         # Size changes come in band; only another codec or description needs another decoder.
-        shape = (item.rendition.codec.split(".")[0], item.rendition.description)
+        rendition = item.rendition
+        reorders = rendition.reorder_frames > 0
+        shape = (rendition.codec.split(".")[0], rendition.description, reorders)
         known = self._contexts.get(item.frame.track)
         if known is None or known[0] != shape:
-            known = self._contexts[item.frame.track] = (shape, open_decoder(item.kind, item.rendition))
+            known = self._contexts[item.frame.track] = (shape, open_decoder(item.kind, rendition))
             self._pending.pop(item.frame.track, None)
         return known[1]

@@ -7,6 +7,7 @@ Imports media, errors, av.
 
 from __future__ import annotations
 
+import heapq
 import io
 import struct
 from collections import deque
@@ -47,7 +48,7 @@ class Recorder:
         self._output: OutputContainer | None = None
         self._streams: dict[int, Stream] = {}
         self._start_us = 0
-        self._last: dict[int, int] = {}
+        self._clocks: dict[int, DecodingTimes] = {}
         self._early: deque[Frame] = deque(maxlen=EARLY_FRAMES)
 
     def write(self, item: Encoded) -> None:
@@ -56,7 +57,7 @@ class Recorder:
         if frame.track not in self._kinds:
             return  # a track that came after the file was begun
         try:
-            if self._output is None and not self._begin(frame):
+            if self._output is None and not self._begin(item):
                 self._early.append(frame)  # sound of the moment that the first picture is of
                 return
             while self._early:
@@ -74,13 +75,15 @@ class Recorder:
             except (FFmpegError, OSError) as error:
                 raise RecordError(f"{self.path}: {error}") from error
 
-    def _begin(self, frame: Frame) -> bool:
+    def _begin(self, item: Encoded) -> bool:
         """Open the file at the first frame from which all can be shown."""
+        frame = item.frame
         has_video = Kind.VIDEO in self._kinds.values()
         if has_video and not (self._kinds[frame.track] is Kind.VIDEO and frame.keyframe):
             return False
         self._output = av.open(str(self.path), "w", format=FORMATS[self.path.suffix.lower()])
         self._start_us = frame.pts_us
+        self._renditions[frame.track] = item.rendition  # what is sent, of all that are offered
         for track, kind in self._kinds.items():
             sample = frame.payload if kind is Kind.VIDEO else b""
             if template := _template(kind, self._renditions[track], sample):
@@ -88,23 +91,53 @@ class Recorder:
                     stream = self._output.add_stream_from_template(template.streams[0], opaque=True)
                 stream.time_base = MICROSECONDS
                 self._streams[track] = stream
+                self._clocks[track] = DecodingTimes(self._renditions[track].reorder_frames)
         return True
 
     def _mux(self, frame: Frame) -> None:
         stream = self._streams.get(frame.track)
         pts = frame.pts_us - self._start_us
         # Sound from before the first picture is left out; time must grow, also across a reconnect.
-        if stream is None or self._output is None or pts < 0 or pts <= self._last.get(frame.track, -1):
+        if stream is None or self._output is None or pts < 0:
             return
-        self._last[frame.track] = pts
+        dts = self._clocks[frame.track].next(pts, frame.duration_us)
+        if dts is None:
+            return
         packet = av.Packet(frame.payload)
         packet.stream, packet.time_base = stream, MICROSECONDS
-        packet.pts = packet.dts = pts
+        packet.pts, packet.dts = pts, dts
         packet.duration = frame.duration_us
         packet.is_keyframe = frame.keyframe
         self._output.mux(packet)
         self.frames += 1
         self.bytes += len(frame.payload)
+
+
+class DecodingTimes:
+    """Decoding times for frames that come in decoding order with the times at which they are shown.
+
+    The n-th frame is decoded when the n-th in order of presentation is shown, less the depth of
+    reordering: the latest ascending times that lie before all presentation times.
+    """
+
+    def __init__(self, reorder_frames: int) -> None:
+        self._reorder = reorder_frames
+        self._shown: list[int] = []  # a heap of presentation times not yet used
+        self._last: int | None = None
+
+    def next(self, pts: int, duration: int) -> int | None:
+        """The decoding time; None for a frame that comes too late to be placed."""
+        heapq.heappush(self._shown, pts)
+        if len(self._shown) > self._reorder:
+            dts = heapq.heappop(self._shown)
+        else:
+            dts = self._shown[0] - (self._reorder - len(self._shown) + 1) * max(duration, 1)
+        if self._last is not None and dts <= self._last:
+            dts = self._last + 1
+        if dts > pts:
+            return None
+        self._last = dts
+        return dts
 
 
 def _template(kind: Kind, rendition: Rendition, sample: bytes) -> av.container.InputContainer | None:
