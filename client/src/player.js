@@ -60,7 +60,7 @@ export class Player extends EventTarget {
     if (!target) throw new TypeError('new Player({canvas}): a <canvas> or an element to put the picture into is needed');
     this.#options = options;
     this.#latencyMode = options.latencyMode ?? 'asap';
-    this.#picture = options.picture ?? true;
+    this.#picture = this.#view.on = options.picture ?? true;
     this.#stats = emptyStats(this.#latencyMode);
     this.#surface = new Surface(target, options.sink, (on) => this.#post({ type: 'mirror', on }));
     this.#sound = new Sound((message, transfer) => this.#post(message, transfer), (detail) => this.#emit('sound', detail));
@@ -259,6 +259,7 @@ export class Player extends EventTarget {
       case 'abilities': return this.#learn(message.codecs);
       case 'picture':
         this.#view = { on: message.on, message: message.message };
+        this.#expectFrames();
         return this.#emit('picture', this.#view);
       case 'levels': return this.#emit('levels', { levels: message.levels });
       case 'firstFrame':
@@ -313,8 +314,12 @@ export class Player extends EventTarget {
   /** @param {StateDetail['state']} state @param {string} message @param {number} retryInMs */
   #setState(state, message, retryInMs) {
     this.#state = { state, message, retryInMs };
-    this.#surface.expectFrames(state === 'connecting' || state === 'joining' || state === 'playing');
+    this.#expectFrames();
     this.#emit('state', this.#state);
+  }
+
+  #expectFrames() {
+    this.#surface.expectFrames(this.#view.on && ['connecting', 'joining', 'playing'].includes(this.#state.state));
   }
 
   /** @param {string} message */

@@ -56,6 +56,7 @@ export class Quality {
     const sound = tracks.some(({ kind }) => kind === 'audio');
     this.#names = renditionNames(renditions);
     if (renditions.length && !this.#restored) this.#restore();
+    if (renditions.length && !sound) this.#player.setPicture(true); // there is nothing else
     this.#label.hidden = renditions.length === 0 || (renditions.length === 1 && !sound);
     this.#fill(renditions, sound);
     const { picture, wish } = this.#player;

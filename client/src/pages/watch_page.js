@@ -106,7 +106,7 @@ class WatchPage {
   /** @param {PlayerStats} stats */
   #onStats(stats) {
     this.#statistics?.update(stats, this.#quality?.current ?? '', performance.now());
-    this.#latency = stats.state === 'playing' && stats.latencyMs.p50 > 0 ? formatMs(Math.round(stats.latencyMs.p50)) : '';
+    this.#latency = this.#player.view.on && stats.state === 'playing' && stats.latencyMs.p50 > 0 ? formatMs(Math.round(stats.latencyMs.p50)) : '';
     this.#showShort();
   }
 

@@ -41,6 +41,7 @@ export class Viewing {
     this.codecs ||= codecs;
     this.#prove = prove && !this.#proven;
     this.picture = picture;
+    if (!this.catalog) this.#told.on = picture; // as the page takes it until there is a catalog
   }
 
   newSession() {
@@ -154,7 +155,7 @@ export class Viewing {
     if (cannot && !this.#proven) return void this.#proveNow();
     const why = cannot ? undecodable(renditions.map(({ codec }) => codec)) : '';
     if (cannot && !this.#track('audio')?.renditions.length) return this.#outside.giveUp(why);
-    this.#tell(this.picture && !cannot && this.#track('video') !== undefined, why);
+    this.#tell(this.picture && !cannot && this.#track('video') !== undefined, why && `${why}. The sound goes on.`);
   }
 
   /** @param {boolean} on @param {string} message */
