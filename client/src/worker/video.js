@@ -34,7 +34,7 @@ export class VideoPath {
   /** @type {Frame[]} in order, not yet in the decoder */ #waiting = [];
   /** @type {Frame | null} */ #delivered = null;
   #largestUs = -Infinity; // timestamp delivered
-  #shownUs = -Infinity; // timestamp of the picture that came out last
+  /** @type {Frame | null} of the picture that came out last */ #shown = null;
   #backwards = 0;
   #jitterUs = -Infinity;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
@@ -126,13 +126,16 @@ export class VideoPath {
   #take(picture, info) {
     const { frame } = info;
     this.decoded++;
-    if (frame.ptsUs <= this.#shownUs) this.#backwards++;
-    this.#shownUs = frame.ptsUs;
+    const before = this.#shown;
+    const backwards = before !== null && frame.ptsUs <= before.ptsUs;
+    if (backwards) this.#backwards++;
     this.names.push(`${frame.group}:${frame.index}`);
     this.timeline.pictures.add(frame.arrivalUs + (info.decodedUs - info.decodeUs) - frame.ptsUs, info.decodedUs);
+    const tooLate = backwards && frame.group === before.group; // another group may begin another timeline
+    if (!tooLate) this.#shown = frame;
     const overtaken = this.timeline.mode === 'asap' && this.decoder.queue >= OVERTAKEN_QUEUE
       && info.decodedUs - this.#lastPaintUs < OVERTAKEN_PAINT_US;
-    if (overtaken) {
+    if (overtaken || tooLate) {
       picture.close();
       this.presenter.dropped++;
     } else {
@@ -170,8 +173,8 @@ export class VideoPath {
     this.order = new FrameOrder();
     this.#waiting = [];
     this.#gaps = 0;
-    this.newest = this.#delivered = null;
-    this.#largestUs = this.#shownUs = this.#jitterUs = -Infinity;
+    this.newest = this.#delivered = this.#shown = null;
+    this.#largestUs = this.#jitterUs = -Infinity;
     this.#askedUs = 0;
     this.jitter.reset();
     this.presenter.clear();
