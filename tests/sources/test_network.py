@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.sources.coded import decode, number
 from wtgateway import clock
 from wtgateway.errors import SourceError
+from wtgateway.sources import CodedAudio, CodedVideo, RawVideo
 
 pytestmark = pytest.mark.peer
 Media = Callable[..., Any]
@@ -44,6 +46,36 @@ def check_playing(source: Any, tools: Any, count: int = 40) -> None:
     assert all(raw.capture_us <= now_us for raw in (*video, *audio))
     assert now_us - video[-1].capture_us < 20_000_000
     assert abs(audio[-1].pts_us - video[-1].pts_us) < 1_000_000
+
+
+def check_forwarding(source: Any, tools: Any, count: int = 40) -> None:
+    """Coded pictures that decode without loss beside sound on the same timeline; raw ones when wanted."""
+    video: list[CodedVideo] = []
+    sound: list[Any] = []
+    while len(video) < count:
+        piece = source.read()
+        assert not isinstance(piece, RawVideo)
+        if not isinstance(piece, CodedVideo):
+            sound.append(piece)
+        elif video or piece.keyframe:  # the first piece may have been taken to see that it plays
+            video.append(piece)
+    decoded = sorted(decode(video).items())
+    numbers = [number(picture) for _, picture in decoded]
+    assert None not in numbers
+    steps = [b - a for a, b in pairwise(numbers)]
+    assert sum(step != 1 for step in steps) <= 1, f"one at most, where the file begins again: {numbers}"
+    assert len(decoded) == len({piece.pts_us for piece in video})
+    now_us = clock.now_us()
+    assert all(piece.capture_us <= now_us and piece.grabbed_us <= now_us for piece in video)
+    assert sound and abs(sound[-1].pts_us - video[-1].pts_us) < 1_000_000
+    assert all(b.pts_us > a.pts_us for a, b in pairwise(sound))
+
+    source.want_pictures(True)
+    pictures = tools.pictures(source, 12)
+    assert None not in tools.numbers(pictures)
+    assert all(b.pts_us > a.pts_us for a, b in pairwise(pictures))
+    assert pictures[0].pts_us > decoded[0][0]
+    source.want_pictures(False)
 
 
 def feed(peers: Any, file: Any, *output: str) -> subprocess.Popen[bytes]:
@@ -82,6 +114,15 @@ def test_rtsp(peers: Any, tools: Any, media: Media) -> None:
         tools.open(f"rtsp://127.0.0.1:{port}/unknown")
 
 
+def test_rtsp_forwarded(peers: Any, tools: Any, media: Media) -> None:
+    file, port = media("mp4", 900, b_frames=0), tools.free_port()
+    start_rtsp(peers, tools, file, port)
+    source = tools.make(f"rtsp://127.0.0.1:{port}/x", forward=True)
+    assert source.open().coded_video == "h264"
+    check_forwarding(source, tools)
+    assert source.damaged == 0
+
+
 def start_nginx(peers: Any, tools: Any, port: int) -> subprocess.Popen[bytes]:
     if not _RTMP_MODULE.exists():
         pytest.skip("nginx's RTMP module is not installed (libnginx-mod-rtmp)")
@@ -108,6 +149,17 @@ def test_rtmp(peers: Any, tools: Any, media: Media) -> None:
     check_playing(tools.open_when_ready(uri, open_timeout_s=5), tools)
 
 
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_rtmp_forwarded(peers: Any, tools: Any, media: Media, b_frames: int) -> None:
+    port = tools.free_port()
+    uri = f"rtmp://127.0.0.1:{port}/live/x"
+    start_nginx(peers, tools, port)
+    feed(peers, media("mp4", 300, b_frames=b_frames), "-f", "flv", uri)
+    source = tools.open_when_ready(uri, forward=True)
+    check_forwarding(source, tools)
+    assert source.damaged == 0
+
+
 def test_a_publisher_that_falls_silent_is_a_lost_source(peers: Any, tools: Any, media: Media) -> None:
     port = tools.free_port()
     uri = f"rtmp://127.0.0.1:{port}/live/x"
@@ -130,6 +182,16 @@ def test_srt(peers: Any, tools: Any, media: Media) -> None:
 
     feed(peers, file, *listener)
     check_playing(tools.open_when_ready(uri), tools)
+
+
+def test_srt_forwarded_with_opus(peers: Any, tools: Any, media: Media) -> None:
+    port = tools.free_port(socket.SOCK_DGRAM)
+    feed(peers, media("mkv", 300), "-f", "mpegts", f"srt://127.0.0.1:{port}?mode=listener")
+    source = tools.open_when_ready(f"srt://127.0.0.1:{port}", forward=True)
+    check_forwarding(source, tools)
+    while not isinstance(piece := source.read(), CodedAudio):
+        assert isinstance(piece, CodedVideo | RawVideo)
+    assert (piece.format.codec, piece.format.channels, piece.duration_us) == ("opus", 2, 20_000)
 
 
 def test_srt_as_listener_with_a_passphrase(peers: Any, tools: Any, media: Media) -> None:
@@ -199,6 +261,17 @@ def test_hls(peers: Any, tools: Any, media: Media) -> None:
     again = WebServer(peers.directory, port)
     peers.callback(again.stop)
     check_playing(tools.open_when_ready(uri), tools)
+
+
+def test_hls_forwarded(peers: Any, tools: Any, media: Media) -> None:
+    port, playlist = tools.free_port(), peers.directory / "live.m3u8"
+    options = ("-f", "hls", "-hls_time", "1", "-hls_list_size", "4", "-hls_flags", "temp_file")
+    feed(peers, media("mp4", 300), *options, str(playlist))
+    server = WebServer(peers.directory, port)
+    peers.callback(server.stop)
+    tools.wait_for(lambda: playlist.exists() or None)
+    source = tools.open_when_ready(f"http://127.0.0.1:{port}/live.m3u8", forward=True)
+    check_forwarding(source, tools)
 
 
 def test_a_file_over_http_is_paced_and_looped(peers: Any, tools: Any, media: Media) -> None:

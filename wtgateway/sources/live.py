@@ -11,6 +11,7 @@ from wtgateway import clock
 from wtgateway.sources.base import Piece, RawAudio, RawVideo
 from wtgateway.sources.decode import TrackDecoder
 from wtgateway.sources.errors_text import source_error
+from wtgateway.sources.forward import Taken
 from wtgateway.sources.passing import PassedOpus, PassedVideo
 from wtgateway.sources.reader import Item, PacketReader
 from wtgateway.sources.timeline import Ascending, StreamClock, to_us
@@ -39,6 +40,7 @@ class LiveFeed:
         self._decoders: dict[int, TrackDecoder] = {}
         self._passed = passed
         self._video = next((track for track in passed.values() if isinstance(track, PassedVideo)), None)
+        self._times = _Times()
         self._dropped = 0
         self._ascending: dict[str, Ascending] = {"video": Ascending(), "audio": Ascending()}
         self._ready: deque[Piece] = deque()
@@ -85,13 +87,13 @@ class LiveFeed:
         taken = passed.take(packet)
         if taken is None:
             return
-        timestamp_us = taken.pts_us if taken.pts_us is not None else taken.dts_us
-        # The first ones of an RTSP stream may have no time at all.
-        known = timestamp_us is not None
-        capture_us = self._capture_us(timestamp_us or 0, item.arrival_us) if known else item.arrival_us
-        piece = passed.place(taken, timestamp_us, capture_us, capture_us)
-        if piece is not None:
-            self._ready.append(piece)
+        for unit, timestamp_us in self._times(taken):
+            capture_us = item.arrival_us
+            if timestamp_us is not None:
+                capture_us = self._capture_us(timestamp_us, item.arrival_us)
+            piece = passed.place(unit, timestamp_us, capture_us, capture_us)
+            if piece is not None:
+                self._ready.append(piece)
 
     def _pass_opus(self, item: Item, packet: Any, passed: PassedOpus) -> None:
         taken = passed.take(packet)
@@ -129,3 +131,36 @@ class LiveFeed:
             if abs(arrival_us - stamped_us) < _PLAUSIBLE_US:
                 return stamped_us
         return self._clock.map(timestamp_us)
+
+
+class _Times:
+    """The time of each coded unit, also of those that come without one.
+
+    The first of an RTSP stream do: they are kept until one has a time, and counted back from it. When none
+    has for long, the format has no times at all.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[Taken] = []
+        self._patience = _UNTIMED
+        self._next_us: int | None = None
+
+    def __call__(self, taken: Taken) -> list[tuple[Taken, int | None]]:
+        """Units in decoding order, each with the stream's time; None: there will be none."""
+        at_us = taken.pts_us if taken.pts_us is not None else taken.dts_us
+        if at_us is None:
+            at_us = self._next_us
+        kept, self._kept = [*self._kept, taken], []
+        if at_us is None and len(kept) <= self._patience:
+            self._kept = kept
+            return []
+        if at_us is None:
+            self._patience = 0
+            return [(unit, None) for unit in kept]
+        self._next_us = at_us + taken.duration_us
+        back_us = sum(unit.duration_us for unit in kept[:-1])
+        timed: list[tuple[Taken, int | None]] = []
+        for unit in kept:
+            timed.append((unit, at_us - back_us))
+            back_us -= unit.duration_us
+        return timed

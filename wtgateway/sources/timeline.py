@@ -128,16 +128,15 @@ class DisplayOrder:
     def __call__(self, timestamp_us: int | None, value: int, *, begins_group: bool) -> int:
         """The value, or the nearest one that keeps the order; without a timestamp it is the last so far."""
         latest = max((at for at, _ in self._placed), default=None)
-        at_us = latest if timestamp_us is None else timestamp_us
-        if begins_group or (latest is not None and at_us is not None and abs(at_us - latest) > _JUMP_US):
+        jumps = None not in (latest, timestamp_us) and abs((timestamp_us or 0) - (latest or 0)) > _JUMP_US
+        if begins_group or jumps or timestamp_us is None:
             self._floor = self._newest
             self._placed.clear()
-        if at_us is not None:
-            value = self._between(at_us, value)
         if self._floor is not None:
             value = max(value, self._floor + 1)
-        if at_us is not None:
-            self._placed.append((at_us, value))
+        if timestamp_us is not None:
+            value = self._between(timestamp_us, value)
+            self._placed.append((timestamp_us, value))
         self._newest = value if self._newest is None else max(self._newest, value)
         return value
 
