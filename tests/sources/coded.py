@@ -196,3 +196,15 @@ def luma(frame: av.VideoFrame) -> np.ndarray[Any, Any]:
 def number(picture: np.ndarray[Any, Any]) -> int | None:
     """Its barcode."""
     return decode_barcode(picture)
+
+
+def check_rules(video: list[CodedVideo]) -> None:
+    """What the pipeline relies on: it begins with a keyframe, later groups are shown later."""
+    assert not video or video[0].keyframe
+    newest = floor = None
+    for piece in video:
+        if piece.keyframe:
+            floor = newest
+        assert piece.payload and piece.format.codec and piece.duration_us > 0
+        assert floor is None or piece.pts_us > floor
+        newest = piece.pts_us if newest is None else max(newest, piece.pts_us)
