@@ -19,6 +19,8 @@ const picture = make('div');
 const page = document.documentElement;
 /** @type {Player | null} */
 let player = null;
+/** Settles when there is a picture, or has been none for long. @type {Promise<unknown>} */
+let pictured = Promise.resolve();
 
 /** @param {EventTarget} target @param {string} type */
 const once = (target, type) => new Promise((resolve) => { target.addEventListener(type, resolve, { once: true }); });
@@ -35,15 +37,15 @@ if (support.ok) {
   });
   Object.assign(window, { player });
   player.start();
+  pictured = Promise.race([once(player, 'size'), new Promise((resolve) => { setTimeout(resolve, PICTURE_FIRST_MS); })]);
   // Where nothing has been drawn yet; elsewhere the page would be seen to come, go and come again.
   if ('blocking' in HTMLScriptElement.prototype) {
     page.toggleAttribute('data-early', true);
-    const shown = Promise.race([once(player, 'size'), new Promise((resolve) => { setTimeout(resolve, PICTURE_FIRST_MS); })]);
-    shown.then(() => page.toggleAttribute('data-early', false));
+    pictured.then(() => page.toggleAttribute('data-early', false));
   }
 }
 
 if (document.readyState === 'loading') await once(document, 'DOMContentLoaded');
 byId('picture', HTMLElement).append(picture);
 const { showPage } = await import('./watch_page.js');
-showPage(player, config, support.missing);
+showPage(player, config, support.missing, pictured);

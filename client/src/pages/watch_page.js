@@ -23,10 +23,13 @@ const loadExtras = () => import(new URL('./extras.js', import.meta.url).href);
  * @param {Player | null} player null: this browser lacks something
  * @param {PageConfig} config
  * @param {import('../support.js').Missing[]} missing
+ * @param {Promise<unknown>} pictured when there is time for what is not the picture
  */
-export function showPage(player, config, missing) {
+export function showPage(player, config, missing, pictured) {
   if (player) {
-    new WatchPage(player, config).begin();
+    const page = new WatchPage(player, config);
+    page.begin();
+    pictured.then(() => page.addExtras()).catch(() => {}); // the gateway went away: the picture needs none of it
     return;
   }
   for (const control of document.querySelectorAll('.dock button, .dock input, .dock select')) control.setAttribute('disabled', '');
@@ -77,10 +80,10 @@ class WatchPage {
     setInterval(() => this.#retryAt > 0 && this.#show(), TICK_MS);
     const askNow = pollBroadcasts((broadcasts) => this.#onBroadcasts(broadcasts), () => player.state.state !== 'playing');
     if (this.#summary === null) askNow();
-    this.#loadExtras().catch(() => {}); // the gateway went away: the picture needs none of it
   }
 
-  async #loadExtras() {
+  /** Statistics, menu and meters. */
+  async addExtras() {
     const { Meters, Quality, Statistics } = await loadExtras();
     this.#statistics = new Statistics(byId('statistics-body', HTMLElement));
     this.#statistics.setVisible(!byId('statistics', HTMLElement).hidden);
