@@ -6,6 +6,8 @@ import base64
 
 import pytest
 
+from wtgateway.media import Rendition
+from wtgateway.web.api import rendition_value
 from wtgateway.web.app import create_app
 
 from .conftest import CLIENT_DIR, FakeView, client_for
@@ -172,3 +174,18 @@ async def test_a_bug_shows_nothing_of_the_inside(path):
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_forwarded_rendition_says_what_is_special_about_it() -> None:
+    forwarded = Rendition(
+        id=1, codec="hvc1.1.6.L93.90", width=1920, height=1080, forwarded=True, reorder_frames=2, rotation=90
+    )
+    assert rendition_value(forwarded) == {
+        "id": 1,
+        "codec": "hvc1.1.6.L93.90",
+        "width": 1920,
+        "height": 1080,
+        "forwarded": True,
+        "reorderFrames": 2,
+        "rotation": 90,
+    }

@@ -33,6 +33,9 @@ def rendition_value(rendition: Rendition) -> dict[str, Any]:
         "fps": rendition.fps,
         "sampleRate": rendition.sample_rate,
         "channels": rendition.channels,
+        "forwarded": rendition.forwarded,
+        "reorderFrames": rendition.reorder_frames,
+        "rotation": rendition.rotation,
     }
     return {k: v for k, v in value.items() if v or k in ("id", "codec")}
 
