@@ -51,7 +51,7 @@ class ContainerSource:
         passed = self._passed = self._pass(opened)
         feed: PacedFeed | LiveFeed
         if mode in (Mode.FILE, Mode.GENERATED):
-            feed = PacedFeed(self._reader, description, passed)
+            feed = PacedFeed(self._reader, description, passed, live=mode is Mode.GENERATED)
         else:
             feed = LiveFeed(self._reader, description, wall_clock=mode is Mode.DEVICE, passed=passed)
         feed.want_pictures(self._pictures_wanted)

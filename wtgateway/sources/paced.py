@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +26,7 @@ from wtgateway.sources.timeline import Ascending, LoopTimeline, Seams
 _LATE_US = 1_000_000  # later than this, the timeline is shifted instead of hurrying after it
 _LEAD_US = 20_000  # the first frames are decoded before they are due
 _HOLE_US = 600_000_000  # nothing in any track for so long: a spliced file, not a slow one
+_LIVE_HOLE_US = 10_000_000  # the same of HLS, whose segments follow one another
 _AHEAD_BYTES = 16 * 1024 * 1024  # of one track, while another one has nothing
 _AHEAD_PACKETS = 300
 
@@ -35,7 +35,6 @@ _AHEAD_PACKETS = 300
 class _Lane:
     """One track of this pass: packets not yet looked at, samples not yet due."""
 
-    kind: str
     source: Samples
     items: deque[Item] = field(default_factory=deque)
     samples: deque[Sample] = field(default_factory=deque)
@@ -46,10 +45,16 @@ class PacedFeed:
     """Frames in real time by their own timestamps. ``passed``: the tracks that are not decoded."""
 
     def __init__(
-        self, reader: PacketReader, description: str, passed: dict[int, PassedVideo | PassedOpus]
+        self,
+        reader: PacketReader,
+        description: str,
+        passed: dict[int, PassedVideo | PassedOpus],
+        *,
+        live: bool,
     ) -> None:
         self._reader, self._description = reader, description
         self._passed = passed
+        self._hole_us = _LIVE_HOLE_US if live else _HOLE_US
         self._video = next((track for track in passed.values() if isinstance(track, PassedVideo)), None)
         self._pictures: deque[RawVideo] = deque()
         self._opened: Opened | None = None
@@ -96,7 +101,7 @@ class PacedFeed:
             # Decoding begins before the first picture is shown; the pass begins with what is shown.
             timeline.begin(min(lane.samples[0].pts_us for lane in self._lanes.values() if lane.samples))
         late_us = clock.now_us() - timeline.due(sample.due_us)
-        if late_us > _LATE_US or (self._passed and late_us < -_HOLE_US):
+        if late_us > _LATE_US or (self._passed and late_us < -self._hole_us):
             timeline.shift(late_us)
         while (early_us := timeline.due(sample.due_us) - clock.now_us()) > 0:
             if self._video is not None and self._video.tap.busy:
@@ -174,8 +179,7 @@ class PacedFeed:
     def _begin_pass(self, opened: Opened) -> None:
         self._opened = opened
         seams = Seams() if self._passed else None
-        make: Callable[[OpenTrack], Samples] = lambda track: self._samples(track, seams)  # noqa: E731
-        self._lanes = {track.index: _Lane(track.kind, make(track)) for track in opened.tracks}
+        self._lanes = {track.index: _Lane(self._samples(track, seams)) for track in opened.tracks}
         self._passes += 1
 
     def _samples(self, track: OpenTrack, seams: Seams | None) -> Samples:

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 _DRIFT_PPM = 200  # how fast two honest clocks may part
 _JUMP_US = 5_000_000  # further off than this is another timeline, not delay
-_BACK_US = 1_000_000  # decoding times of a track that go back by more than this begin anew
+_BACK_US = 1_000_000  # times of a track that go back by more than this begin anew
 _SLOWEST = 16  # revised, a second of a track may shrink to a sixteenth, so that pictures still fit between
 _REORDERED = 32  # pictures; no decoder holds more
 
@@ -123,14 +123,13 @@ class DisplayOrder:
     def __init__(self) -> None:
         self._floor: int | None = None  # the greatest value of all groups before
         self._newest: int | None = None
+        self._first_us: int | None = None  # timestamp of this group's keyframe
         self._placed: deque[tuple[int, int]] = deque(maxlen=_REORDERED)  # of this group: timestamp, value
 
     def __call__(self, timestamp_us: int | None, value: int, *, begins_group: bool) -> int:
         """The value, or the nearest one that keeps the order; without a timestamp it is the last so far."""
-        latest = max((at for at, _ in self._placed), default=None)
-        jumps = None not in (latest, timestamp_us) and abs((timestamp_us or 0) - (latest or 0)) > _JUMP_US
-        if begins_group or jumps or timestamp_us is None:
-            self._floor = self._newest
+        if begins_group or self._jumps(timestamp_us):
+            self._floor, self._first_us = self._newest, timestamp_us
             self._placed.clear()
         if self._floor is not None:
             value = max(value, self._floor + 1)
@@ -140,11 +139,19 @@ class DisplayOrder:
         self._newest = value if self._newest is None else max(self._newest, value)
         return value
 
+    def _jumps(self, timestamp_us: int | None) -> bool:
+        """Whether that belongs to another timeline than the group so far."""
+        if timestamp_us is None or self._first_us is None:
+            return True
+        latest_us = max((at for at, _ in self._placed), default=timestamp_us)
+        return timestamp_us < self._first_us - _BACK_US or timestamp_us > latest_us + _JUMP_US
+
     def _between(self, at_us: int, value: int) -> int:
         """After those with an earlier timestamp, and before those with a later one."""
         apart = [(at, placed, max(1, abs(at_us - at) // _SLOWEST)) for at, placed in self._placed]
         value = min([value, *(placed - gap for at, placed, gap in apart if at > at_us)])
-        return max([value, *(placed + gap for at, placed, gap in apart if at <= at_us)])
+        low = [] if self._floor is None else [self._floor + 1]
+        return max([value, *low, *(placed + gap for at, placed, gap in apart if at <= at_us)])
 
 
 class Seams:
