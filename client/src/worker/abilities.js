@@ -10,11 +10,10 @@ import { PROBES } from '../media/probes.js';
 const PATIENCE_MS = 2000; // a hardware decoder may have to be started first
 const APART = 60; // luma, between the halves of the picture that came out
 
-/** Largest first. @type {{width: number, height: number, fps: number}[]} */
-const SIZES = [
-  { width: 3840, height: 2160, fps: 60 }, { width: 1920, height: 1080, fps: 60 }, { width: 1280, height: 720, fps: 60 },
-];
-const LEAST = { width: 1280, height: 720, fps: 30 };
+const USUAL_FPS = 60;
+const HIGH_FPS = [240, 120];
+const SMALL = { width: 1280, height: 720 };
+const SIZES = [{ width: 3840, height: 2160 }, { width: 1920, height: 1080 }, SMALL]; // largest first
 
 /** Of a level that has room for the largest. @type {Record<string, string>} */
 const LARGE = { avc1: 'avc1.640034', hvc1: 'hvc1.1.6.L153.90', av01: 'av01.0.13M.08', vp09: 'vp09.00.51.08' };
@@ -55,18 +54,22 @@ async function proveFamily(family) {
     if (name.split('.')[0] === family && (await canDecode(codec))) able.push(name);
   }
   if (able.length === 0) return [];
-  const { width, height, fps } = await largest(LARGE[family] ?? '');
-  return able.map((name) => `${name}:${width}x${height}@${fps}`);
+  const limit = await largest(LARGE[family] ?? '');
+  return able.map((name) => `${name}:${limit}`);
 }
 
-/** @param {string} codec */
+/** The largest picture at a usual rate, and the highest rate of small ones: limits by themselves. @param {string} codec */
 async function largest(codec) {
-  for (const size of SIZES) if (await manages(codec, size)) return size;
-  return LEAST;
+  for (const { width, height } of SIZES) {
+    if (!(await manages(codec, width, height, USUAL_FPS))) continue;
+    for (const fps of HIGH_FPS) if (await manages(codec, SMALL.width, SMALL.height, fps)) return `${width}x${height}@${fps}`;
+    return `${width}x${height}@${USUAL_FPS}`;
+  }
+  return `${SMALL.width}x${SMALL.height}@${USUAL_FPS / 2}`;
 }
 
-/** Whether pictures of that size are decoded in time, as far as the browser knows. @param {string} codec @param {typeof LEAST} size */
-async function manages(codec, { width, height, fps }) {
+/** Whether pictures of that size are decoded in time, as far as the browser knows. @param {string} codec @param {number} width @param {number} height @param {number} fps */
+async function manages(codec, width, height, fps) {
   const config = { codec, codedWidth: width, codedHeight: height };
   const { supported } = await VideoDecoder.isConfigSupported(config).catch(() => ({ supported: false }));
   if (!supported || !navigator.mediaCapabilities) return Boolean(supported);
