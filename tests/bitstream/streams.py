@@ -1,10 +1,11 @@
-"""Real streams of libx264 and libx265, and what libavcodec makes of them: the oracle of these tests."""
+"""Real streams of real encoders, and what libavcodec makes of them: the oracle of these tests."""
 
 from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,8 +13,11 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from wtgateway.bitstream import h264, nal
-from wtgateway.bitstream.bits import BitReader, BitWriter
+from wtgateway.bitstream import h264, hevc, nal
+from wtgateway.bitstream.bits import BitReader, BitstreamError, BitWriter
+from wtgateway.bitstream.order import H264Order, HevcOrder, PictureOrder
+
+FPS = 30
 
 
 @dataclass(frozen=True)
@@ -146,3 +150,119 @@ def without_vui(unit: bytes) -> bytes:
     w.copy(r, 0, places.vui_flag)
     w.flag(False)
     return unit[:1] + nal.add_emulation_prevention(w.rbsp())
+
+
+def picture(i: int, width: int, height: int, pix_fmt: str) -> av.VideoFrame:
+    """A ramp with a square that moves."""
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[:, :, 0] = np.arange(width) % 256
+    rgb[i : i + 20, i * 4 : i * 4 + 20] = 255
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=pix_fmt)
+    frame.pts = i
+    return frame
+
+
+def encode_squares(
+    codec: str,
+    size: tuple[int, int],
+    pix_fmt: str,
+    options: dict[str, str],
+    *,
+    frames: int,
+    gop: int,
+    colour: dict[str, int],
+) -> list[av.Packet]:
+    """Such pictures by any encoder."""
+    encoder = av.CodecContext.create(codec, "w")
+    encoder.width, encoder.height, encoder.pix_fmt = *size, pix_fmt
+    encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
+    encoder.bit_rate, encoder.gop_size, encoder.options = 300_000, gop, dict(options)
+    for name, value in colour.items():
+        setattr(encoder, name, value)
+    packets = [p for i in range(frames) for p in encoder.encode(picture(i, *size, pix_fmt))]
+    return packets + encoder.encode(None)
+
+
+def decode_units(codec: str, units: Sequence[bytes]) -> list[av.VideoFrame]:
+    """All pictures in them, by libavcodec's decoder of that name."""
+    decoder = av.CodecContext.create(codec, "r")
+    pictures = [frame for unit in units for frame in decoder.decode(av.Packet(unit))]
+    return pictures + decoder.decode(None)
+
+
+def put(w: BitWriter, *fields: tuple[int, int]) -> None:
+    """Fields of so many bits with these values."""
+    for bits, value in fields:
+        w.u(bits, value)
+
+
+def mutate(data: bytes, dice: random.Random, *, reach: int, both_ends: bool = False) -> bytes:
+    """Flips, cuts, doubles or fills a few places, most of them near the start, where the headers are.
+
+    ``reach``: how far from it in the mean. ``both_ends``: some of them as near to the end.
+    """
+    out = bytearray(data)
+    for _ in range(dice.randint(1, 4)):
+        at = min(int(dice.expovariate(1 / reach)), len(out) - 1)
+        if both_ends and dice.randrange(3) == 0:
+            at = len(out) - 1 - at
+        match dice.randrange(5):
+            case 0 | 1:
+                out[at] ^= 1 << dice.randrange(8)
+            case 2:
+                del out[at : at + dice.randint(1, 8)]
+            case 3:
+                out[at:at] = out[at : at + dice.randint(1, 8)]
+            case 4:
+                out[at : at + 4] = bytes((dice.choice((0, 0xFF)),)) * 4
+        if not out:
+            break
+    return bytes(out)
+
+
+def mutated_units(streams: Iterable[tuple[Coded, ...]], seed: int) -> Iterator[bytes]:
+    """Thousands of NAL units of the streams with some bytes changed, cut off somewhere."""
+    dice = random.Random(seed)
+    units = [unit[:200] for stream in streams for coded in stream[:4] for unit in coded.units]
+    for _ in range(4000):
+        unit = bytearray(dice.choice(units))
+        for _ in range(dice.randint(1, 4)):
+            unit[dice.randrange(len(unit))] = dice.randrange(256)
+        yield bytes(unit[: dice.randint(1, len(unit))])
+
+
+def value_or_error(*acts: Callable[[], object]) -> None:
+    """Each gives a value or raises the one error."""
+    for act in acts:
+        try:
+            act()
+        except BitstreamError:
+            continue
+
+
+def places(stream: Iterable[Coded], order: H264Order | HevcOrder) -> list[tuple[int, PictureOrder]]:
+    """pts and place in output order of each access unit."""
+    found = []
+    for coded in stream:
+        for unit in coded.units:
+            order.add(unit)
+        place = order.next(coded.units)
+        assert place is not None
+        found.append((coded.pts, place))
+    return found
+
+
+def check_sps(sps: h264.Sps | hevc.Sps, said: av.VideoCodecContext) -> None:
+    """What an SPS of either standard says is what the decoder says."""
+    assert (sps.width, sps.height) == (said.width, said.height)
+    assert (sps.coded_width, sps.coded_height) == (said.coded_width, said.coded_height)
+    assert said.format is not None
+    assert sps.bit_depth_luma == said.format.components[0].bits
+    assert (sps.colour.primaries, sps.colour.transfer, sps.colour.matrix) == (
+        said.color_primaries, said.color_trc, said.colorspace,
+    )  # fmt: skip
+    assert sps.colour.full_range == (said.color_range == 2)
+    shape = said.sample_aspect_ratio
+    assert sps.sample_aspect_ratio == (shape and (shape.numerator, shape.denominator))
+    assert sps.reorder_frames == said.reorder_depth
+    assert sps.timing is not None

@@ -21,11 +21,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bitstream.streams import FPS, decode_units, encode_squares, mutate, put
 from wtgateway.bitstream import av1
 from wtgateway.bitstream.bits import BitstreamError, BitWriter
 from wtgateway.bitstream.vui import Colour
 
-FPS = 30
 LOW_DELAY = {"preset": "12", "svtav1-params": "rc=2:pred-struct=1:lp=3"}
 RANDOM_ACCESS = {"preset": "12", "svtav1-params": "lp=3"}
 BT2020_PQ = {"color_primaries": 9, "color_trc": 16, "colorspace": 9, "color_range": 1}
@@ -42,21 +42,9 @@ def encode(
     **colour: int,
 ) -> list[av.Packet]:
     """Temporal units of a picture in which a square moves."""
-    encoder = av.CodecContext.create("libsvtav1", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, pix_fmt
-    encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
-    encoder.bit_rate, encoder.gop_size, encoder.options = 300_000, gop, dict(options)
-    for name, value in colour.items():
-        setattr(encoder, name, value)
-    packets = []
-    for i in range(frames):
-        rgb = np.zeros((height, width, 3), np.uint8)
-        rgb[:, :, 0] = np.arange(width) % 256
-        rgb[i : i + 20, i * 4 : i * 4 + 20] = 255
-        picture = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=pix_fmt)
-        picture.pts = i
-        packets += encoder.encode(picture)
-    return packets + encoder.encode(None)
+    return encode_squares(
+        "libsvtav1", (width, height), pix_fmt, options, frames=frames, gop=gop, colour=colour
+    )
 
 
 def parse(packets: Sequence[av.Packet | bytes]) -> list[av1.TemporalUnit]:
@@ -68,9 +56,7 @@ def parse(packets: Sequence[av.Packet | bytes]) -> list[av1.TemporalUnit]:
 
 
 def decode(units: Sequence[bytes]) -> list[av.VideoFrame]:
-    decoder = av.CodecContext.create("libdav1d", "r")
-    pictures = [picture for unit in units for picture in decoder.decode(av.Packet(unit))]
-    return pictures + decoder.decode(None)
+    return decode_units("libdav1d", units)
 
 
 def mux(units: Sequence[bytes], container: str, size: tuple[int, int], target: str | None = None) -> bytes:
@@ -135,11 +121,6 @@ class Drawn:
 
 def obu(kind: int, payload: bytes) -> bytes:
     return bytes((kind << 3 | 2,)) + av1.write_leb128(len(payload)) + payload
-
-
-def put(w: BitWriter, *fields: tuple[int, int]) -> None:
-    for bits, value in fields:
-        w.u(bits, value)
 
 
 def drawn_sequence(d: Drawn) -> bytes:
@@ -658,30 +639,11 @@ def test_any_bytes_give_a_value_or_the_one_error(data: bytes) -> None:
     eat(obu(av1.ObuType.FRAME, data), sequence)
 
 
-def mutate(data: bytes, dice: random.Random) -> bytes:
-    """Flips, cuts, doubles or fills a few places, most of them near the start, where the headers are."""
-    out = bytearray(data)
-    for _ in range(dice.randint(1, 4)):
-        at = min(int(dice.expovariate(1 / 16)), len(out) - 1)
-        match dice.randrange(5):
-            case 0 | 1:
-                out[at] ^= 1 << dice.randrange(8)
-            case 2:
-                del out[at : at + dice.randint(1, 8)]
-            case 3:
-                out[at:at] = out[at : at + dice.randint(1, 8)]
-            case 4:
-                out[at : at + 4] = bytes((dice.choice((0, 0xFF)),)) * 4
-        if not out:
-            break
-    return bytes(out)
-
-
 def test_mutated_streams_give_a_value_or_the_one_error(
     live: list[av.Packet], looking_ahead: list[av.Packet]
 ) -> None:
     dice = random.Random(20)
     seeds = [bytes(p) for p in (*live, *looking_ahead)] + [drawn_unit(d) for d in DRAWN.values()]
     sequences = [None, *(av1.sequence_of_extradata(drawn_sequence(d)) for d in DRAWN.values())]
-    values = sum(eat(mutate(dice.choice(seeds), dice), dice.choice(sequences)) for _ in range(4000))
+    values = sum(eat(mutate(dice.choice(seeds), dice, reach=16), dice.choice(sequences)) for _ in range(4000))
     assert 100 < values < 16_000  # some live through it, some do not

@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -21,11 +20,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bitstream.streams import FPS, decode_units, encode_squares, mutate, picture, put
 from wtgateway.bitstream import vp9
 from wtgateway.bitstream.bits import BitstreamError, BitWriter
 from wtgateway.bitstream.vui import Colour
 
-FPS = 30
 REALTIME = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}
 TWO_LAYERS = REALTIME | {
     "error-resilient": "1",
@@ -41,16 +40,6 @@ SUBSAMPLING = {
 }
 
 
-def picture(i: int, width: int, height: int, pix_fmt: str) -> av.VideoFrame:
-    """A ramp with a square that moves."""
-    rgb = np.zeros((height, width, 3), np.uint8)
-    rgb[:, :, 0] = np.arange(width) % 256
-    rgb[i : i + 20, i * 4 : i * 4 + 20] = 255
-    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=pix_fmt)
-    frame.pts = i
-    return frame
-
-
 def encode(
     width: int = 160,
     height: int = 96,
@@ -61,20 +50,14 @@ def encode(
     gop: int = 4,
     **colour: int,
 ) -> list[bytes]:
-    encoder = av.CodecContext.create("libvpx-vp9", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, pix_fmt
-    encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
-    encoder.bit_rate, encoder.gop_size, encoder.options = 300_000, gop, dict(options)
-    for name, value in colour.items():
-        setattr(encoder, name, value)
-    packets = [p for i in range(frames) for p in encoder.encode(picture(i, width, height, pix_fmt))]
-    return [bytes(p) for p in packets + encoder.encode(None)]
+    packets = encode_squares(
+        "libvpx-vp9", (width, height), pix_fmt, options, frames=frames, gop=gop, colour=colour
+    )
+    return [bytes(packet) for packet in packets]
 
 
 def decode(units: Sequence[bytes]) -> list[av.VideoFrame]:
-    decoder = av.CodecContext.create("vp9", "r")
-    pictures = [frame for unit in units for frame in decoder.decode(av.Packet(unit))]
-    return pictures + decoder.decode(None)
+    return decode_units("vp9", units)
 
 
 def write(
@@ -102,11 +85,6 @@ class Drawn:
     full_range: bool = False
     size: tuple[int, int] = (24, 16)
     render: tuple[int, int] | None = None
-
-
-def put(w: BitWriter, *fields: tuple[int, int]) -> None:
-    for bits, value in fields:
-        w.u(bits, value)
 
 
 def start(w: BitWriter, profile: int) -> None:
@@ -454,29 +432,10 @@ def test_any_bytes_give_a_value_or_the_one_error(data: bytes) -> None:
     eat(data + b"\xc9" + data[:4] + b"\xc9")
 
 
-def mutate(data: bytes, dice: random.Random) -> bytes:
-    """Flips, cuts, doubles or fills a few places near the start or the end, where header and index are."""
-    out = bytearray(data)
-    for _ in range(dice.randint(1, 4)):
-        at = min(int(dice.expovariate(1 / 6)), len(out) - 1)
-        if dice.randrange(3) == 0:
-            at = len(out) - 1 - at
-        match dice.randrange(4):
-            case 0 | 1:
-                out[at] ^= 1 << dice.randrange(8)
-            case 2:
-                del out[at : at + dice.randint(1, 8)]
-            case 3:
-                out[at:at] = out[at : at + dice.randint(1, 8)]
-        if not out:
-            break
-    return bytes(out)
-
-
 def test_mutated_streams_give_a_value_or_the_one_error() -> None:
     dice = random.Random(9)
     packets = encode()
     seeds = [*packets, vp9.build_superframe(tuple(packets[:3])), *map(drawn_keyframe, DRAWN.values())]
     seeds.append(vp9.build_superframe((drawn_intra_only(DRAWN["yuv444p10le"], 1), SHOW_AGAIN)))
-    values = sum(eat(mutate(dice.choice(seeds), dice)) for _ in range(5000))
+    values = sum(eat(mutate(dice.choice(seeds), dice, reach=6, both_ends=True)) for _ in range(5000))
     assert 500 < values < 4500  # some live through it, some do not
