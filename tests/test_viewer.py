@@ -445,7 +445,7 @@ def test_every_codec_is_decoded_picture_by_picture_and_recorded(tmp_path: Path, 
     decoder.close()
     recorder.close()
     levels = [np.mean(d.media.to_ndarray(format="gray")) for d in decoded]
-    assert np.all(np.diff(levels) > 8)
+    assert np.all(np.diff(levels) > 3), "each brighter than the one before"
     with av.open(str(tmp_path / "out.mkv")) as recording:
         assert recording.streams.video[0].codec.canonical_name == codec
         assert sum(1 for _ in recording.decode(video=0)) == 10

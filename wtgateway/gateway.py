@@ -75,6 +75,7 @@ class Gateway:
                 viewers=broadcast.viewers,
                 source=redact_url(pipeline.config.source),
                 uptime_s=pipeline.uptime_s,
+                findings=pipeline.coded.findings if pipeline.coded else (),
             )
             for broadcast in self.hub
             if (pipeline := self.pipelines.get(broadcast.name)) is not None

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scripts.benchmarks.glass.barcode import BLOCKS, blocks
+from wtgateway.encoders.scheduling import without_real_time
 
 SAMPLE_RATE = 48_000
 
@@ -42,6 +43,41 @@ def write_movie(
         for block in _tone(seconds, tone_hz, layout):
             container.mux(audio.encode(block))
         container.mux(audio.encode(None))
+
+
+CODED = {  # encoder, its options, container, sound
+    "h264": ("libx264", {"preset": "veryfast", "bf": "3", "g": "25"}, ".mp4", "aac"),
+    "hevc": (
+        "libx265",
+        {"preset": "ultrafast", "x265-params": "bframes=3:log-level=none:keyint=25"},
+        ".mp4",
+        "aac",
+    ),
+    "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "g": "25"}, ".webm", "libopus"),
+    "av1": ("libsvtav1", {"preset": "12", "g": "25", "svtav1-params": "lp=3"}, ".webm", "libopus"),
+}
+
+
+def write_coded(folder: Path, codec: str, *, seconds: float = 6.0, fps: int = 25) -> Path:
+    """The movie above in any codec, as a camera or an archive has it: B-frames, short groups, Opus or AAC."""
+    encoder, options, suffix, sound = CODED[codec]
+    path = folder / f"{codec}{suffix}"
+    with without_real_time(), av.open(str(path), "w") as container:
+        video = container.add_stream(encoder, rate=fps, options=options)
+        video.width, video.height, video.pix_fmt, video.bit_rate = WIDTH, HEIGHT, "yuv420p", 1_000_000
+        audio = container.add_stream(sound, rate=SAMPLE_RATE)
+        audio.layout = "stereo"
+        for number in range(int(seconds * fps)):
+            frame = av.VideoFrame.from_ndarray(_picture(number), format="gray")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            container.mux(video.encode(frame.reformat(format="yuv420p")))
+        container.mux(video.encode(None))
+        resampler = av.AudioResampler("fltp" if sound == "aac" else "flt", "stereo", SAMPLE_RATE, 960)
+        for block in _tone(seconds, 440.0, "stereo"):
+            for part in [block] if sound == "aac" else resampler.resample(block):
+                container.mux(audio.encode(part))
+        container.mux(audio.encode(None))
+    return path
 
 
 def _picture(number: int) -> npt.NDArray[np.uint8]:

@@ -39,9 +39,18 @@ async def test_pictures_of_another_codec_carry_the_frame_counter(
 
 
 async def test_what_a_browser_cannot_decode_is_said(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:", "--video-codec", "hevc", *SMALL)
+    gateway = await gateways("test:", "--video-codec", "hevc", "--no-audio", *SMALL)
     await tab.goto(f"{gateway.url}/test")
     await watching.until(tab, "window.player?.state.state === 'failed'", "the player gives up")
     said = await watching.until(tab, "document.querySelector('#message[data-said]')?.innerText")
     assert "cannot decode HEVC" in said
     assert "codec: h264" in said
+    assert (await watching.stats(tab))["framesReceived"] == 0, "what cannot be decoded is not sent"
+
+
+async def test_sound_is_heard_where_the_picture_cannot_be_decoded(tab: Tab, gateways: StartGateway) -> None:
+    gateway = await gateways("test:", "--video-codec", "hevc", *SMALL)
+    await tab.goto(f"{gateway.url}/test")
+    await watching.until(tab, "document.body?.innerText.includes('cannot decode HEVC')")
+    await watching.until(tab, "window.player.stats().audioFramesDecoded > 20", "sound")
+    assert (await watching.stats(tab))["framesReceived"] == 0

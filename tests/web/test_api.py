@@ -27,6 +27,7 @@ async def test_broadcasts_are_listed_with_their_tracks(http):
             "source": "test:",
             "viewers": 2,
             "uptimeS": 61.2,
+            "findings": [],
             "tracks": [
                 {
                     "id": 0,
@@ -65,6 +66,7 @@ async def test_broadcasts_are_listed_with_their_tracks(http):
             "source": "",
             "viewers": 0,
             "uptimeS": 0.0,
+            "findings": [],
             "tracks": [],
         },
     ]

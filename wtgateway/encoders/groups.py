@@ -13,6 +13,7 @@ from collections import deque
 _BORDERS_KEPT = 16  # of the past: no rendition lags further behind
 # A still picture that is given again gets its time when it is given, which differs between renditions.
 _SAME_PICTURE_US = 4_000
+_JUMP_US = 5_000_000  # further back is another timeline
 
 
 class GroupBorders:
@@ -23,6 +24,7 @@ class GroupBorders:
         self._interval_us = round(interval_s * 1e6)
         self._next = first_group
         self._borders: deque[tuple[int, int]] = deque(maxlen=_BORDERS_KEPT)  # timestamp, group
+        self._newest_us = 0  # of all pictures asked for
         self._wanted = False
 
     @property
@@ -41,12 +43,17 @@ class GroupBorders:
         with self._lock:
             return self._begin(pts_us)
 
-    def group_at(self, pts_us: int, *, fresh: bool = False) -> int:
+    def group_at(self, pts_us: int, *, fresh: bool = False) -> int | None:
         """The group of a picture; a border is made where one is due.
 
-        ``fresh``: the picture will be a keyframe in any case, so a group begins with it.
+        ``fresh``: the picture would be a keyframe in any case, so a group has to begin with it. None: it
+        is older than what another rendition has shown already, and who changes to this one must not be
+        shown it.
         """
         with self._lock:
+            newest_us, self._newest_us = self._newest_us, max(self._newest_us, pts_us)
+            if fresh and newest_us - _JUMP_US < pts_us < newest_us - _SAME_PICTURE_US:
+                return None
             group = self._group(pts_us)
             if group is None or self._is_due(pts_us, fresh):
                 return self._begin(pts_us)
@@ -56,10 +63,8 @@ class GroupBorders:
         newest_us = self._borders[-1][0]
         if abs(pts_us - newest_us) <= _SAME_PICTURE_US:
             return False  # the border is there already
-        if fresh:
-            return True
-        due = self._wanted or 0 < self._interval_us <= pts_us - newest_us
-        return due and pts_us > newest_us
+        due = fresh or self._wanted or 0 < self._interval_us <= pts_us - newest_us
+        return due and (fresh or pts_us > newest_us)
 
     def _group(self, pts_us: int) -> int | None:
         for begins_us, group in reversed(self._borders):
@@ -71,6 +76,7 @@ class GroupBorders:
         if self._borders and pts_us <= self._borders[-1][0]:
             self._borders.clear()  # time went back, or a border comes in between: the past is over
         self._wanted = False
+        self._newest_us = pts_us if pts_us < self._newest_us - _JUMP_US else max(self._newest_us, pts_us)
         group, self._next = self._next, self._next + 1
         self._borders.append((pts_us, group))
         return group

@@ -64,6 +64,7 @@ class VideoEncoder:
         self.rendition: Rendition | None = None
         self._groups = groups
         self._group = -1
+        self._fresh = True  # the coder has not made its first keyframe
         self._settings = settings
         self._track, self._rendition_id = track, rendition
         self._bitrate_bps = settings.bitrate_bps
@@ -90,10 +91,12 @@ class VideoEncoder:
             picture, colour = self._converter.convert(raw.frame)
             converted_us = clock.now_us()
             shape = Shape(picture.width, picture.height, colour, self._settings.fps or _FALLBACK_FPS)
-            coder, frames, fresh = self._coder_for(shape, raw.pts_us)
-            group = self._groups.group_at(raw.pts_us, fresh=fresh)
-            key = fresh or group > self._group
-            self._group = max(self._group, group)
+            coder, frames = self._coder_for(shape, raw.pts_us)
+            group = self._groups.group_at(raw.pts_us, fresh=self._fresh)
+            if group is None:
+                return frames
+            key = self._fresh or group > self._group
+            self._group, self._fresh = max(self._group, group), False
             pts_us = max(raw.pts_us, self._last_pts_us + 1)  # encoders want time to pass
             self._last_pts_us = pts_us
             self._wait(_Waiting(raw, pts_us - self._origin_us, converted_us, self._group))
@@ -146,11 +149,11 @@ class VideoEncoder:
         self._coder = None
         self._waiting.clear()
 
-    def _coder_for(self, shape: Shape, pts_us: int) -> tuple[Coder, list[Frame], bool]:
-        """A coder that fits, what a former one still held, and whether it is a new one."""
+    def _coder_for(self, shape: Shape, pts_us: int) -> tuple[Coder, list[Frame]]:
+        """A coder that fits, and what a former one still held."""
         coder = self._coder
         if coder is not None and coder.shape == shape and coder.can_follow(self._bitrate_bps):
-            return coder, [], False
+            return coder, []
         held = self._frames(coder.close()) if coder is not None and self._waiting else []
         self.close()
         self._coder = coder = Coder(
@@ -163,8 +166,8 @@ class VideoEncoder:
         )
         self._origin_us = pts_us
         self._last_pts_us = pts_us - 1
-        self.rendition = None
-        return coder, held, True
+        self.rendition, self._fresh = None, True
+        return coder, held
 
     def _wait(self, picture: _Waiting) -> None:
         if len(self._waiting) >= _MOST_WAITING:

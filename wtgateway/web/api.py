@@ -59,6 +59,7 @@ def broadcast_value(summary: BroadcastSummary) -> dict[str, Any]:
         "source": summary.source,
         "viewers": summary.viewers,
         "uptimeS": round(summary.uptime_s, 1),
+        "findings": list(summary.findings),
         "tracks": [track_value(t) for t in summary.catalog.tracks],
     }
 

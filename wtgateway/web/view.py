@@ -41,6 +41,7 @@ class BroadcastSummary:
     catalog: Catalog = field(default_factory=Catalog)
     viewers: int = 0
     source: str = ""  # what it is made from, without passwords
+    findings: tuple[str, ...] = ()  # what in the source's own coding makes browsers hold pictures back
     uptime_s: float = 0.0  # since it last became live; 0: it is not
 
 

@@ -1,0 +1,90 @@
+"""What is coded already is forwarded, in real browsers: pixels, sound, and the change of renditions."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from scripts.support.gateway import Gateway
+from tests.e2e import files, watching
+from tests.e2e.browsers import Tab
+from tests.e2e.conftest import StartGateway
+from tests.e2e.watching import Json
+
+FRAMES = 150  # of a file, before it begins again
+BROWSERS_DECODE = {"h264": "avc1.64", "vp9": "vp09.00", "av1": "av01.0"}
+
+
+def renditions(gateway: Gateway, name: str) -> list[dict[str, Json]]:
+    """Of the broadcast's video, as the API has them."""
+    (broadcast,) = [b for b in gateway.get("/api/v1/broadcasts") if b["name"] == name]
+    (video,) = [track for track in broadcast["tracks"] if track["kind"] == "video"]
+    found: list[dict[str, Json]] = video["renditions"]
+    return found
+
+
+def steps(counters: list[int]) -> list[int]:
+    """How far each counter is from the one before; the file begins again after its last."""
+    return [(b - a) % FRAMES for a, b in itertools.pairwise(counters)]
+
+
+@pytest.mark.parametrize("codec", BROWSERS_DECODE)
+async def test_a_file_is_forwarded_with_its_pixels_and_its_sound(
+    tab: Tab, gateways: StartGateway, tmp_path: Path, codec: str
+) -> None:
+    gateway = await gateways(files.write_coded(tmp_path, codec), "--name", "movie")
+    await watching.watch(tab, f"{gateway.url}/movie", sound=True)
+    seen = await watching.counters(tab, 8)
+    assert all(0 < step < FRAMES / 2 for step in steps(seen)), f"in the order in which they are shown: {seen}"
+    stats = await watching.stats(tab)
+    assert stats["codec"].startswith(BROWSERS_DECODE[codec])
+    assert stats["framesOutOfOrder"] == 0
+    listed = renditions(gateway, "movie")
+    assert [r.get("forwarded", False) for r in listed] == [True, False]
+    assert await tab.evaluate("window.player.rendition") == 0
+    heard = await watching.sound(tab)
+    peak = np.abs(np.fft.rfft(heard * np.hanning(len(heard)))).argmax() * watching.SAMPLE_RATE / len(heard)
+    assert abs(peak - 440) < 5
+
+
+async def test_who_cannot_decode_the_source_gets_what_is_encoded_for_him(
+    tab: Tab, gateways: StartGateway, tmp_path: Path
+) -> None:
+    """Debian's Chromium and Firefox decode no HEVC without hardware, which is not here."""
+    gateway = await gateways(files.write_coded(tmp_path, "hevc"), "--name", "movie")
+    await watching.watch(tab, f"{gateway.url}/movie")
+    seen = await watching.counters(tab, 5)
+    assert all(0 < step < FRAMES / 2 for step in steps(seen)), seen
+    assert [(r.get("forwarded", False), r["codec"][:4]) for r in renditions(gateway, "movie")] == [
+        (True, "hvc1"),
+        (False, "avc1"),
+    ]
+    assert (await watching.stats(tab))["codec"].startswith("avc1")
+    assert await tab.evaluate("window.player.rendition") == 1
+
+
+async def test_a_viewer_changes_renditions_without_a_gap(
+    tab: Tab, gateways: StartGateway, tmp_path: Path
+) -> None:
+    """Every frame that was painted is looked at: none is missing around the changes."""
+    config = tmp_path / "wtgateway.yml"
+    ladder = [{"height": 360, "bitrate": "1M"}, {"height": 180, "bitrate": "300k"}, "audio-only"]
+    broadcast = {"source": "test:", "video": {"size": "640x360", "fps": 30, "renditions": ladder}}
+    config.write_text(yaml.safe_dump({"broadcasts": {"ladder": broadcast}}))
+    gateway = await gateways("-c", config)
+    await watching.watch(tab, f"{gateway.url}/ladder")
+    assert [(r["width"], r["height"]) for r in renditions(gateway, "ladder")] == [(640, 360), (320, 180)]
+    before = await watching.stats(tab)
+    for wished, height in ((1, 180), (0, 360), (1, 180)):
+        await tab.evaluate(f"window.player.setRendition({wished})")
+        await watching.until(tab, f"window.player.rendition === {wished}", f"rendition {wished}")
+        await watching.until(tab, f"window.player.stats().height === {height}", f"{height} lines")
+        (picture,) = [await watching.picture(tab)]
+        assert (picture["height"], picture["counter"] is not None) == (height, True)
+    after = await watching.stats(tab)
+    for name in ("framesLost", "decoderErrors", "reconnects", "framesOutOfOrder"):
+        assert after[name] == before[name], name
