@@ -192,3 +192,30 @@ def test_names_are_unique() -> None:
     with pytest.raises(ConfigError):
         hub.add("a")
     assert hub.get("b") is None
+
+
+def test_what_viewers_want_is_told_once_for_all() -> None:
+    broadcast, producer = live_broadcast()
+    one, other = FakeViewer(), FakeViewer()
+    broadcast.attach(one)
+    broadcast.attach(other)
+    broadcast.want(one, frozenset({(0, 1)}))
+    broadcast.want(other, frozenset({(0, 1)}))
+    broadcast.want(other, frozenset({(0, 1), (0, 2)}))
+    broadcast.detach(one)
+    broadcast.detach(other)
+    broadcast.want(other, frozenset({(0, 3)}))  # it is gone
+    assert producer.wanted == [frozenset({(0, 1)}), frozenset({(0, 1), (0, 2)}), frozenset()]
+
+
+def test_a_forwarded_group_is_replayed_however_old_and_no_keyframe_is_asked_for() -> None:
+    broadcast, producer = live_broadcast()
+    forwarded = Rendition(id=0, codec="avc1.64001F", fps=30, forwarded=True)
+    broadcast.set_catalog(
+        Catalog(revision=9, tracks=(Track(id=0, kind=Kind.VIDEO, renditions=(forwarded,)),))
+    )
+    for index in range(120):
+        broadcast.publish(video(7, index, size=20_000))
+    assert [cut.frame.index for cut in broadcast.join(0, 0, 0)] == list(range(120))
+    broadcast.request_keyframe(0, 0, 0)
+    assert producer.keyframes == []

@@ -13,6 +13,8 @@ from wtgateway.protocol.session import (
     FeedbackReceived,
     KeyframeNeeded,
     PeerGoodbye,
+    RenditionAwaited,
+    RenditionSwitched,
     ServerSession,
     SessionExpired,
     SessionLimits,
@@ -203,3 +205,110 @@ def test_a_viewer_that_does_not_read_is_given_up() -> None:
         session.set_state(m.State(state="retrying", reason="x" * 100))
     session.handle_timeout(0.0)
     assert [e.code for e in session.poll_events() if isinstance(e, SessionExpired)] == [CloseCode.TOO_SLOW]
+
+
+CHOICE = Catalog(
+    revision=3,
+    tracks=(
+        Track(
+            id=VIDEO,
+            kind=Kind.VIDEO,
+            renditions=(
+                Rendition(id=0, codec="hvc1.1.6.L93.90", width=1280, height=720, fps=30, forwarded=True),
+                Rendition(id=1, codec="avc1.42C01F", width=1280, height=720, fps=30),
+                Rendition(id=2, codec="avc1.42C01E", width=640, height=360, fps=30),
+            ),
+        ),
+    ),
+)
+
+
+def test_who_has_not_said_what_he_decodes_gets_no_hevc() -> None:
+    session = make("/cam?subscribe=video")
+    session.set_catalog(CHOICE)
+    assert session.poll_events() == [SubscriptionChanged(VIDEO, 1)]
+    assert session.wanted() == {(VIDEO, 1)}
+
+
+def test_what_the_path_says_counts_from_the_beginning() -> None:
+    session = make("/cam?subscribe=video&codecs=avc1,hvc1")
+    session.set_catalog(CHOICE)
+    assert session.poll_events() == [SubscriptionChanged(VIDEO, 0)]
+    limited = make("/cam?subscribe=video&codecs=avc1:640x360@30")
+    limited.set_catalog(CHOICE)
+    assert limited.poll_events() == [SubscriptionChanged(VIDEO, 2)]
+    unable = make("/cam?subscribe=video&codecs=vp09")
+    unable.set_catalog(CHOICE)
+    assert unable.poll_events() == []
+    assert unable.wanted() == frozenset()
+
+
+def test_what_is_proven_later_changes_the_rendition_without_a_gap() -> None:
+    session = make("/cam?subscribe=video")
+    session.set_catalog(CHOICE)
+    offer(session, VIDEO, 4, 0, 0.0, rendition=1)
+    said(session)
+    session.poll_events()
+    assert tell(session, m.Abilities(codecs="avc1,hvc1")) == [RenditionAwaited(VIDEO, 0)]
+    assert said(session) == [], "it is told when it begins"
+    assert session.wanted() == {(VIDEO, 0), (VIDEO, 1)}
+    offer(session, VIDEO, 4, 1, 0.0, rendition=1)
+    offer(session, VIDEO, 5, 0, 0.0, rendition=0)
+    offer(session, VIDEO, 5, 0, 0.0, rendition=1)
+    assert session.poll_events() == [RenditionSwitched(VIDEO, 0)]
+    assert said(session) == [m.Subscribed(track=VIDEO, rendition=0, delivery="stream")]
+    assert session.wanted() == {(VIDEO, 0)}
+    queued = [session.next_frame(0.0) for _ in range(4)]
+    assert [(q.frame.rendition, q.frame.group, q.frame.index) for q in queued if q] == [
+        (1, 4, 0),
+        (1, 4, 1),
+        (0, 5, 0),
+    ]
+
+
+def test_a_change_of_mind_before_it_begins_is_none() -> None:
+    session = make("/cam?subscribe=video&codecs=avc1")
+    session.set_catalog(CHOICE)
+    offer(session, VIDEO, 4, 0, 0.0, rendition=1)
+    said(session)
+    tell(session, m.Subscribe(track=VIDEO, rendition=2))
+    tell(session, m.Subscribe(track=VIDEO, rendition=1))
+    assert said(session) == [m.Subscribed(track=VIDEO, rendition=1, delivery="stream")]
+    assert session.wanted() == {(VIDEO, 1)}
+    offer(session, VIDEO, 4, 1, 0.0, rendition=1)
+    assert [session.next_frame(0.0) is not None for _ in range(3)] == [True, True, False]
+
+
+def test_a_wish_for_what_cannot_be_decoded_is_answered_in_words() -> None:
+    session = make("/cam?subscribe=video")
+    session.set_catalog(CHOICE)
+    said(session)
+    tell(session, m.Subscribe(track=VIDEO, rendition=0))
+    (error,) = said(session)
+    assert isinstance(error, m.Error)
+    assert "hvc1.1.6.L93.90" in error.message
+    assert session.wanted() == {(VIDEO, 1)}
+
+
+def test_abilities_that_make_no_sense_end_the_session() -> None:
+    session = make("/cam")
+    with pytest.raises(ProtocolError) as caught:
+        tell(session, m.Abilities(codecs="?"))
+    assert caught.value.code == CloseCode.MALFORMED
+    with pytest.raises(ProtocolError):
+        parse_connect_path("/cam?codecs=?")
+
+
+def test_a_rendition_that_goes_while_it_is_left_does_not_hold_the_viewer() -> None:
+    session = make("/cam?subscribe=video&codecs=avc1")
+    session.set_catalog(CHOICE)
+    offer(session, VIDEO, 4, 0, 0.0, rendition=1)
+    tell(session, m.Subscribe(track=VIDEO, rendition=2))
+    (track,) = CHOICE.tracks
+    session.poll_events()
+    session.set_catalog(
+        Catalog(revision=4, tracks=(Track(id=VIDEO, kind=Kind.VIDEO, renditions=track.renditions[2:]),))
+    )
+    assert session.wanted() == {(VIDEO, 2)}
+    offer(session, VIDEO, 9, 0, 0.0, rendition=2)
+    assert session.next_frame(0.0) is not None

@@ -128,6 +128,10 @@ class ServerSession:
         self._send(messages.catalog_message(catalog))
         for change in self._subscriptions.follow(catalog):
             self._changed(change)
+        for track_id, switch in list(self._switches.items()):
+            track, after = catalog.track(track_id), self._subscriptions.active.get(track_id)
+            if after is not None and (track is None or track.rendition(switch.old) is None):
+                self._begin_anew(track_id, after)
 
     def set_state(self, state: messages.State) -> None:
         """Tell the viewer the broadcast's state."""
@@ -328,15 +332,20 @@ class ServerSession:
         track_id, after = change.track_id, change.after
         if after is not None and self._changes_softly(change, after):
             return
-        if change.restarts:
-            self._switches.pop(track_id, None)
         if after is None:
             self._keyframes_wanted.discard(track_id)
-        elif track_id not in self._switches:
-            self._say_subscribed(track_id, after)
         if change.restarts:
-            self.queue.restart(track_id)
-            self._events.append(SubscriptionChanged(track_id, after.rendition if after else None))
+            self._begin_anew(track_id, after)
+        elif after is not None and track_id not in self._switches:
+            self._say_subscribed(track_id, after)
+
+    def _begin_anew(self, track_id: int, after: Subscription | None) -> None:
+        """Forget what was being sent of a track; the next is a keyframe of another rendition, or nothing."""
+        self._switches.pop(track_id, None)
+        if after is not None:
+            self._say_subscribed(track_id, after)
+        self.queue.restart(track_id)
+        self._events.append(SubscriptionChanged(track_id, after.rendition if after else None))
 
     def _changes_softly(self, change: Change, after: Subscription) -> bool:
         """Whether the viewer goes on with what it gets until the other rendition's group begins."""
