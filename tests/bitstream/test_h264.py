@@ -21,7 +21,7 @@ from tests.bitstream.streams import (
     without_vui,
     x264,
 )
-from wtgateway.bitstream import h264, nal
+from wtgateway.bitstream import h264, h264_syntax, nal
 from wtgateway.bitstream.bits import BitReader, BitstreamError
 from wtgateway.bitstream.nal import SliceType
 from wtgateway.bitstream.order import H264Order
@@ -89,7 +89,7 @@ def test_rewrite_changes_two_numbers_and_nothing_else(name: str, strip: object) 
         before = strip(before)
     after = h264.declare_no_reordering(before)
     old, new = h264.parse_sps(before), h264.parse_sps(after)
-    assert new.restriction == h264.Restriction(
+    assert new.restriction == h264_syntax.Restriction(
         max_num_reorder_frames=0, max_dec_frame_buffering=old.max_num_ref_frames
     )
     for field in h264.Sps.__dataclass_fields__:

@@ -1,6 +1,7 @@
 """H.264: the sequence parameter set as a value, its rewrite, codec strings, facts of access units.
 
-Source: ITU-T H.264 clauses 7.3.2.1, 7.3.3 and 7.4, Annexes A and E; ISO/IEC 14496-15 Annex E and
+Source: ITU-T H.264 clauses 7.3.2.1, 7.3.3 and 7.4, Annexes A and E (read by
+:mod:`wtgateway.bitstream.h264_syntax`); ISO/IEC 14496-15 Annex E and
 RFC 6381 for codec strings. NAL units come without start code, with emulation prevention.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from wtgateway.bitstream import h264_syntax as syntax
 from wtgateway.bitstream import vui
 from wtgateway.bitstream.bits import BitReader, BitstreamError, BitWriter
 from wtgateway.bitstream.nal import (
@@ -18,6 +20,7 @@ from wtgateway.bitstream.nal import (
     insert_parameter_sets,
     remove_emulation_prevention,
 )
+from wtgateway.bitstream.pictures import Cropped
 
 SLICE, SLICE_A, IDR, SEI, SPS, PPS, DELIMITER = 1, 2, 5, 6, 7, 8, 9
 SLICES = frozenset({SLICE, SLICE_A, IDR})
@@ -37,15 +40,7 @@ _SLICE_TYPES = (SliceType.P, SliceType.B, SliceType.I, SliceType.P, SliceType.I)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Restriction:
-    """bitstream_restriction of the VUI: what a decoder may rely on."""
-
-    max_num_reorder_frames: int
-    max_dec_frame_buffering: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sps:
+class Sps(Cropped):
     """A sequence parameter set. Sizes are in luma samples; the crop is (left, right, top, bottom)."""
 
     sps_id: int
@@ -67,17 +62,7 @@ class Sps:
     sample_aspect_ratio: tuple[int, int] | None
     colour: vui.Colour
     timing: vui.Timing | None
-    restriction: Restriction | None  # None: absent, a decoder must assume the worst
-
-    @property
-    def width(self) -> int:
-        """Of the picture as shown."""
-        return self.coded_width - self.crop[0] - self.crop[1]
-
-    @property
-    def height(self) -> int:
-        """Of the picture as shown."""
-        return self.coded_height - self.crop[2] - self.crop[3]
+    restriction: syntax.Restriction | None  # None: absent, a decoder must assume the worst
 
     @property
     def constraint_set3(self) -> bool:
@@ -244,12 +229,12 @@ def _parse(r: BitReader) -> tuple[Sps, _Places]:
         separate = chroma_format_idc == 3 and r.flag()
         depth_luma, depth_chroma = 8 + r.ue(6), 8 + r.ue(6)
         r.skip(1)  # qpprime_y_zero_transform_bypass_flag
-        _skip_scaling_matrix(r, 12 if chroma_format_idc == 3 else 8)
+        syntax.skip_scaling_matrix(r, 12 if chroma_format_idc == 3 else 8)
     log2_max_frame_num = 4 + r.ue(12)
     poc_type = r.ue(2)
     log2_max_poc_lsb = 4 + r.ue(12) if poc_type == 0 else 0
     if poc_type == 1:
-        _skip_poc_cycle(r)
+        syntax.skip_poc_cycle(r)
     max_num_ref_frames = r.ue(16)
     r.skip(1)  # gaps_in_frame_num_value_allowed_flag
     width, map_units = 16 * (1 + r.ue(4095)), 1 + r.ue(4095)
@@ -260,7 +245,7 @@ def _parse(r: BitReader) -> tuple[Sps, _Places]:
     if crop[0] + crop[1] >= width or crop[2] + crop[3] >= height:
         raise BitstreamError(f"a crop of {crop} leaves nothing of {width}×{height}")
     vui_flag = r.position
-    usability = _read_vui(r) if r.flag() else _Vui()
+    usability = syntax.read_vui(r) if r.flag() else syntax.Usability()
     sps = Sps(
         sps_id=sps_id, profile_idc=profile_idc, constraint_flags=constraint_flags, level_idc=level_idc,
         chroma_format_idc=chroma_format_idc, separate_colour_planes=separate,
@@ -281,78 +266,9 @@ def _content_end(r: BitReader, least: int) -> int:
     return end
 
 
-def _skip_scaling_matrix(r: BitReader, lists: int) -> None:
-    if not r.flag():
-        return
-    for index in range(lists):
-        if r.flag():
-            last = following = 8
-            for _ in range(16 if index < 6 else 64):
-                if following:
-                    following = (last + r.se()) % 256
-                last = following or last
-
-
-def _skip_poc_cycle(r: BitReader) -> None:
-    r.skip(1)  # delta_pic_order_always_zero_flag
-    r.se()  # offset_for_non_ref_pic
-    r.se()  # offset_for_top_to_bottom_field
-    for _ in range(r.ue(255)):
-        r.se()
-
-
 def _read_crop(r: BitReader, subsampling: tuple[int, int], frame_mbs_only: bool) -> tuple[int, int, int, int]:
     if not r.flag():
         return (0, 0, 0, 0)
     x, y = subsampling[0], subsampling[1] * (1 if frame_mbs_only else 2)
     left, right, top, bottom = (r.ue() for _ in range(4))
     return (left * x, right * x, top * y, bottom * y)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Vui:
-    sample_aspect_ratio: tuple[int, int] | None = None
-    colour: vui.Colour = vui.UNSPECIFIED
-    timing: vui.Timing | None = None
-    restriction: Restriction | None = None
-    restriction_flag: int | None = None
-    reorder: int | None = None
-
-
-def _read_vui(r: BitReader) -> _Vui:
-    """vui_parameters (E.1.1)."""
-    aspect = vui.read_aspect_ratio(r)
-    vui.skip_overscan(r)
-    colour = vui.read_colour(r)
-    vui.skip_chroma_location(r)
-    timing = None
-    if r.flag():
-        timing = vui.Timing(num_units_in_tick=r.u(32), time_scale=r.u(32))
-        r.skip(1)  # fixed_frame_rate_flag
-    hrds = 0
-    for _ in ("nal", "vcl"):
-        if r.flag():
-            _skip_hrd(r)
-            hrds += 1
-    r.skip(2 if hrds else 1)  # low_delay_hrd_flag, pic_struct_present_flag
-    flag, reorder, restriction = r.position, None, None
-    if r.flag():
-        r.skip(1)  # motion_vectors_over_pic_boundaries_flag
-        for _ in range(4):  # max_bytes_per_pic, max_bits_per_mb, log2_max_mv_length of both directions
-            r.ue(32)
-        reorder = r.position
-        restriction = Restriction(max_num_reorder_frames=r.ue(16), max_dec_frame_buffering=r.ue(16))
-    return _Vui(
-        sample_aspect_ratio=aspect, colour=colour, timing=timing,
-        restriction=restriction, restriction_flag=flag, reorder=reorder,
-    )  # fmt: skip
-
-
-def _skip_hrd(r: BitReader) -> None:
-    count = 1 + r.ue(31)
-    r.skip(8)  # bit_rate_scale, cpb_size_scale
-    for _ in range(count):
-        r.ue()
-        r.ue()
-        r.skip(1)  # cbr_flag
-    r.skip(20)  # three delay lengths and time_offset_length

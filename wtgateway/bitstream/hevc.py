@@ -20,6 +20,7 @@ from wtgateway.bitstream.nal import (
     insert_parameter_sets,
     remove_emulation_prevention,
 )
+from wtgateway.bitstream.pictures import Cropped
 
 RADL_N, RASL_N, RASL_R, BLA_W_LP, BLA_N_LP, IDR_W_RADL, IDR_N_LP, CRA = 6, 8, 9, 16, 18, 19, 20, 21
 VPS, SPS, PPS, DELIMITER, END_OF_SEQUENCE, END_OF_BITSTREAM = 32, 33, 34, 35, 36, 37
@@ -39,7 +40,7 @@ class SubLayer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sps:
+class Sps(Cropped):
     """A sequence parameter set. Sizes are in luma samples; the crop is (left, right, top, bottom)."""
 
     sps_id: int
@@ -60,16 +61,6 @@ class Sps:
     timing: vui.Timing | None
     field_seq: bool  # every picture is a field
     min_spatial_segmentation: int
-
-    @property
-    def width(self) -> int:
-        """Of the picture as shown."""
-        return self.coded_width - self.crop[0] - self.crop[1]
-
-    @property
-    def height(self) -> int:
-        """Of the picture as shown."""
-        return self.coded_height - self.crop[2] - self.crop[3]
 
     @property
     def reorder_frames(self) -> int:

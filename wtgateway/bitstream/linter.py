@@ -217,95 +217,59 @@ def safe_to_rewrite(sps: Sps, seen: Observation, *, whole_stream: bool = False) 
 
 def lint(sps: Sps, seen: Observation) -> tuple[Finding, ...]:
     """The findings about a stream, by its (newest) ``sps`` and what was ``seen`` of it."""
-    return tuple(_lint_order(sps, seen) + _lint_buffers(sps) + _lint_access(seen))
-
-
-def _lint_order(sps: Sps, seen: Observation) -> list[Finding]:
-    if seen.reordered or seen.times_back:
-        depth = max(seen.reorder_depth, 1)
-        return [
-            Finding(
-                Code.B_FRAMES, Severity.ERROR,
-                f"The source sends B-frames: decoders must hold {depth} frame(s) to put pictures in order. "
-                "Turn B-frames off in the encoder, or let the gateway re-encode.",
-            )
-        ]  # fmt: skip
-    if not needs_rewrite(sps):
-        return []
-    if isinstance(sps, h264.Sps) and sps.restriction is None:
-        return [
-            Finding(
-                Code.REORDER_UNSTATED, Severity.WARNING,
-                f"The SPS has no bitstream_restriction: decoders may hold up to {sps.reorder_frames} frames "
-                "in case pictures are reordered. Rewrite the SPS, or have the encoder write "
-                "max_num_reorder_frames=0.",
-            )
-        ]  # fmt: skip
-    return [
-        Finding(
-            Code.REORDER_STATED, Severity.WARNING,
+    stated = isinstance(sps, hevc.Sps) or sps.restriction is not None
+    held = sps.dpb_frames
+    if isinstance(sps, h264.Sps) and not stated:
+        held = sps.max_num_ref_frames  # what must be inferred is another finding
+    b_frames = bool(seen.reordered or seen.times_back)
+    announced = needs_rewrite(sps) and not b_frames
+    table = (
+        (
+            b_frames, Code.B_FRAMES, Severity.ERROR,
+            f"The source sends B-frames: decoders must hold {max(seen.reorder_depth, 1)} frame(s) to put "
+            "pictures in order. Turn B-frames off in the encoder, or let the gateway re-encode.",
+        ),
+        (
+            announced and not stated, Code.REORDER_UNSTATED, Severity.WARNING,
+            f"The SPS has no bitstream_restriction: decoders may hold up to {sps.reorder_frames} frames "
+            "in case pictures are reordered. Rewrite the SPS, or have the encoder write "
+            "max_num_reorder_frames=0.",
+        ),
+        (
+            announced and stated, Code.REORDER_STATED, Severity.WARNING,
             f"The SPS announces up to {sps.reorder_frames} reordered frame(s), which decoders hold, but none "
             "was seen. Turn B-frames off in the encoder, or rewrite the SPS when the whole stream is known.",
-        )
-    ]  # fmt: skip
-
-
-def _lint_buffers(sps: Sps) -> list[Finding]:
-    findings = []
-    held = sps.dpb_frames
-    if isinstance(sps, h264.Sps) and sps.restriction is None:
-        held = sps.max_num_ref_frames  # what must be inferred is another finding
-    if held > LARGE_DPB:
-        findings.append(
-            Finding(
-                Code.LARGE_DPB, Severity.INFO,
-                f"Decoders keep {held} frames: some hardware fills them before it shows any. "
-                "Lower the number of reference frames in the encoder.",
-            )
-        )  # fmt: skip
-    if sps.field_seq if isinstance(sps, hevc.Sps) else not sps.frame_mbs_only:
-        findings.append(
-            Finding(
-                Code.INTERLACED, Severity.WARNING,
-                "The stream may be interlaced, and browsers do not deinterlace. Set the source to "
-                "progressive, or let the gateway re-encode.",
-            )
-        )  # fmt: skip
-    return findings
-
-
-def _lint_access(seen: Observation) -> list[Finding]:
-    findings = []
-    if seen.pictures >= WINDOW_PICTURES and not seen.keyframes:
-        findings.append(
-            Finding(
-                Code.NO_KEYFRAME, Severity.ERROR,
-                f"No keyframe in {seen.pictures} pictures: viewers cannot join. Have the encoder send an "
-                "IDR picture every few seconds.",
-            )
-        )  # fmt: skip
-    if seen.keyframes_without_sets:
-        findings.append(
-            Finding(
-                Code.NO_PARAMETER_SETS, Severity.INFO,
-                f"{seen.keyframes_without_sets} keyframe(s) come without parameter sets; the gateway puts "
-                "them in.",
-            )
-        )  # fmt: skip
-    if seen.open_keyframes:
-        findings.append(
-            Finding(
-                Code.OPEN_GROUPS, Severity.INFO,
-                f"{seen.open_keyframes} group(s) are open: a viewer who joins there may miss the first "
-                "frames. Have the encoder close its groups.",
-            )
-        )  # fmt: skip
-    if seen.broken:
-        findings.append(
-            Finding(
-                Code.BROKEN, Severity.WARNING,
-                f"{seen.broken} access unit(s) or parameter set(s) could not be read. Check the source and "
-                "the way to it for losses.",
-            )
-        )  # fmt: skip
-    return findings
+        ),
+        (
+            held > LARGE_DPB, Code.LARGE_DPB, Severity.INFO,
+            f"Decoders keep {held} frames: some hardware fills them before it shows any. "
+            "Lower the number of reference frames in the encoder.",
+        ),
+        (
+            sps.field_seq if isinstance(sps, hevc.Sps) else not sps.frame_mbs_only,
+            Code.INTERLACED, Severity.WARNING,
+            "The stream may be interlaced, and browsers do not deinterlace. Set the source to "
+            "progressive, or let the gateway re-encode.",
+        ),
+        (
+            seen.pictures >= WINDOW_PICTURES and not seen.keyframes, Code.NO_KEYFRAME, Severity.ERROR,
+            f"No keyframe in {seen.pictures} pictures: viewers cannot join. Have the encoder send an "
+            "IDR picture every few seconds.",
+        ),
+        (
+            seen.keyframes_without_sets > 0, Code.NO_PARAMETER_SETS, Severity.INFO,
+            f"{seen.keyframes_without_sets} keyframe(s) come without parameter sets; the gateway puts "
+            "them in.",
+        ),
+        (
+            seen.open_keyframes > 0, Code.OPEN_GROUPS, Severity.INFO,
+            f"{seen.open_keyframes} group(s) are open: a viewer who joins there may miss the first frames. "
+            "Have the encoder close its groups.",
+        ),
+        (
+            seen.broken > 0, Code.BROKEN, Severity.WARNING,
+            f"{seen.broken} access unit(s) or parameter set(s) could not be read. Check the source and "
+            "the way to it for losses.",
+        ),
+    )  # fmt: skip
+    return tuple(Finding(code, severity, message) for found, code, severity, message in table if found)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wtgateway.bitstream.bits import BitReader, BitstreamError
+from wtgateway.bitstream.pictures import Frames
 from wtgateway.bitstream.vui import Colour
 
 MAX_FRAMES = 8  # in one superframe (Annex B)
@@ -93,30 +94,10 @@ class FrameHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class AccessUnit:
+class AccessUnit(Frames[FrameHeader]):
     """What containers and WebCodecs call a frame: a frame, or a superframe with hidden ones."""
 
     frames: tuple[FrameHeader, ...]
-
-    @property
-    def keyframe(self) -> bool:
-        """Decoding can start here."""
-        return self.frames[0].keyframe
-
-    @property
-    def hidden_frames(self) -> int:
-        """Frames that are coded now and shown later (alt-ref): the encoder looked ahead by that or more."""
-        return sum(not frame.show_frame for frame in self.frames)
-
-    @property
-    def reordered(self) -> bool:
-        """The unit holds a hidden frame or shows one of before: coding order is not display order."""
-        return any(frame.show_existing or not frame.show_frame for frame in self.frames)
-
-    @property
-    def droppable(self) -> bool:
-        """:attr:`FrameHeader.droppable` of all its frames."""
-        return all(frame.droppable for frame in self.frames)
 
 
 def split_superframe(data: bytes) -> tuple[bytes, ...]:
