@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -74,6 +75,26 @@ def test_joined_modules_do_what_the_modules_do(tmp_path: Path) -> None:
     expected = [42, 9, "late", 1, 8, "/other.js"]
     assert json.loads(run(apart, "main.js")) == expected
     assert json.loads(run(joined, "main.js")) == expected
+
+
+@node
+def test_an_entry_exports_what_it_takes_from_others(tmp_path: Path) -> None:
+    files = {
+        "entry.js": (
+            "export { LIMIT as most, add } from './lib/sums.js';\nexport { twice } from './lib/shapes.js';"
+        ),
+        **{path: text for path, text in MODULES.items() if path.startswith("lib/")},
+    }
+    text = link(files, "entry.js")
+    assert "from" not in text.split("const $modules", 1)[1].replace("Promise", ""), (
+        "nothing is fetched besides"
+    )
+    (tmp_path / "entry.mjs").write_text(text)
+    (tmp_path / "user.mjs").write_text(
+        "import { most, add, twice } from './entry.mjs';\n"
+        "console.log(JSON.stringify([most, add(1, 2), twice(4)]));"
+    )
+    assert json.loads(run(tmp_path, "user.mjs")) == [40, 3, 8]
 
 
 @node

@@ -11,6 +11,7 @@ browser reads what it is sent before it runs it. Pure: text in, text out. Import
 
 from __future__ import annotations
 
+import itertools
 import json
 import posixpath
 import re
@@ -109,7 +110,7 @@ def _linked(files: Mapping[str, str], entry: str, starters: tuple[str, ...]) -> 
             if worker not in workers:
                 workers[worker] = _linked(files, worker, (entry, *starters))
     _refuse_circles(graph)
-    main = _rewritten(files[entry], entry)
+    main = _passing_on(_rewritten(files[entry], entry), entry)
     if left := re.search(r"^import\b.*", _COMMENT.sub("", main), re.MULTILINE):
         raise LinkError(f"{entry}: cannot join {left[0][:60]!r}")
     body = "\n".join(f"{json.dumps(path)}: {text}," for path, text in modules.items())
@@ -162,6 +163,24 @@ def _rewritten(source: str, path: str) -> str:
     text = _WORKER.sub(lambda m: f"{m['call']}($worker({json.dumps(resolved(path, m['path']))})", text)
     text = _DYNAMIC.sub(lambda m: f"$load({json.dumps(resolved(path, m['path']))})", text)
     return text.replace("import.meta.url", f"$url({json.dumps(path)})")
+
+
+def _passing_on(text: str, path: str) -> str:
+    """An entry stays a module: what it exports of others is taken from those inside."""
+    numbers = itertools.count()
+
+    def passed(match: re.Match[str]) -> str:
+        if not match["path"]:
+            return match[0]
+        parts = [part.split(" as ") for part in map(str.strip, match["names"].split(",")) if part]
+        named = [(f"$passed{next(numbers)}", names[0], names[-1]) for names in parts]
+        taken = ", ".join(f"{name}: {inside}" for inside, name, _ in named)
+        given = ", ".join(f"{inside} as {alias}" for inside, _, alias in named)
+        return (
+            f"const {{ {taken} }} = $use({json.dumps(resolved(path, match['path']))});\nexport {{ {given} }};"
+        )
+
+    return _EXPORT_LIST.sub(passed, text)
 
 
 def _wrapped(source: str, path: str) -> str:

@@ -18,6 +18,7 @@ const MAX_INSIDE = 10; // decoded frames and chunks in the decoder; hardware dec
 const MAX_WAITING_US = 600_000; // undecoded frames waiting longer than this: the machine is too slow
 const OVERTAKEN_QUEUE = 2;
 const OVERTAKEN_PAINT_US = 100_000; // however slow the decoder, paint that often
+const NEW_TIMELINE_US = 1_000_000; // so far back a source has begun anew, and nothing is late
 const ASK_EVERY_US = 500_000;
 
 export class VideoPath {
@@ -36,7 +37,7 @@ export class VideoPath {
   #largestUs = -Infinity; // timestamp delivered
   /** @type {Frame | null} of the picture that came out last */ #shown = null;
   #backwards = 0;
-  #jitterUs = -Infinity;
+  #jitterOrder = false; // whether it is judged by what comes in decoding order
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #gaps = 0;
   #askedUs = 0;
@@ -68,9 +69,10 @@ export class VideoPath {
 
   /** Timestamps that go back in decoding order would count as jitter of the network. @param {Frame} frame */
   #addJitter(frame) {
-    if (this.decoder.reorder && frame.ptsUs < this.#jitterUs) return;
-    this.#jitterUs = frame.ptsUs;
-    this.jitter.add(frame.arrivalUs - frame.ptsUs);
+    const reorders = Boolean(this.decoder.renditions.get(frame.rendition)?.reorder_frames);
+    if (reorders !== this.#jitterOrder) this.jitter.reset();
+    this.#jitterOrder = reorders;
+    this.jitter.add(frame.arrivalUs - (reorders ? frame.captureUs : frame.ptsUs));
   }
 
   /** A stream was reset inside that frame. @param {Frame} frame */
@@ -131,7 +133,7 @@ export class VideoPath {
     if (backwards) this.#backwards++;
     this.names.push(`${frame.group}:${frame.index}`);
     this.timeline.pictures.add(frame.arrivalUs + (info.decodedUs - info.decodeUs) - frame.ptsUs, info.decodedUs);
-    const tooLate = backwards && frame.group === before.group; // another group may begin another timeline
+    const tooLate = backwards && (frame.group === before.group || before.ptsUs - frame.ptsUs < NEW_TIMELINE_US);
     if (!tooLate) this.#shown = frame;
     const overtaken = this.timeline.mode === 'asap' && this.decoder.queue >= OVERTAKEN_QUEUE
       && info.decodedUs - this.#lastPaintUs < OVERTAKEN_PAINT_US;
@@ -174,7 +176,7 @@ export class VideoPath {
     this.#waiting = [];
     this.#gaps = 0;
     this.newest = this.#delivered = this.#shown = null;
-    this.#largestUs = this.#jitterUs = -Infinity;
+    this.#largestUs = -Infinity;
     this.#askedUs = 0;
     this.jitter.reset();
     this.presenter.clear();
