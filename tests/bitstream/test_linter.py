@@ -201,3 +201,23 @@ def test_an_observer_takes_anything(codec: str, access_units: list[list[bytes]])
         verdict = safe_to_rewrite(sps, seen)
         assert verdict.safe == (verdict.proof is not None)
         assert not (verdict.safe and isinstance(sps, hevc.Sps) and sps.reorder_frames)
+
+
+@pytest.mark.parametrize("b_frames", [0, 3])
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_missing_units_are_no_evidence_of_another_order(codec: str, b_frames: int) -> None:
+    hevc_params = f"bframes={b_frames}:b-adapt=0"
+    once = x264(bf=str(b_frames), b_strategy="0") if codec == "h264" else x265(params=hevc_params)
+    whole, gappy = Observer(codec), Observer(codec)
+    stream = [Coded(c.pts + 24 * i, c.dts, c.data) for i in range(8) for c in once]
+    for at, coded in enumerate(stream):
+        whole.observe(coded.units, coded.pts)
+        if at % 40 == 20:
+            gappy.gap()
+        if at % 40 not in range(14, 20):
+            gappy.observe(coded.units, coded.pts)
+    assert gappy.observation.pictures == len(stream) - 30
+    assert (gappy.observation.reorder_depth, gappy.observation.in_order) == (
+        whole.observation.reorder_depth,
+        b_frames == 0,
+    )

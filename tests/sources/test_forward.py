@@ -292,6 +292,17 @@ def test_one_line_tells_of_a_trouble_when_it_is_over(
     check_groups(found)
 
 
+def test_a_loss_takes_nothing_back_that_was_proven(tmp_path: Path) -> None:
+    stream = long_stream(streams.map_units(streams.x264(only_p=True), streams.without_restriction), times=8)
+    for at in (110, 150):
+        stream[at] = streams.Coded(stream[at].pts, stream[at].dts, b"\0\0\0\1\x41")
+    found = passage(mux(tmp_path / "a.mkv", "h264", stream))
+    rewritten = [group[0].format.rewritten for group in found.groups]
+    assert found.passed.forwarder.damaged == 2 and rewritten == sorted(rewritten) and rewritten[8]
+    assert len({id(piece.format) for group in found.groups[8:] for piece in group}) == 1
+    assert decode(found.video).keys() == {piece.pts_us for piece in found.video}
+
+
 def test_a_stream_without_a_place_to_begin_is_not_forwarded_but_can_be_decoded(
     tmp_path: Path, tools: Any
 ) -> None:

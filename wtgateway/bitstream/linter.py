@@ -132,6 +132,16 @@ class Observer:
             self._place(order, pts)
         return facts
 
+    def gap(self) -> None:
+        """Access units are missing here. What was seen stands; where pictures stand is found out anew."""
+        old = self._order
+        if isinstance(old, H264Order):
+            self._order = H264Order.following(old)
+        else:
+            self._order = HevcOrder.following(old)
+        self._recent.clear()
+        self._newest_pts = None
+
     def _facts(self, units: tuple[bytes, ...]) -> AccessUnitFacts:
         order = self._order
         return h264.facts(units) if isinstance(order, H264Order) else hevc.facts(units, order.sets)

@@ -34,6 +34,13 @@ class H264Order:
         self._previous = (0, 0)  # prevPicOrderCntMsb, prevPicOrderCntLsb
         self._decoded = 0
 
+    @classmethod
+    def following(cls, other: H264Order) -> H264Order:
+        """A new one that knows the same parameter sets: for a stream in which units are missing."""
+        order = cls()
+        order.sps, order._pps = other.sps, other._pps
+        return order
+
     def add(self, unit: bytes) -> None:
         """Takes a parameter set in; other units are passed over. ``BitstreamError`` when broken."""
         kind = h264.nal_type(unit)
@@ -118,6 +125,13 @@ class HevcOrder:
         self._sequence = 0
         self._previous = (0, 0)  # prevPicOrderCntMsb, slice_pic_order_cnt_lsb of prevTid0Pic
         self._first = True  # the next IRAP picture begins a coded video sequence
+
+    @classmethod
+    def following(cls, other: HevcOrder) -> HevcOrder:
+        """A new one that knows the same parameter sets: for a stream in which units are missing."""
+        order = cls()
+        order.sets = other.sets
+        return order
 
     def add(self, unit: bytes) -> None:
         """Takes a parameter set in; other units are passed over. ``BitstreamError`` when broken."""

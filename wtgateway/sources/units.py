@@ -6,7 +6,7 @@ leaves the state as it was before, but for parameter sets that came in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from wtgateway.bitstream import av1, h264, hevc, vp9
@@ -102,7 +102,7 @@ class NalUnits:
         self._sets = SetStore(codec)
         self._observer = Observer(codec)
         self._watched: Sps | None = None
-        self._lost = self._whole = False
+        self._whole = False  # all of the source was seen
         self._replace: dict[bytes, bytes] = {}  # SPS as they came to SPS as they go
 
     def configure(self, extradata: bytes) -> None:
@@ -127,8 +127,6 @@ class NalUnits:
         size = self._length_size
         units = split_length_prefixed(data, size) if size else split_annexb(data)
         self._sets.add(units)
-        if self._lost and any(map(self._begins, units)):
-            self._watch_anew()
         facts = self._observer.observe(units, pts)
         if facts is None:
             raise BitstreamError("a parameter set or slice header is broken")
@@ -143,18 +141,15 @@ class NalUnits:
         return Unit(payload, facts.keyframe, entry, format_)
 
     def interrupt(self) -> None:
-        """The order of pictures is watched anew from the next keyframe on."""
-        self._lost = True
+        """See Units.interrupt."""
+        self._observer.gap()
 
     def seen_whole(self) -> None:
         """See Units.seen_whole."""
-        self._whole = not self._lost
+        self._whole = True
 
     def _kind(self, unit: bytes) -> int:
         return h264.nal_type(unit) if self._codec == "h264" else hevc.nal_type(unit)
-
-    def _begins(self, unit: bytes) -> bool:
-        return self._kind(unit) == h264.IDR if self._codec == "h264" else hevc.is_irap(unit)
 
     def _is_slice(self, unit: bytes) -> bool:
         return self._kind(unit) in h264.SLICES if self._codec == "h264" else hevc.is_slice(unit)
@@ -163,32 +158,33 @@ class NalUnits:
         kind = self._kind(unit)
         return kind not in _LEFT_OUT[self._codec] and not (self._codec == "hevc" and kind == _OTHER_LAYER)
 
-    def _watch_anew(self) -> None:
-        self._observer = Observer(self._codec)
-        self._observer.add(self._sets.units)
-        self._lost = self._whole = False
-
     def _look(self, units: tuple[bytes, ...]) -> CodedFormat:
         """What this keyframe says, and what becomes of its SPS until the next one."""
         came = self._sets.sps_of(next(filter(self._is_slice, units)))
         sps = self._parse(came)
         if self._watched is not None and self._watched != sps:
-            self._watch_anew()  # another encoding, which may put pictures in another order
+            # Another encoding, which may put pictures in another order.
+            self._observer, self._whole = Observer(self._codec), False
+            self._observer.add(self._sets.units)
             self._observer.observe(units)
         self._watched = sps
-        seen = self._observer.observation
+        # What is broken is not passed on: what is was seen, all of it.
+        seen = replace(self._observer.observation, broken=0)
         rewritten = needs_rewrite(sps) and safe_to_rewrite(sps, seen, whole_stream=self._whole).safe
         self._replace = {came: self._rewrite(came)} if rewritten else {}
         sps = self._parse(self._replace.get(came, came))
         stated = isinstance(sps, hevc.Sps) or sps.restriction is not None
         ordered = isinstance(sps, h264.Sps) and sps.poc_type == 2
         guess = max(self._reorder_frames, seen.reorder_depth)
+        findings = [finding for finding in lint(sps, seen) if finding.code in _HOLDING]
+        if seen.pictures == 1:  # too early to say that none is put in order
+            findings = [finding for finding in findings if finding.code is not Code.REORDER_STATED]
         return CodedFormat(
             codec=sps.codec if _names_it(sps) else "",
             width=sps.width,
             height=sps.height,
             reorder_frames=0 if ordered else sps.reorder_frames if stated else guess,
-            findings=tuple(f"{f.code}: {f.message}" for f in lint(sps, seen) if f.code in _HOLDING),
+            findings=tuple(f"{finding.code}: {finding.message}" for finding in findings),
             rewritten=rewritten,
         )
 
