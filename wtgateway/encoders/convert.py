@@ -7,6 +7,8 @@ own matrix, which is signalled.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from dataclasses import dataclass
 
 import av
@@ -49,11 +51,17 @@ class PictureConverter:
     """Keeps swscale's tables between pictures. ``width``, ``height`` 0: the picture's own.
 
     ``pixel_format`` is what comes out: "yuv420p", or "nv12" for encoders that want chroma in pairs.
-    ``shared``: others are given the same pictures, so what fits is copied (encoding writes into it).
+    ``shared``: others are given the same pictures, and hold this while they look at one: scaling writes
+    into the picture's head for as long as it lasts. What fits is copied then, since encoding does too.
     """
 
     def __init__(
-        self, width: int = 0, height: int = 0, pixel_format: str = "yuv420p", *, shared: bool = False
+        self,
+        width: int = 0,
+        height: int = 0,
+        pixel_format: str = "yuv420p",
+        *,
+        shared: threading.Lock | None = None,
     ) -> None:
         self._shared = shared
         self._width, self._height, self._pixel_format = width, height, pixel_format
@@ -73,6 +81,10 @@ class PictureConverter:
 
     def convert(self, frame: av.VideoFrame) -> tuple[av.VideoFrame, Colour]:
         """A 4:2:0 picture in limited range, and its colour. Raises av.FFmpegError, ValueError."""
+        with self._shared or contextlib.nullcontext():
+            return self._convert(frame)
+
+    def _convert(self, frame: av.VideoFrame) -> tuple[av.VideoFrame, Colour]:
         width, height = self.size_for(frame.width, frame.height)
         colour = colour_of(frame)
         fits = (

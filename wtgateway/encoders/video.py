@@ -7,6 +7,7 @@ reordered; whatever changes (rate, size, frame rate), timestamps go on without a
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -48,7 +49,7 @@ class VideoEncoder:
 
     ``rendition`` is known after the first encode, its codec string read from the real bitstream;
     it changes when the picture's size does. ``groups`` are shared by all renditions of the track;
-    ``shares_pictures``: so are the pictures.
+    ``shared`` is held while a picture is looked at that others are given too.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class VideoEncoder:
         track: int,
         rendition: int,
         groups: GroupBorders,
-        shares_pictures: bool = False,
+        shared: threading.Lock | None = None,
     ) -> None:
         self.profile = find_profile(settings.codec, settings.encoder)
         self.rendition: Rendition | None = None
@@ -68,7 +69,7 @@ class VideoEncoder:
         self._settings = settings
         self._track, self._rendition_id = track, rendition
         self._bitrate_bps = settings.bitrate_bps
-        self._shares_pictures = shares_pictures
+        self._shared = shared
         self._converter = self._make_converter()
         self._coder: Coder | None = None
         self._waiting: deque[_Waiting] = deque()
@@ -139,7 +140,7 @@ class VideoEncoder:
             self._settings.width,
             self._settings.height,
             self.profile.pixel_format,
-            shared=self._shares_pictures,
+            shared=self._shared,
         )
 
     def close(self) -> None:

@@ -49,6 +49,7 @@ class Pipeline:
         self._tracks: dict[int, dict[int, Rendition]] = {}
         self._announced: tuple[Track, ...] = ()
         self._tracks_lock = threading.Lock()
+        self._pictures = threading.Lock()  # held by an encoder that looks at one which others have too
         self._revision = 0
         self._wanted = asyncio.Event()
         self._unwanted_timer: asyncio.TimerHandle | None = None
@@ -228,7 +229,7 @@ class Pipeline:
             track=VIDEO_TRACK,
             rendition=planned.id,
             groups=groups,
-            shares_pictures=sum(each.settings is not None for each in self._plan) > 1,
+            shared=self._pictures if sum(each.settings is not None for each in self._plan) > 1 else None,
         )
 
     def audio_encoder(self) -> AudioEncoder:
