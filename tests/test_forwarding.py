@@ -1,0 +1,146 @@
+"""A source that is coded already: forwarded, and encoded as soon as somebody wants that."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import queue
+
+import pytest
+
+from tests.encoders.pictures import pictures
+from tests.test_pipeline import ScriptedSource, running
+from wtgateway.media import BroadcastState, Kind
+from wtgateway.pipeline import supervisor
+from wtgateway.pipeline.queues import OUTBOX_FRAMES
+from wtgateway.sources.base import CodedAudio, CodedFormat, CodedVideo, RawVideo, SourceInfo
+
+FORMAT = CodedFormat(codec="avc1.64001F", width=320, height=180, fps=30.0, reorder_frames=2, rotation=90)
+OPUS = CodedFormat(codec="opus", sample_rate=48_000, channels=2)
+PICTURES = pictures(40)
+
+
+class CodedSource(ScriptedSource):
+    """A camera: what it sends is coded, and decoded pictures come beside it when they are wanted."""
+
+    def __init__(self) -> None:
+        super().__init__(audio=True)
+        self.items: queue.Queue[RawVideo | CodedVideo | CodedAudio | Exception] = queue.Queue()  # type: ignore[assignment]
+        self.wishes: queue.Queue[bool] = queue.Queue()
+
+    def open(self) -> SourceInfo:
+        super().open()
+        return SourceInfo(
+            description="camera", has_video=True, has_audio=True, width=320, height=180, fps=30.0,
+            video_codec="h264", coded_video="h264", coded_audio="opus",
+        )  # fmt: skip
+
+    def want_pictures(self, wanted: bool) -> None:
+        self.wishes.put(wanted)
+
+    def send(self, number: int, *, keyframe: bool = False, coded: CodedFormat = FORMAT) -> None:
+        pts = PICTURES[number].pts_us
+        self.items.put(CodedVideo(b"%d" % number, keyframe, pts, pts, pts, 33_333, coded))
+
+
+async def test_access_units_become_frames_of_closed_groups() -> None:
+    source = CodedSource()
+    async with running(iter([source])) as (_, broadcast, watcher):
+        source.send(0)  # before the first keyframe
+        for number in range(1, 7):
+            source.send(number, keyframe=number in (1, 4))
+        await watcher.until(lambda: len(watcher.frames) == 6)
+        assert [(f.group, f.index, f.keyframe, f.payload) for f in watcher.frames] == [
+            (0, 0, True, b"1"), (0, 1, False, b"2"), (0, 2, False, b"3"),
+            (1, 0, True, b"4"), (1, 1, False, b"5"), (1, 2, False, b"6"),
+        ]  # fmt: skip
+        assert broadcast.status.state is BroadcastState.LIVE
+        (track,) = broadcast.catalog.tracks
+        forwarded, encoded = track.renditions
+        assert (forwarded.codec, forwarded.forwarded) == ("avc1.64001F", True)
+        assert (forwarded.reorder_frames, forwarded.rotation) == (2, 90)
+        assert (encoded.id, encoded.forwarded, encoded.width, encoded.height) == (1, False, 320, 180)
+
+
+async def test_opus_is_forwarded_and_stands_alone() -> None:
+    source = CodedSource()
+    async with running(iter([source]), video=None) as (_, broadcast, watcher):
+        for number in range(60):
+            source.items.put(CodedAudio(b"sound", number * 20_000, number * 20_000, 20_000, OPUS))
+        await watcher.until(lambda: len(watcher.frames) == 60)
+        assert [(f.group, f.index) for f in watcher.frames[48:52]] == [(0, 48), (0, 49), (1, 0), (1, 1)]
+        assert all(f.keyframe and f.payload == b"sound" for f in watcher.frames)
+        (track,) = broadcast.catalog.tracks
+        assert (track.kind, track.renditions[0].codec) == (Kind.AUDIO, "opus")
+
+
+async def test_pictures_are_wanted_while_somebody_watches_what_is_encoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervisor, "RENDITION_LINGER_S", 0.01)
+    source = CodedSource()
+    async with running(iter([source])) as (_, broadcast, watcher):
+        assert await asyncio.to_thread(source.wishes.get, True, 30) is False
+        source.send(0, keyframe=True)
+        await watcher.until(lambda: len(watcher.frames) == 1)
+        broadcast.want(watcher, frozenset({(0, 1)}))
+        assert await asyncio.to_thread(source.wishes.get, True, 30) is True
+        source.items.put(PICTURES[0])
+        await watcher.until(lambda: any(f.rendition == 1 for f in watcher.frames))
+        encoded = next(f for f in watcher.frames if f.rendition == 1)
+        assert encoded.keyframe
+        assert broadcast.catalog.tracks[0].renditions[1].codec.startswith("avc1.42C0")
+        broadcast.want(watcher, frozenset({(0, 0)}))
+        while await asyncio.to_thread(source.wishes.get, True, 30):
+            pass  # said again, until it is not wanted any more
+
+
+async def test_a_forwarded_keyframe_begins_a_group_in_what_is_encoded_from_it() -> None:
+    source = CodedSource()
+    async with running(iter([source])) as (_, broadcast, watcher):
+        broadcast.want(watcher, frozenset({(0, 1)}))
+        for number in range(8):
+            source.send(number, keyframe=number in (0, 4))
+            source.items.put(PICTURES[number])
+            await watcher.until(
+                lambda number=number: any(
+                    f.rendition == 1 and f.pts_us == PICTURES[number].pts_us for f in watcher.frames
+                )
+            )
+        groups = {r: [f.group for f in watcher.frames if f.rendition == r] for r in (0, 1)}
+        assert groups == {0: [0] * 4 + [1] * 4, 1: [0] * 4 + [1] * 4}
+
+
+async def test_after_a_loss_on_the_way_it_goes_on_at_the_next_keyframe() -> None:
+    source = CodedSource()
+    async with running(iter([source])) as (made, _, watcher):
+        source.send(0, keyframe=True)
+        await watcher.until(lambda: len(watcher.frames) == 1)
+        for _ in range(OUTBOX_FRAMES + 50):
+            source.send(1)
+        while not source.items.empty():  # the loop stands still: this coroutine does not let it turn
+            pass
+        await watcher.until(lambda: made.stats.outbox_dropped > 0)
+        source.send(2)
+        source.send(3, keyframe=True)
+        source.send(4)
+        await watcher.until(lambda: watcher.frames[-1].payload == b"4")
+        assert [f.payload for f in watcher.frames[-2:]] == [b"3", b"4"]
+        assert b"2" not in {f.payload for f in watcher.frames}, "it could not be decoded"
+
+
+async def test_what_makes_browsers_hold_pictures_is_logged_once_and_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = CodedSource()
+    held = CodedFormat(codec="avc1.64001F", width=320, height=180, findings=("B-frames: 2 pictures",))
+    async with running(iter([source])) as (made, _, watcher):
+        source.send(0, keyframe=True, coded=held)
+        source.send(1, coded=held)
+        source.send(2, keyframe=True, coded=dataclasses.replace(held, bitrate_bps=5))
+        await watcher.until(lambda: len(watcher.frames) == 3)
+        assert made.coded is not None
+        assert made.coded.findings == ("B-frames: 2 pictures",)
+    said = [r.getMessage() for r in caplog.records if "hold pictures" in r.getMessage()]
+    assert len(said) == 1
+    assert "B-frames: 2 pictures" in said[0]
