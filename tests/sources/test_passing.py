@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.sources.coded import SIZE, decode, number, write
+from tests.sources.coded import SIZE, check_rules, decode, number, write
 from wtgateway import clock
 from wtgateway.errors import SourceEnded
 from wtgateway.sources import CodedAudio, CodedVideo, RawAudio, RawVideo
@@ -169,6 +170,32 @@ def test_sound_alone(tmp_path: Path, tools: Any) -> None:
     pieces = [source.read() for _ in range(50)]
     assert all(isinstance(piece, CodedAudio) for piece in pieces)
     assert all(0 < b.pts_us - a.pts_us <= 27_000 for a, b in pairwise(pieces))
+
+
+@pytest.mark.parametrize("kind", ["h264", "h264 B-frames"])
+def test_what_a_cut_left_over_is_decoded_in_no_time_and_not_shown(
+    tmp_path: Path, tools: Any, kind: str
+) -> None:
+    whole, cut = write(tmp_path / "whole.mp4", kind), tmp_path / "cut.mp4"
+    command = ["ffmpeg", "-v", "error", "-ss", "0.7", "-i", str(whole), "-c", "copy", str(cut)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    raw = tools.open(str(cut), loop=False)
+    expected = tools.numbers(of(RawVideo, read_all(raw)))
+    assert 20 < expected[0] <= 24, "the cut is in the middle of a group"
+
+    source = tools.make(str(cut), forward=True, loop=False)
+    source.want_pictures(True)
+    source.open()
+    pieces = read_all(source)
+    assert tools.numbers(of(RawVideo, pieces)) == expected
+    video = of(CodedVideo, pieces)
+    check_rules(video)
+    shown = sorted(decode(video).items())
+    numbers = [number(picture) for _, picture in shown]
+    assert numbers == list(range(13, 37)), "all are there, in order"
+    first = numbers.index(expected[0])
+    assert shown[first - 1][0] - shown[0][0] < 100_000
+    assert all(32_000 <= b - a <= 35_000 for a, b in pairwise([pts for pts, _ in shown[first:]]))
 
 
 def test_a_spliced_file_goes_on_where_its_times_go_back(tmp_path: Path, tools: Any) -> None:

@@ -130,7 +130,14 @@ class PacedFeed:
         assert isinstance(passed, PassedVideo)
         # To who counts from there to the eye, a picture began when its data was there.
         capture_us = min(pts_us, timeline.due(sample.due_us))
-        return passed.place(sample.content, sample.pts_us, pts_us, capture_us)
+        return passed.place(
+            sample.content,
+            sample.pts_us,
+            pts_us,
+            capture_us,
+            duration_us=sample.duration_us,
+            shown=sample.shown,
+        )
 
     def _earliest(self) -> _Lane:
         """The lane whose next sample is the earliest of all. Raises SourceEnded, SourceError."""

@@ -44,18 +44,29 @@ class PassedVideo:
         return taken
 
     def place(
-        self, taken: Taken, timestamp_us: int | None, value_us: int, capture_us: int
+        self,
+        taken: Taken,
+        timestamp_us: int | None,
+        value_us: int,
+        capture_us: int,
+        *,
+        duration_us: int = 0,
+        shown: bool = True,
     ) -> CodedVideo | None:
-        """The unit in gateway time; None when it is not passed on. ``timestamp_us`` is the stream's."""
+        """The unit in gateway time; None when it is not passed on. ``timestamp_us`` is the stream's.
+
+        ``duration_us`` 0: the unit's own. ``shown`` False: no picture of it is wanted.
+        """
+        duration_us = duration_us or taken.duration_us
         begins = taken.entry or taken.unit.keyframe
         pts_us = self._order(timestamp_us, value_us, begins_group=begins)
         grabbed_us = clock.now_us()
         unit = taken.unit
-        self.tap.add(Tapped(unit.payload, taken.entry, pts_us, capture_us, grabbed_us, taken.duration_us))
+        self.tap.add(Tapped(unit.payload, taken.entry, pts_us, capture_us, grabbed_us, duration_us, shown))
         if taken.format is None:
             return None
         return CodedVideo(
-            unit.payload, unit.keyframe, pts_us, capture_us, grabbed_us, taken.duration_us, taken.format
+            unit.payload, unit.keyframe, pts_us, capture_us, grabbed_us, duration_us, taken.format
         )
 
 

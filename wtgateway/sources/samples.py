@@ -6,7 +6,7 @@ spliced container go back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import av
@@ -17,6 +17,8 @@ from wtgateway.sources.passing import PassedOpus, PassedVideo
 from wtgateway.sources.reader import OpenTrack
 from wtgateway.sources.timeline import Seams, to_us
 
+_HIDDEN_US = 100  # of a picture that only has to be decoded
+_MAX_HIDDEN = 600
 _PLAUSIBLE_US = 10_000_000  # between decoding a picture and showing it; more is a broken timestamp
 
 
@@ -29,6 +31,7 @@ class Sample:
     due_us: int
     duration_us: int
     passed: PassedVideo | PassedOpus | None = None
+    shown: bool = True  # False: later ones need it, but the container leaves it out
 
 
 class Samples(Protocol):
@@ -64,7 +67,7 @@ class OpusSamples:
 
     def take(self, packet: av.Packet[Any] | None) -> list[Sample]:
         """See Samples.take."""
-        taken = None if packet is None else self._passed.take(packet)
+        taken = None if packet is None or packet.is_discard else self._passed.take(packet)
         if taken is None or packet is None:
             return []
         data, duration_us = taken
@@ -78,18 +81,46 @@ class OpusSamples:
 
 
 class VideoSamples:
-    """Of a video track that is not decoded: due when they are to be decoded."""
+    """Of a video track that is not decoded: due when they are to be decoded.
+
+    A file that was cut without encoding begins with pictures that are not to be shown (MP4's edit list): they
+    are handed on at once, in no time, just before the first one that is shown.
+    """
 
     def __init__(self, index: int, passed: PassedVideo, seams: Seams | None) -> None:
         self._index, self._passed, self._seams = index, passed, seams
         self._due_us: int | None = None
         self._next_us = 0  # when a unit without any time would be shown
+        self._hidden: list[Sample] = []
 
     def take(self, packet: av.Packet[Any] | None) -> list[Sample]:
         """See Samples.take."""
         taken = None if packet is None else self._passed.take(packet)
-        if taken is None:
+        if taken is None or packet is None:
             return []
+        sample = self._sample(taken)
+        if packet.is_discard and len(self._hidden) < _MAX_HIDDEN:
+            self._hidden.append(sample)
+            return []
+        hidden, self._hidden = self._hidden, []
+        order = sorted(earlier.pts_us for earlier in hidden)
+        # Nothing that is shown from here on is shown before it is decoded.
+        ends_us = min(sample.pts_us, sample.due_us)
+        return [
+            *(
+                replace(
+                    earlier,
+                    pts_us=ends_us - _HIDDEN_US * (len(order) - order.index(earlier.pts_us)),
+                    due_us=sample.due_us,
+                    duration_us=_HIDDEN_US,
+                    shown=False,
+                )
+                for earlier in hidden
+            ),
+            sample,
+        ]
+
+    def _sample(self, taken: Taken) -> Sample:
         pts_us, dts_us = self._plausible(taken.pts_us, taken.dts_us)
         if self._seams is not None:
             at_us = pts_us if dts_us is None else min(pts_us, dts_us)
@@ -101,7 +132,7 @@ class VideoSamples:
             dts_us = pts_us if self._due_us is None else self._due_us
         self._due_us = dts_us if self._due_us is None else max(dts_us, self._due_us)
         self._next_us = pts_us + taken.duration_us
-        return [Sample(taken, pts_us, self._due_us, taken.duration_us, self._passed)]
+        return Sample(taken, pts_us, self._due_us, taken.duration_us, self._passed)
 
     def _plausible(self, pts_us: int | None, dts_us: int | None) -> tuple[int, int | None]:
         """When it is shown and when it is decoded, where one of them may be missing or broken."""

@@ -32,6 +32,7 @@ class Tapped:
     capture_us: int
     grabbed_us: int
     duration_us: int
+    shown: bool = True
 
 
 class _Run:
@@ -184,7 +185,7 @@ class PictureTap:
 
     def _picture(self, frame: Any) -> RawVideo | None:
         unit = self._times.pop(frame.pts, None)
-        if unit is None or (self._newest_us is not None and unit.pts_us <= self._newest_us):
+        if unit is None or not unit.shown or (self._newest_us is not None and unit.pts_us <= self._newest_us):
             return None  # a unit may hold two fields; the decoder may guess times of its own
         self._newest_us = unit.pts_us
         return RawVideo(frame, unit.pts_us, unit.capture_us, unit.grabbed_us, unit.duration_us)
