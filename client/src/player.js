@@ -251,7 +251,7 @@ export class Player extends EventTarget {
         this.#catalog = message.catalog;
         return this.#emit('catalog', message.catalog);
       case 'size':
-        this.#surface.turn(message.rotation);
+        this.#surface.turn(message.rotation, message);
         return this.#emit('size', { width: message.width, height: message.height });
       case 'rendition':
         this.#rendition = message.id;

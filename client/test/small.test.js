@@ -4,6 +4,7 @@ import { Backoff } from '../src/media/backoff.js';
 import { codecFromAnnexB, isAnnexB } from '../src/media/h264.js';
 import { AudioNeed, Jitter, steer } from '../src/media/jitter.js';
 import { percentile, Rate, Recent, Window } from '../src/media/statistics.js';
+import { turnedScale } from '../src/main/surface.js';
 import { checkSupport } from '../src/support.js';
 import { fromHex } from './vectors.js';
 
@@ -94,4 +95,12 @@ test('support: each missing part is named with what to do', () => {
   const insecure = checkSupport({ isSecureContext: false, location: { host: 'box:8080' } });
   assert.deepEqual(insecure.missing.map((m) => m.what), ['a secure page']);
   assert.match(insecure.missing[0]?.why ?? '', /box:8080/);
+});
+
+test('a picture that is turned in its box fills it as well as it can', () => {
+  const upright = { width: 720, height: 1280 };
+  assert.equal(turnedScale({ width: 1280, height: 720 }, upright), 720 / 1280, 'it filled the box lying');
+  assert.equal(turnedScale({ width: 720, height: 1280 }, upright), 1280 / 720, 'it fills the box standing');
+  assert.equal(turnedScale({ width: 500, height: 500 }, upright), 1);
+  assert.equal(turnedScale({ width: 0, height: 500 }, upright), 1);
 });

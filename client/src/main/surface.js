@@ -26,6 +26,7 @@ export class Surface {
   /** @type {(on: boolean) => void} */ #wantMirror;
   /** @type {Set<SinkKind>} */ #failed = new Set();
   #rotation = 0;
+  #seen = { width: 0, height: 0 };
   #resized = new ResizeObserver(() => this.#fit());
 
   /**
@@ -101,10 +102,10 @@ export class Surface {
     this.#fit();
   }
 
-  /** Turns what is seen. @param {number} degrees clockwise: 0, 90, 180 or 270 */
-  turn(degrees) {
-    if (degrees === this.#rotation) return;
+  /** Turns what is seen. @param {number} degrees clockwise: 0, 90, 180 or 270 @param {{width: number, height: number}} seen */
+  turn(degrees, seen) {
     this.#rotation = degrees;
+    this.#seen = seen;
     this.#resized.disconnect();
     if (degrees % 180 !== 0) this.#resized.observe(this.#target);
     this.#fit();
@@ -118,8 +119,8 @@ export class Surface {
     const lying = this.#rotation % 180 !== 0;
     const turn = this.#rotation ? `rotate(${this.#rotation}deg)` : '';
     if (element === this.#target) { // the page's own canvas keeps its place, and its picture fits into it
-      const scale = lying && width && height ? Math.min(width / height, height / width) : 1;
-      element.style.transform = scale === 1 ? turn : `${turn} scale(${scale})`;
+      if (lying) element.style.objectFit = 'contain';
+      element.style.transform = lying ? `${turn} scale(${turnedScale({ width, height }, this.#seen)})` : turn;
       return;
     }
     if (lying && getComputedStyle(this.#target).position === 'static') this.#target.style.position = 'relative';
@@ -195,6 +196,17 @@ export class Surface {
     if (this.element && this.element !== this.#target) this.element.remove();
     this.element = null;
   }
+}
+
+/**
+ * How much larger a picture gets that was fitted into a box lying, and is turned by a quarter to stand in it.
+ * @param {{width: number, height: number}} box @param {{width: number, height: number}} seen after it was turned
+ */
+export function turnedScale(box, seen) {
+  if (!box.width || !box.height || !seen.width || !seen.height) return 1;
+  const lying = Math.min(box.width / seen.height, box.height / seen.width);
+  const standing = Math.min(box.width / seen.width, box.height / seen.height);
+  return standing / lying;
 }
 
 /** @param {HTMLCanvasElement} canvas @param {VideoFrame} frame */
