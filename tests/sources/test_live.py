@@ -11,9 +11,9 @@ from typing import Any
 import av
 import pytest
 
-from tests.sources.coded import check_rules, decode, number, write
+from tests.sources.coded import check_rules, decode, luma, number, write
 from wtgateway.errors import SourceError
-from wtgateway.sources import CodedVideo, SourceOptions
+from wtgateway.sources import CodedVideo, RawVideo, SourceOptions
 from wtgateway.sources.live import LiveFeed
 from wtgateway.sources.passing import PassedVideo
 from wtgateway.sources.reader import Item, Manner, PacketReader
@@ -50,6 +50,11 @@ class Peer:
         if not self._items:
             raise SourceError("that was all")
         return self._items.popleft()
+
+    wait = next
+
+    def wake(self) -> None:
+        """It never waits."""
 
     def poll(self) -> Item | None:
         return self._items.popleft() if self._items else None
@@ -162,3 +167,13 @@ def test_damage_is_waited_out(file: Path) -> None:
     video = drain(feed)
     assert len(video) == 12 + 2 + 24
     check_rules(video)
+
+
+def test_pictures_come_though_nothing_comes_from_the_peer_meanwhile(file: Path) -> None:
+    peer, feed = make(file)
+    for at, packet in enumerate(peer.packets[:9]):
+        peer.send(packet, START_US + at * FRAME_US)
+    assert len(drain(feed)) == 9
+    feed.want_pictures(True)
+    picture = feed.read()
+    assert isinstance(picture, RawVideo) and number(luma(picture.frame)) == 7, "two are still in the decoder"

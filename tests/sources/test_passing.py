@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from tests.sources.coded import SIZE, check_rules, decode, number, write
+from tests.bitstream.streams import Coded, x264
+from tests.sources.coded import SIZE, check_rules, decode, mux, number, write
 from wtgateway import clock
 from wtgateway.errors import SourceEnded
 from wtgateway.sources import CodedAudio, CodedVideo, RawAudio, RawVideo
@@ -127,6 +129,18 @@ def test_pictures_come_at_once_in_the_middle_of_a_group_and_stop(media: Media, t
     assert not any(isinstance(source.read(), RawVideo) for _ in range(20))
     source.want_pictures(True)
     assert len(tools.pictures(source, 3)) == 3
+
+
+def test_a_picture_comes_though_the_next_is_not_due_for_long(tmp_path: Path, tools: Any) -> None:
+    stream = [
+        Coded(coded.pts * 30 * 500, coded.dts * 30 * 500, coded.data) for coded in x264(bf="0")[:2]
+    ]  # one in 500 s
+    source = tools.open(str(mux(tmp_path / "a.mkv", "h264", stream)), forward=True)
+    assert isinstance(source.read(), CodedVideo)
+    wish = threading.Thread(target=source.want_pictures, args=(True,))
+    wish.start()
+    assert isinstance(source.read(), RawVideo)
+    wish.join()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])

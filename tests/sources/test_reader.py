@@ -63,6 +63,24 @@ def test_an_end_of_what_has_none_is_a_loss(readers: list[PacketReader]) -> None:
             reader.next()
 
 
+def test_who_waits_can_be_woken_and_misses_nothing(readers: list[PacketReader]) -> None:
+    reader = start(readers, Manner(), "lavfi:testsrc=size=64x64:rate=1:duration=3")
+    reader.wake()
+    assert reader.wait() is None
+    items = [reader.wait() for _ in range(3)]
+    assert [item.packet.pts for item in items if item is not None and item.packet] == [0, 1, 2]
+    assert reader.next().packet is not None and reader.next().packet is None, (
+        "the flush, and the end of the pass"
+    )
+    waker = threading.Thread(target=reader.wake)
+    waker.start()
+    with pytest.raises(SourceError, match="came to its end"):
+        while True:
+            assert reader.wait() is None
+    waker.join()
+    assert reader.poll() is None
+
+
 def test_closed_twice_and_never_opened(readers: list[PacketReader]) -> None:
     reader = start(readers, Manner())
     reader.close()

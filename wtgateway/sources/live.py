@@ -55,8 +55,8 @@ class LiveFeed:
                     self._ready.extend(tap.work())
                     continue
             else:
-                item = self._reader.next()
-            if item.packet is not None:
+                item = self._reader.wait()
+            if item is not None and item.packet is not None:
                 self._take(item, item.packet)
         return self._ready.popleft()
 
@@ -64,6 +64,7 @@ class LiveFeed:
         """See Source.want_pictures."""
         if self._video is not None:
             self._video.tap.want(wanted)
+            self._reader.wake()
 
     def close(self) -> None:
         """Nothing waits here but the reader."""

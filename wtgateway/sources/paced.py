@@ -64,7 +64,8 @@ class PacedFeed:
         self._over: SourceError | None = None
         self._timeline: LoopTimeline | None = None
         self._ascending = {"video": Ascending(), "audio": Ascending()}
-        self._closed = threading.Event()
+        self._closed = False
+        self._wake = threading.Event()
 
     def read(self) -> Piece:
         """See Source.read."""
@@ -87,10 +88,12 @@ class PacedFeed:
         """See Source.want_pictures."""
         if self._video is not None:
             self._video.tap.want(wanted)
+            self._wake.set()
 
     def close(self) -> None:
         """Wake a read that waits for its time."""
-        self._closed.set()
+        self._closed = True
+        self._wake.set()
 
     def _wait_for(self, sample: Sample) -> bool:
         """Until the sample is due; False when pictures came out of decoding meanwhile."""
@@ -108,8 +111,11 @@ class PacedFeed:
                 self._pictures.extend(self._video.tap.work())
                 if self._pictures:
                     return False
-            elif self._closed.wait(early_us / 1e6):
+                continue
+            if self._closed:
                 raise SourceError(f"{self._description}: closed")
+            if self._wake.wait(early_us / 1e6):
+                self._wake.clear()
         return True
 
     def _place(self, lane: _Lane, sample: Sample) -> Piece | None:

@@ -128,7 +128,7 @@ class PacketReader:
         self._manner = Manner()
         self._opened: Opened | None = None
         self._failure: SourceError | None = None
-        self._closed = False
+        self._closed = self._woken = False
         self._skip_to_key = False
 
     def open(self) -> Opened:
@@ -143,12 +143,19 @@ class PacketReader:
 
     def next(self) -> Item:
         """The next item. Raises SourceEnded, SourceError (closed, lost, or nothing in time)."""
+        item = self._await(wakeable=False)
+        assert item is not None
+        return item
+
+    def wait(self) -> Item | None:
+        """As next, but None as soon as wake is called."""
+        return self._await(wakeable=True)
+
+    def wake(self) -> None:
+        """From any thread: have the one that waits look around."""
         with self._condition:
-            limit_s = self._read_timeout_s + _GRACE_S
-            self._condition.wait_for(lambda: self._items or self._failure or self._closed, limit_s)
-            if self._closed or not self._items:
-                raise self._why(f"nothing came for {self._read_timeout_s:g} s; is the peer sending?")
-            return self._pop()
+            self._woken = True
+            self._condition.notify_all()
 
     def poll(self) -> Item | None:
         """The next item if it is there already; raises nothing: what is wrong next tells."""
@@ -166,6 +173,19 @@ class PacketReader:
     def closed(self) -> bool:
         """Whether close was called."""
         return self._closed
+
+    def _await(self, *, wakeable: bool) -> Item | None:
+        with self._condition:
+            self._condition.wait_for(
+                lambda: self._items or self._failure or self._closed or (wakeable and self._woken),
+                self._read_timeout_s + _GRACE_S,
+            )
+            if wakeable and self._woken and not self._closed:
+                self._woken = False
+                return None
+            if self._closed or not self._items:
+                raise self._why(f"nothing came for {self._read_timeout_s:g} s; is the peer sending?")
+            return self._pop()
 
     def _pop(self) -> Item:
         item = self._items.popleft()
