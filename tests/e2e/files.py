@@ -80,6 +80,24 @@ def write_coded(folder: Path, codec: str, *, seconds: float = 6.0, fps: int = 25
     return path
 
 
+def write_text(path: Path, pix_fmt: str, *, seconds: float = 3.0, fps: int = 25) -> None:
+    """VP9 of coloured lines one pixel wide, as letters on a desktop have them, red and blue in turn."""
+    rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    rgb[:, 0::2, 0], rgb[:, 1::2, 2] = 255, 255
+    options = {"deadline": "realtime", "cpu-used": "6", "crf": "4", "g": "25"}
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libvpx-vp9", rate=fps, options=options)
+        video.width, video.height, video.pix_fmt, video.bit_rate = WIDTH, HEIGHT, pix_fmt, 20_000_000
+        video.codec_context.colorspace = video.codec_context.color_primaries = 1
+        for number in range(int(seconds * fps)):
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
+                format=pix_fmt, dst_colorspace="ITU709"
+            )
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+
+
 def _picture(number: int) -> npt.NDArray[np.uint8]:
     pixels = np.full((HEIGHT, WIDTH), 90, np.uint8)
     column = number * 8 % WIDTH

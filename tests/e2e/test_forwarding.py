@@ -65,6 +65,34 @@ async def test_who_cannot_decode_the_source_gets_what_is_encoded_for_him(
     assert await tab.evaluate("window.player.rendition") == 1
 
 
+# Two neighbours in the middle of the picture, as RGB.
+_NEIGHBOURS_JS = """(async () => {
+  const {width, height, data} = await window.player.debug.grab();
+  const at = 4 * (width * (height >> 1) + (width >> 1));
+  return [[...data.subarray(at, at + 3)], [...data.subarray(at + 4, at + 7)]];
+})()"""
+
+
+async def test_coloured_text_is_legible_where_the_source_has_all_its_colour(
+    tab: Tab, gateways: StartGateway, tmp_path: Path
+) -> None:
+    """Lines of one pixel: 4:4:4 keeps them apart, and 4:2:0 makes one colour of two."""
+    files.write_text(tmp_path / "full.webm", "yuv444p")
+    files.write_text(tmp_path / "half.webm", "yuv420p")
+    gateway = await gateways(tmp_path / "full.webm", tmp_path / "half.webm")
+    seen = {}
+    for name in ("full", "half"):
+        await watching.watch(tab, f"{gateway.url}/{name}")
+        await watching.until(tab, "window.player.rendition === 0", "what is forwarded")
+        await watching.more_frames(tab, 3)
+        seen[name] = await tab.evaluate(_NEIGHBOURS_JS)
+        assert (await watching.stats(tab))["codec"].startswith("vp09.0" + "10"[name == "half"])
+    red, blue = seen["full"]
+    assert red[0] - blue[0] > 150 and blue[2] - red[2] > 150, "red beside blue"
+    one, other = seen["half"]
+    assert abs(one[0] - other[0]) < 100, "in between"
+
+
 async def test_a_viewer_changes_renditions_without_a_gap(
     tab: Tab, gateways: StartGateway, tmp_path: Path
 ) -> None:
