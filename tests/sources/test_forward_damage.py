@@ -27,6 +27,7 @@ from wtgateway.bitstream.bits import BitstreamError
 from wtgateway.errors import SourceError
 from wtgateway.sources import units
 from wtgateway.sources.forward import Forwarder
+from wtgateway.sources.passing import PassedVideo
 from wtgateway.sources.reader import Opened, OpenTrack
 
 ROUNDS = 250  # of each case
@@ -140,6 +141,33 @@ def test_a_mutated_packet_is_counted_or_passed_on(
             assert (taken.format is not None) <= open_group
             if taken.unit.keyframe and taken.format is not None:
                 check_begins(kind.split()[0], taken.unit.payload)
+
+
+@pytest.mark.parametrize(("kind", "suffix"), CASES)
+def test_pictures_beside_a_mutated_stream_go_on_and_never_back(
+    kind: str, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    dice = random.Random(f"pictures {kind} {suffix}")
+    came = 0
+    for _ in range(ROUNDS // 10):
+        opened, track = track_of(kind.split()[0])
+        passed = PassedVideo(opened, track, "a mutated stream")
+        passed.forwarder._configure(extradata(kind, suffix))
+        newest_us = None
+        for at, (data, pts, dts) in enumerate(packets(kind, suffix)):
+            passed.tap.want(at % 10 < 7)  # on and off
+            packet = av.Packet(mutate(data, dice) if dice.randrange(5) == 0 else data)
+            packet.pts, packet.dts, packet.time_base = pts, dts, Fraction(1, 90_000)
+            taken = passed.take(packet)
+            if taken is not None:
+                passed.place(taken, taken.pts_us, taken.pts_us or 0, 0)
+            while passed.tap.busy:
+                for picture in passed.tap.work():
+                    assert newest_us is None or picture.pts_us > newest_us
+                    newest_us = picture.pts_us
+                    came += 1
+    assert came > ROUNDS // 10
 
 
 def check_begins(codec: str, payload: bytes) -> None:
