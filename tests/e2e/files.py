@@ -58,19 +58,23 @@ CODED = {  # encoder, its options, container, sound
 }
 
 
+DEEP = {"av1-10": "av1"}  # the same with ten bits a sample
+
+
 def write_coded(folder: Path, codec: str, *, seconds: float = 6.0, fps: int = 25) -> Path:
     """The movie above in any codec, as a camera or an archive has it: B-frames, short groups, Opus or AAC."""
-    encoder, options, suffix, sound = CODED[codec]
+    encoder, options, suffix, sound = CODED[DEEP.get(codec, codec)]
+    pix_fmt = "yuv420p10le" if codec in DEEP else "yuv420p"
     path = folder / f"{codec}{suffix}"
     with without_real_time(), av.open(str(path), "w") as container:
         video = container.add_stream(encoder, rate=fps, options=options)
-        video.width, video.height, video.pix_fmt, video.bit_rate = WIDTH, HEIGHT, "yuv420p", 1_000_000
+        video.width, video.height, video.pix_fmt, video.bit_rate = WIDTH, HEIGHT, pix_fmt, 1_000_000
         audio = container.add_stream(sound, rate=SAMPLE_RATE)
         audio.layout = "stereo"
         for number in range(int(seconds * fps)):
             frame = av.VideoFrame.from_ndarray(_picture(number), format="gray")
             frame.pts, frame.time_base = number, Fraction(1, fps)
-            container.mux(video.encode(frame.reformat(format="yuv420p")))
+            container.mux(video.encode(frame.reformat(format=pix_fmt)))
         container.mux(video.encode(None))
         resampler = av.AudioResampler("fltp" if sound == "aac" else "flt", "stereo", SAMPLE_RATE, 960)
         for block in _tone(seconds, 440.0, "stereo"):

@@ -15,7 +15,12 @@ from tests.e2e.conftest import StartGateway
 from tests.e2e.watching import Json
 
 FRAMES = 150  # of a file, before it begins again
-BROWSERS_DECODE = {"h264": "avc1.64", "vp9": "vp09.00", "av1": "av01.0"}
+BROWSERS_DECODE = {
+    "h264": "avc1.64",
+    "vp9": "vp09.00",
+    "av1": "av01.0",
+    "av1-10": "av01.0.",
+}
 
 
 def renditions(gateway: Gateway, name: str) -> list[dict[str, Json]]:
@@ -41,6 +46,7 @@ async def test_a_file_is_forwarded_with_its_pixels_and_its_sound(
     assert all(0 < step < FRAMES / 2 for step in steps(seen)), f"in the order in which they are shown: {seen}"
     stats = await watching.stats(tab)
     assert stats["codec"].startswith(BROWSERS_DECODE[codec])
+    assert (stats["codec"].split(".")[3:4] == ["10"]) == codec.endswith("-10")
     assert stats["framesOutOfOrder"] == 0
     listed = renditions(gateway, "movie")
     assert [r.get("forwarded", False) for r in listed] == [True, False]
