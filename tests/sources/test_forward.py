@@ -292,6 +292,20 @@ def test_one_line_tells_of_a_trouble_when_it_is_over(
     check_groups(found)
 
 
+def test_troubles_without_end_are_told_of_ever_more_rarely(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = long_stream(streams.x264(bf="0"), 10)
+    for at in range(6, 240, 12):
+        stream[at] = streams.Coded(stream[at].pts, stream[at].dts, b"\0\0\0\1\x41")
+    with caplog.at_level(logging.WARNING, "wtgateway.sources"):
+        found = passage(mux(tmp_path / "a.mkv", "h264", stream))
+    assert found.passed.forwarder.damaged == 20 and found.passed.forwarder.skipped == 100
+    told = [record.getMessage().split("troubles=")[1] for record in caplog.records]
+    assert [int(words.split(",")[0]) for words in told] == [1, 2, 4, 8, 16]
+    assert "damaged=8 skipped=40" in told[-1]
+
+
 def test_a_loss_takes_nothing_back_that_was_proven(tmp_path: Path) -> None:
     stream = long_stream(streams.map_units(streams.x264(only_p=True), streams.without_restriction), times=8)
     for at in (110, 150):

@@ -21,7 +21,7 @@ from wtgateway.sources.units import Unit, Units, nameable, units_of
 MAX_UNIT_BYTES = 15 * 1024 * 1024  # what the protocol can carry, less what is put in
 _PATIENCE = 900  # units without a keyframe before a word is said of it
 _RATE_WINDOW_US = 2_000_000
-_RATE_CHANGE = 1.5
+_RATE_CHANGE = 3.0  # a scene that moves is no other encoding
 # Formats that do not say when pictures are shown; FFmpeg finds out by decoding.
 _UNTIMED_FORMATS = frozenset({"h264", "hevc", "avi"})
 # Formats that may turn a picture for display.
@@ -85,6 +85,7 @@ class Forwarder:
         self._format: CodedFormat | None = None
         self._open = False  # a group is being passed on
         self._trouble = _Trouble()
+        self._troubles = 0
         self._without_key = 0
         self._configure(bytes(context.extradata or b""))
 
@@ -107,8 +108,7 @@ class Forwarder:
             unit = self._read(packet)
         except BitstreamError as error:
             self.damaged += 1
-            self._trouble.damaged += 1
-            self._trouble.why = self._trouble.why or str(error)
+            self._trouble.add(str(error))
             self.interrupt()
             return None
         if unit is None:
@@ -166,7 +166,7 @@ class Forwarder:
 
     def _skip(self) -> None:
         self.skipped += 1
-        self._trouble.skipped += 1
+        self._trouble.skipped += self._trouble.now
         self._without_key += 1
         if self._without_key == _PATIENCE:
             _log.warning(
@@ -175,12 +175,19 @@ class Forwarder:
             )  # fmt: skip
 
     def _end_trouble(self) -> None:
-        trouble, self._trouble = self._trouble, _Trouble()
-        if trouble.damaged:
+        """A word of it; of the first, the second, the fourth and so on, since a bad line has thousands."""
+        trouble = self._trouble
+        if not trouble.now:  # it only joined in the middle of a group
+            return
+        trouble.now = False
+        self._troubles += 1
+        if self._troubles & (self._troubles - 1) == 0:
             _log.warning(
-                "%s: forwarded again from a keyframe on; damaged=%d skipped=%d (%s)",
-                self._description, trouble.damaged, trouble.skipped, trouble.why,
+                "%s: forwarded again from a keyframe on; troubles=%d, since the last word: damaged=%d "
+                "skipped=%d (%s)",
+                self._description, self._troubles, trouble.damaged, trouble.skipped, trouble.why,
             )  # fmt: skip
+            self._trouble = _Trouble()
 
     def _nominal_us(self) -> int:
         return round(1_000_000 / self._track.fps) if self._track.fps else 40_000
@@ -188,11 +195,16 @@ class Forwarder:
 
 @dataclass(slots=True)
 class _Trouble:
-    """From the first damaged unit to the next keyframe."""
+    """From the first damaged unit to the next keyframe; several such, until a word was said."""
 
+    now: bool = False
     damaged: int = 0
     skipped: int = 0
-    why: str = ""
+    why: str = ""  # the first reason
+
+    def add(self, why: str) -> None:
+        """A damaged unit."""
+        self.now, self.damaged, self.why = True, self.damaged + 1, self.why or why
 
 
 class _Rate:
