@@ -168,3 +168,24 @@ def test_what_cannot_be_is_told() -> None:
     audio = encoder()
     audio.close()
     audio.close()
+
+
+def has_copy_of_the_one_before(payload: bytes) -> bool:
+    """The LBRR flag of a mono packet of 20 ms (RFC 6716, section 4.2.3)."""
+    return payload[0] & 0x80 == 0 and bool(payload[1] >> 6 & 1)
+
+
+@pytest.mark.parametrize("fec", [False, True])
+def test_frames_carry_a_copy_of_the_one_before_when_asked_to(fec: bool) -> None:
+    audio = encoder(bitrate_bps=32_000, channels=1, fec=fec)
+    random = np.random.default_rng(1)
+    time = np.arange(960) / 48_000
+    packets = []
+    for number in range(50):  # something like a voice, which swells: of what is steady there are no copies
+        wave = np.sin(2 * np.pi * 220 * (time + number * 0.02)) * (1 + np.sin(number))
+        samples = (0.3 * wave + random.normal(0, 0.01, 960)).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), "flt", "mono")
+        frame.sample_rate = 48_000
+        packets += audio.encode(RawAudio(frame, number * 20_000, number * 20_000, 20_000))
+    copies = sum(has_copy_of_the_one_before(packet.payload) for packet in packets[5:])
+    assert copies > 10 if fec else copies == 0

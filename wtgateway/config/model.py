@@ -70,6 +70,7 @@ class AudioConfig:
     bitrate_bps: int = 128_000
     channels: int = 0  # 0: the source's
     frame_ms: int = 20
+    fec: bool = False  # for viewers that can use it; browsers cannot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

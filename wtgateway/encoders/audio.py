@@ -25,6 +25,7 @@ REANCHOR_US = 30_000  # further off than this is a gap, not a clock that drifts
 _SLEW = 64  # a 64th of the difference a frame: 30 ms of error are gone after two seconds
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 _LOW_DELAY_BPS = 32_000  # a channel; below that the SILK half of Opus is worth its 4 ms
+_EXPECTED_LOSS = 10  # percent, for fec: how much of the rate its copies may take
 
 Samples = npt.NDArray[np.float32]
 
@@ -114,6 +115,8 @@ class AudioEncoder:
             "application": "lowdelay" if rich else "audio",
             "mapping_family": "1" if channels > 2 else "0",
         }
+        if self._settings.fec:  # only the SILK half of Opus has it, which voip keeps to at more bits
+            context.options |= {"application": "voip", "fec": "1", "packet_loss": str(_EXPECTED_LOSS)}
         context.open()
         head = context.extradata or b""
         self._delay_us = int.from_bytes(head[10:12], "little") * 1_000_000 // SAMPLE_RATE

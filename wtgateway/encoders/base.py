@@ -40,6 +40,7 @@ class AudioSettings:
     bitrate_bps: int = 128_000
     channels: int = 0  # 0: the source's (mono, stereo, else 5.1 from six channels on); or 1, 2, 6
     frame_ms: int = 20  # or 10
+    fec: bool = False  # each frame carries a coarse copy of the one before (RFC 6716, section 2.1.7)
 
 
 __all__ = [

@@ -58,4 +58,5 @@ def audio_settings(config: BroadcastConfig) -> AudioSettings:
         bitrate_bps=wanted.bitrate_bps,
         channels=wanted.channels,
         frame_ms=wanted.frame_ms,
+        fec=wanted.fec,
     )
