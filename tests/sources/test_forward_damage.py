@@ -259,6 +259,7 @@ def test_times_without_sense_do_not_stop_it(tmp_path: Path, pts: int | None) -> 
     taken = []
     for at, packet in enumerate(found):
         if at % 3 == 1:
-            packet.pts = pts
+            packet.pts, packet.duration = pts, pts or 0
         taken.append(forwarder.take(packet))
     assert all(unit is not None and unit.format is not None for unit in taken)
+    assert {round(unit.duration_us, -3) for unit in taken if unit is not None} == {33_000}

@@ -143,6 +143,15 @@ def test_a_picture_comes_though_the_next_is_not_due_for_long(tmp_path: Path, too
     wish.join()
 
 
+def test_a_hole_of_an_hour_is_not_waited_for(tmp_path: Path, tools: Any) -> None:
+    hour = 30 * 3600
+    stream = [Coded(c.pts + hour * (c.pts >= 12), c.dts + hour * (c.pts >= 12), c.data) for c in x264(bf="0")]
+    source = tools.open(str(mux(tmp_path / "a.mkv", "h264", stream)), forward=True, loop=False)
+    video = read_all(source)
+    assert len(video) == 24
+    assert all(0 < b.pts_us - a.pts_us < 200_000 for a, b in pairwise(video))
+
+
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
 def test_opus_packets_are_passed_on(tmp_path: Path, tools: Any, suffix: str, channels: int) -> None:

@@ -19,6 +19,7 @@ from wtgateway.sources.timeline import to_us
 from wtgateway.sources.units import Unit, Units, nameable, units_of
 
 MAX_UNIT_BYTES = 15 * 1024 * 1024  # what the protocol can carry, less what is put in
+_MAX_DURATION_US = 600_000_000  # more is a broken number, not a slide
 _PATIENCE = 900  # units without a keyframe before a word is said of it
 _RATE_WINDOW_US = 2_000_000
 _RATE_CHANGE = 3.0  # a scene that moves is no other encoding
@@ -122,7 +123,7 @@ class Forwarder:
             format_,
             _us(packet.pts, packet),
             _us(packet.dts, packet),
-            (_us(packet.duration or 0, packet) or 0) or self._nominal_us(),
+            self._duration_us(packet),
         )
 
     def _read(self, packet: av.Packet[Any]) -> Unit | None:
@@ -189,7 +190,10 @@ class Forwarder:
             )  # fmt: skip
             self._trouble = _Trouble()
 
-    def _nominal_us(self) -> int:
+    def _duration_us(self, packet: av.Packet[Any]) -> int:
+        duration_us = _us(packet.duration, packet)
+        if duration_us is not None and 0 < duration_us <= _MAX_DURATION_US:
+            return duration_us
         return round(1_000_000 / self._track.fps) if self._track.fps else 40_000
 
 
