@@ -15,8 +15,9 @@ from tests.bitstream.streams import Coded
 from wtgateway.errors import SourceEnded
 from wtgateway.sources import CodedVideo, SourceOptions
 from wtgateway.sources.barcode import decode_barcode
+from wtgateway.sources.opened import Opened
 from wtgateway.sources.passing import PassedVideo
-from wtgateway.sources.reader import Manner, Opened, PacketReader
+from wtgateway.sources.reader import Manner, PacketReader
 from wtgateway.sources.samples import VideoSamples
 from wtgateway.sources.testpicture import TestPicture
 from wtgateway.sources.timeline import Seams

@@ -27,8 +27,8 @@ from wtgateway.bitstream.bits import BitstreamError
 from wtgateway.errors import SourceError
 from wtgateway.sources import units
 from wtgateway.sources.forward import Forwarder
+from wtgateway.sources.opened import Opened, OpenTrack
 from wtgateway.sources.passing import PassedVideo
-from wtgateway.sources.reader import Opened, OpenTrack
 
 ROUNDS = 250  # of each case
 KINDS = {

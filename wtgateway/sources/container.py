@@ -11,9 +11,10 @@ from dataclasses import replace
 from wtgateway.errors import SourceError
 from wtgateway.sources.base import Piece, SourceInfo, SourceOptions
 from wtgateway.sources.live import LiveFeed
+from wtgateway.sources.opened import Opened, OpenTrack
 from wtgateway.sources.paced import PacedFeed
 from wtgateway.sources.passing import PassedOpus, PassedVideo, passable
-from wtgateway.sources.reader import Manner, Opened, OpenTrack, PacketReader
+from wtgateway.sources.reader import Manner, PacketReader
 from wtgateway.sources.uri import Mode, Plan
 
 

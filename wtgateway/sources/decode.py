@@ -6,7 +6,7 @@ from typing import Any
 
 import av
 
-from wtgateway.sources.reader import OpenTrack
+from wtgateway.sources.opened import OpenTrack
 from wtgateway.sources.timeline import to_us
 
 _BROKEN_IN_A_ROW = 200  # some seconds of nothing but damage: another decoder may fare better

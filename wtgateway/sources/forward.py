@@ -14,7 +14,7 @@ import av
 
 from wtgateway.bitstream.bits import BitstreamError
 from wtgateway.sources.base import CodedFormat
-from wtgateway.sources.reader import Opened, OpenTrack
+from wtgateway.sources.opened import Opened, OpenTrack
 from wtgateway.sources.timeline import to_us
 from wtgateway.sources.units import Unit, Units, nameable, units_of
 

@@ -17,7 +17,8 @@ from wtgateway.bitstream.linter import Finding, Observer, lint
 from wtgateway.bitstream.nal import split_annexb, split_length_prefixed
 from wtgateway.bitstream.records import DecoderConfiguration, parse_avcc, parse_hvcc
 from wtgateway.errors import SourceEnded, SourceError
-from wtgateway.sources.reader import OpenTrack, PacketReader
+from wtgateway.sources.opened import OpenTrack
+from wtgateway.sources.reader import PacketReader
 
 PICTURES = 120  # two groups of most cameras
 PATIENCE_S = 4.0  # for a source that sends in real time

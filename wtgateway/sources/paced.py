@@ -18,8 +18,9 @@ from wtgateway import clock
 from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.sources.base import Piece, RawAudio, RawVideo
 from wtgateway.sources.errors_text import source_error
+from wtgateway.sources.opened import Opened, OpenTrack
 from wtgateway.sources.passing import PassedOpus, PassedVideo
-from wtgateway.sources.reader import Item, Opened, OpenTrack, PacketReader
+from wtgateway.sources.reader import Item, PacketReader
 from wtgateway.sources.samples import OpusSamples, RawSamples, Sample, Samples, VideoSamples
 from wtgateway.sources.timeline import Ascending, LoopTimeline, Seams
 

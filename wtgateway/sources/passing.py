@@ -13,7 +13,7 @@ from wtgateway import clock
 from wtgateway.sources import opus
 from wtgateway.sources.base import CodedAudio, CodedFormat, CodedVideo
 from wtgateway.sources.forward import Forwarder, Taken, forwardable
-from wtgateway.sources.reader import Opened, OpenTrack
+from wtgateway.sources.opened import Opened, OpenTrack
 from wtgateway.sources.tap import PictureTap, Tapped
 from wtgateway.sources.timeline import DisplayOrder
 

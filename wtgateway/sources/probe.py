@@ -9,7 +9,8 @@ from wtgateway.bitstream.linter import Finding
 from wtgateway.media import Kind
 from wtgateway.sources.base import Source, SourceOptions
 from wtgateway.sources.inspect import inspect
-from wtgateway.sources.reader import Manner, OpenTrack, PacketReader
+from wtgateway.sources.opened import OpenTrack
+from wtgateway.sources.reader import Manner, PacketReader
 from wtgateway.sources.uri import Mode, Plan
 
 

@@ -13,8 +13,8 @@ import av
 
 from wtgateway.sources.decode import TrackDecoder
 from wtgateway.sources.forward import Taken
+from wtgateway.sources.opened import OpenTrack
 from wtgateway.sources.passing import PassedOpus, PassedVideo
-from wtgateway.sources.reader import OpenTrack
 from wtgateway.sources.timeline import Seams, to_us
 
 _HIDDEN_US = 100  # of a picture that only has to be decoded
