@@ -21,6 +21,7 @@ from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Frame, Kind
 from wtgateway.protocol import messages
 from wtgateway.protocol.abilities import parse_abilities
+from wtgateway.protocol.choices import Choices
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.limiter import MessageLimiter
 from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
@@ -40,8 +41,8 @@ from wtgateway.protocol.subscribe_query import (
     parse_connect_path,
     version_words,
 )
-from wtgateway.protocol.subscriptions import Change, Subscription, Subscriptions
-from wtgateway.protocol.switching import Switch, Verdict
+from wtgateway.protocol.subscriptions import Subscription, Subscriptions
+from wtgateway.protocol.switching import Verdict
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 
 __all__ = [
@@ -103,9 +104,12 @@ class ServerSession:
         self._limiter = MessageLimiter(self.limits.messages_per_second, self.limits.messages_burst)
         self._out = bytearray()
         self._events: list[Event] = []
-        self._subscriptions = Subscriptions(query, self.limits.deadline)
-        self._switches: dict[int, Switch] = {}
-        self._newest_group: dict[int, int] = {}  # of each track, that a frame was queued of
+        self._choices = Choices(
+            Subscriptions(query, self.limits.deadline),
+            say=self._send,
+            tell=self._events.append,
+            restart=self._restart,
+        )
         self._keyframes_wanted: set[int] = set()
         self._keyframe_asked: dict[int, float] = {}
         self._next_statistics: float | None = None
@@ -126,12 +130,7 @@ class ServerSession:
         """Tell the viewer what is offered; subscriptions follow what it wished for."""
         self.catalog = catalog
         self._send(messages.catalog_message(catalog))
-        for change in self._subscriptions.follow(catalog):
-            self._changed(change)
-        for track_id, switch in list(self._switches.items()):
-            track, after = catalog.track(track_id), self._subscriptions.active.get(track_id)
-            if after is not None and (track is None or track.rendition(switch.old) is None):
-                self._begin_anew(track_id, after)
+        self._choices.follow(catalog)
 
     def set_state(self, state: messages.State) -> None:
         """Tell the viewer the broadcast's state."""
@@ -147,34 +146,21 @@ class ServerSession:
 
     def offer(self, frame: Frame, data: bytes, kind: Kind, now: float) -> None:
         """Queue a frame if the viewer is subscribed to its rendition; ``data`` is its wire form."""
-        subscription = self._subscriptions.active.get(frame.track)
-        if subscription is None or not self._is_due(frame, subscription, now):
+        verdict = self._choices.judge(frame)
+        if verdict is Verdict.ASK:
+            self._keyframes_wanted.add(frame.track)
+            self._ask_for_keyframes(now)
+        subscription = self._choices.of(frame.track)
+        if subscription is None or verdict not in (Verdict.PASS, Verdict.BEGIN):
             return
         self.frames_offered += 1
-        self._newest_group[frame.track] = frame.group
         self.queue.push(QueuedFrame(frame, data, kind, now, now + subscription.deadline), now)
         if self.queue.starved:
             self._ask_for_keyframes(now)
 
-    def _is_due(self, frame: Frame, subscription: Subscription, now: float) -> bool:
-        """Whether that frame is to be sent, which a change of rendition may be about to decide."""
-        switch = self._switches.get(frame.track)
-        if switch is None:
-            return subscription.rendition == frame.rendition
-        verdict = switch.take(frame)
-        if verdict is Verdict.BEGIN:
-            del self._switches[frame.track]
-            self._say_subscribed(frame.track, subscription)
-            self._events.append(RenditionSwitched(frame.track, frame.rendition))
-        elif verdict is Verdict.ASK:
-            self._keyframes_wanted.add(frame.track)
-            self._ask_for_keyframes(now)
-        return verdict in (Verdict.PASS, Verdict.BEGIN)
-
     def wanted(self) -> frozenset[tuple[int, int]]:
         """(track, rendition) of all that this viewer needs to be produced."""
-        active = {(track, s.rendition) for track, s in self._subscriptions.active.items()}
-        return frozenset(active | {(track, switch.old) for track, switch in self._switches.items()})
+        return self._choices.wanted()
 
     # --- from the wire -----------------------------------------------------------------------------
 
@@ -247,12 +233,13 @@ class ServerSession:
 
     def poll_events(self) -> list[Event]:
         """All events since the last poll, in order."""
-        events, self._events = self._events, []
+        events = list(self._events)
+        self._events.clear()
         return events
 
     def subscription(self, track_id: int) -> Subscription | None:
         """What the viewer gets of a track, or None."""
-        return self._subscriptions.active.get(track_id)
+        return self._choices.of(track_id)
 
     def next_timeout(self) -> float | None:
         """When :meth:`handle_timeout` wants to be called; None before its first call."""
@@ -304,20 +291,16 @@ class ServerSession:
             case messages.Feedback():
                 self._events.append(FeedbackReceived(message))
             case messages.KeyframeRequest():
-                if message.track in self._subscriptions.active:
+                if self._choices.of(message.track) is not None:
                     self._keyframes_wanted.add(message.track)
                     self._ask_for_keyframes(now)
             case messages.Subscribe():
-                change = self._subscriptions.wish(message, self.catalog)
-                if isinstance(change, str):
-                    self._send(messages.Error(code=CloseCode.NOT_FOUND, message=change))
-                else:
-                    self._changed(change)
+                if words := self._choices.wish(message):
+                    self._send(messages.Error(code=CloseCode.NOT_FOUND, message=words))
             case messages.Abilities():
-                for change in self._subscriptions.learn(parse_abilities(message.codecs), self.catalog):
-                    self._changed(change)
+                self._choices.learn(parse_abilities(message.codecs))
             case messages.Unsubscribe():
-                self._changed(self._subscriptions.decline(message.track))
+                self._choices.decline(message.track)
             case messages.Hello():
                 if message.version != PROTOCOL_VERSION:
                     raise ProtocolError(CloseCode.VERSION, version_words(message.version))
@@ -327,57 +310,16 @@ class ServerSession:
             case _:
                 raise ProtocolError(CloseCode.MALFORMED, f"only the gateway may send {message.kind!r}")
 
-    def _changed(self, change: Change) -> None:
-        """Tell both sides of a change of subscription; a wish is answered even if it changes nothing."""
-        track_id, after = change.track_id, change.after
-        if after is not None and self._changes_softly(change, after):
-            return
-        if after is None:
-            self._keyframes_wanted.discard(track_id)
-        if change.restarts:
-            self._begin_anew(track_id, after)
-        elif after is not None and track_id not in self._switches:
-            self._say_subscribed(track_id, after)
-
-    def _begin_anew(self, track_id: int, after: Subscription | None) -> None:
-        """Forget what was being sent of a track; the next is a keyframe of another rendition, or nothing."""
-        self._switches.pop(track_id, None)
-        if after is not None:
-            self._say_subscribed(track_id, after)
+    def _restart(self, track_id: int) -> None:
         self.queue.restart(track_id)
-        self._events.append(SubscriptionChanged(track_id, after.rendition if after else None))
-
-    def _changes_softly(self, change: Change, after: Subscription) -> bool:
-        """Whether the viewer goes on with what it gets until the other rendition's group begins."""
-        track_id, track = change.track_id, self.catalog.track(change.track_id)
-        if not change.restarts or change.before is None or track is None or track.kind is not Kind.VIDEO:
-            return False
-        under_way = self._switches.get(track_id)
-        old = under_way.old if under_way else change.before.rendition
-        if old == after.rendition:  # it was to be left, and is wanted again
-            self._switches.pop(track_id, None)
-            self._say_subscribed(track_id, after)
-            return True
-        sent = self._newest_group.get(track_id)
-        if sent is None or track.rendition(old) is None:
-            return False
-        self._switches[track_id] = Switch(old, after.rendition, sent)
-        self._events.append(RenditionAwaited(track_id, after.rendition))
-        return True
-
-    def _say_subscribed(self, track_id: int, subscription: Subscription) -> None:
-        self._send(
-            messages.Subscribed(
-                track=track_id, rendition=subscription.rendition, delivery=subscription.delivery
-            )
-        )
+        if self._choices.of(track_id) is None:
+            self._keyframes_wanted.discard(track_id)
 
     def _ask_for_keyframes(self, now: float) -> None:
         for track in sorted(self.queue.starved | self._keyframes_wanted):
-            asked = self._keyframe_asked.get(track)
-            subscription = self._subscriptions.active.get(track)
-            if subscription is None or (asked is not None and now - asked < self.limits.keyframe_interval):
+            asked, renditions = self._keyframe_asked.get(track), self._choices.renditions(track)
+            if not renditions or (asked is not None and now - asked < self.limits.keyframe_interval):
                 continue
             self._keyframe_asked[track] = now
             self._keyframes_wanted.discard(track)
-            self._events.append(KeyframeNeeded(track, subscription.rendition))
+            self._events += [KeyframeNeeded(track, rendition) for rendition in renditions]
