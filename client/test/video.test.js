@@ -128,6 +128,25 @@ test('another rendition waits until all pictures of the one before are out', asy
   assert.deepEqual([video.dropped, video.lost, video.outOfOrder], [0, 0, 0]);
 });
 
+test('what the next rendition shows too is left to it', async () => {
+  const { video, shown } = begun([PLAIN, SOURCE], 2);
+  for (const frame of frames(1, 0, [0, 3, 1, 2, 6, 4, 5])) video.push(frame);
+  for (const frame of frames(0, 1, [5, 6, 7, 8, 9])) video.push(frame);
+  opened[0]?.flushed();
+  await settled();
+  assert.deepEqual(shown, [0, 1, 2, 3, 4, 5, 6, 7]);
+  assert.deepEqual([video.dropped, video.lost, video.outOfOrder], [2, 0, 0]);
+});
+
+test('a source that starts anew in another coding loses no picture of before', async () => {
+  const { video, shown } = begun([PLAIN, SOURCE], 2);
+  for (const frame of frames(1, 0, [1000, 1003, 1001, 1002])) video.push(frame);
+  for (const frame of frames(0, 1, [0, 1, 2])) video.push(frame);
+  opened[0]?.flushed();
+  await settled();
+  assert.deepEqual([shown, video.dropped], [[1000, 1001, 1002, 1003, 0], 0]);
+});
+
 test('renditions of one coding share a decoder while none of them reorders', () => {
   const { video, shown } = begun([PLAIN, { ...PLAIN, rendition: 1 }], 0);
   for (const frame of [...frames(0, 0, [0, 1]), ...frames(1, 1, [2, 3])]) video.push(frame);

@@ -14,6 +14,7 @@ import { nowUs } from './time.js';
 
 const SOFTWARE_AFTER = 2; // errors in a row: perhaps the hardware decoder is to blame
 const STUCK_US = 1_500_000;
+export const NEW_TIMELINE_US = 1_000_000; // so far back a source has begun anew, and nothing is late
 const STUCK_CHUNKS = 4;
 export const MAX_REORDER = 16; // pictures that a decoder may hold back (ITU-T H.264 A.3.1, H.265 A.4.2)
 
@@ -25,6 +26,7 @@ export class RestartingDecoder {
   /** @type {Inside<FrameInfo>} */ #inside = new Inside();
   #rendition = -1; // of the chunk that went in last
   #draining = false;
+  #nextUs = 0; // timestamp of the keyframe that waits until it is drained
   #givenUp = 0;
   /** @type {(picture: VideoFrame, info: FrameInfo) => void} */ #output;
   /** @type {(message: string) => void} */ #failed;
@@ -87,6 +89,7 @@ export class RestartingDecoder {
     const decoder = this.#decoder;
     if (!decoder || !frame.keyframe || this.#inside.count === 0 || !this.#differs(frame)) return true;
     this.#draining = true;
+    this.#nextUs = frame.ptsUs;
     this.#lastOutputUs = nowUs();
     decoder.flush().catch(() => {}).then(() => {
       if (this.#decoder !== decoder) return; // it failed meanwhile
@@ -169,6 +172,11 @@ export class RestartingDecoder {
     if (!info) return picture.close(); // garbage that happened to decode, or too late to be shown
     this.#errorsInRow = 0;
     this.#lastOutputUs = info.decodedUs = nowUs();
+    const repeated = picture.timestamp - this.#nextUs;
+    if (this.#draining && repeated >= 0 && repeated < NEW_TIMELINE_US) { // the next rendition shows it
+      this.#givenUp++;
+      return picture.close();
+    }
     this.#output(picture, info);
   }
 

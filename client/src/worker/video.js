@@ -6,7 +6,7 @@
 import { Jitter } from '../media/jitter.js';
 import { FrameOrder } from '../media/ordering.js';
 import { Recent } from '../media/statistics.js';
-import { MAX_REORDER, RestartingDecoder } from './decoder.js';
+import { MAX_REORDER, NEW_TIMELINE_US, RestartingDecoder } from './decoder.js';
 import { nowUs } from './time.js';
 
 /** @typedef {import('../types.js').Frame} Frame */
@@ -18,7 +18,6 @@ const MAX_INSIDE = 10; // decoded frames and chunks in the decoder; hardware dec
 const MAX_WAITING_US = 600_000; // undecoded frames waiting longer than this: the machine is too slow
 const OVERTAKEN_QUEUE = 2;
 const OVERTAKEN_PAINT_US = 100_000; // however slow the decoder, paint that often
-const NEW_TIMELINE_US = 1_000_000; // so far back a source has begun anew, and nothing is late
 const ASK_EVERY_US = 500_000;
 
 export class VideoPath {
