@@ -95,6 +95,21 @@ async def test_pictures_are_wanted_while_somebody_watches_what_is_encoded(
             pass  # said again, until it is not wanted any more
 
 
+async def test_a_source_without_a_keyframe_to_begin_with_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H.264 that refreshes its picture bit by bit has none."""
+    monkeypatch.setattr(supervisor, "FORWARDING_PATIENCE_S", 0.01)
+    source = CodedSource()
+    async with running(iter([source])) as (_, broadcast, watcher):
+        source.send(0)
+        while not await asyncio.to_thread(source.wishes.get, True, 30):
+            pass  # not at first
+        source.items.put(PICTURES[0])
+        await watcher.until(lambda: len(watcher.frames) == 1)
+        assert watcher.frames[0].rendition == 1
+        (only,) = broadcast.catalog.tracks[0].renditions
+        assert (only.id, only.forwarded) == (1, False)
+
+
 async def test_a_forwarded_keyframe_begins_a_group_in_what_is_encoded_from_it() -> None:
     source = CodedSource()
     async with running(iter([source])) as (_, broadcast, watcher):
@@ -120,7 +135,8 @@ async def test_after_a_loss_on_the_way_it_goes_on_at_the_next_keyframe() -> None
             source.send(1)
         while not source.items.empty():  # the loop stands still: this coroutine does not let it turn
             pass
-        await watcher.until(lambda: made.stats.outbox_dropped > 0)
+        await watcher.until(lambda: len(watcher.frames) == OUTBOX_FRAMES + 1)  # room again
+        assert made.stats.outbox_dropped > 0
         source.send(2)
         source.send(3, keyframe=True)
         source.send(4)

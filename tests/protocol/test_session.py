@@ -252,8 +252,9 @@ def test_what_is_proven_later_changes_the_rendition_without_a_gap() -> None:
     assert tell(session, m.Abilities(codecs="avc1,hvc1")) == [RenditionAwaited(VIDEO, 0)]
     assert said(session) == [], "it is told when it begins"
     assert session.wanted() == {(VIDEO, 0), (VIDEO, 1)}
+    offer(session, VIDEO, 5, 0, 0.0, rendition=0)  # what is forwarded is ahead
     offer(session, VIDEO, 4, 1, 0.0, rendition=1)
-    offer(session, VIDEO, 5, 0, 0.0, rendition=0)
+    assert session.poll_events() == []
     offer(session, VIDEO, 5, 0, 0.0, rendition=1)
     assert session.poll_events() == [RenditionSwitched(VIDEO, 0)]
     assert said(session) == [m.Subscribed(track=VIDEO, rendition=0, delivery="stream")]
@@ -277,6 +278,30 @@ def test_a_change_of_mind_before_it_begins_is_none() -> None:
     assert session.wanted() == {(VIDEO, 1)}
     offer(session, VIDEO, 4, 1, 0.0, rendition=1)
     assert [session.next_frame(0.0) is not None for _ in range(3)] == [True, True, False]
+
+
+def test_who_leaves_the_choice_to_the_gateway_gets_its_first() -> None:
+    session = make("/cam?subscribe=video&codecs=avc1")
+    session.set_catalog(CHOICE)
+    offer(session, VIDEO, 4, 0, 0.0, rendition=1)
+    tell(session, m.Subscribe(track=VIDEO, rendition=2))
+    offer(session, VIDEO, 5, 0, 0.0, rendition=2)
+    offer(session, VIDEO, 5, 0, 0.0, rendition=1)
+    assert session.wanted() == {(VIDEO, 2)}
+    tell(session, m.Subscribe(track=VIDEO, rendition=-1))
+    assert session.wanted() == {(VIDEO, 1), (VIDEO, 2)}
+
+
+def test_what_was_held_is_forgotten_when_the_mind_changes() -> None:
+    session = make("/cam?subscribe=video&codecs=avc1")
+    session.set_catalog(CHOICE)
+    offer(session, VIDEO, 4, 0, 0.0, rendition=1)
+    tell(session, m.Subscribe(track=VIDEO, rendition=2))
+    offer(session, VIDEO, 5, 0, 0.0, rendition=2)
+    tell(session, m.Subscribe(track=VIDEO, rendition=1))
+    offer(session, VIDEO, 5, 0, 0.0, rendition=1)
+    queued = [session.next_frame(0.0) for _ in range(3)]
+    assert [(q.frame.rendition, q.frame.group) for q in queued if q] == [(1, 4), (1, 5)]
 
 
 def test_a_wish_for_what_cannot_be_decoded_is_answered_in_words() -> None:

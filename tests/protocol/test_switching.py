@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocol.pair import VIDEO, make_frame
-from wtgateway.protocol.switching import Switch, Verdict
+from wtgateway.protocol.switching import MOST_HELD, Switch, Verdict
 
 OLD, NEW, OTHER = 0, 1, 2
 
@@ -21,7 +21,16 @@ def test_the_old_one_goes_on_until_the_new_one_begins_a_newer_group() -> None:
     switch = Switch(OLD, NEW, last_group=4)
     assert take(switch, OLD, 4, 7) is Verdict.PASS
     assert take(switch, OTHER, 5, 0) is Verdict.DROP
-    assert take(switch, NEW, 5, 0) is Verdict.BEGIN
+    assert take(switch, NEW, 5, 0) is Verdict.HOLD, "it is ahead"
+    assert take(switch, OLD, 4, 8) is Verdict.PASS
+    assert take(switch, NEW, 5, 1) is Verdict.HOLD
+    assert take(switch, OLD, 5, 0) is Verdict.RELEASE
+
+
+def test_an_old_one_that_stopped_is_not_waited_for() -> None:
+    switch = Switch(OLD, NEW, last_group=4)
+    verdicts = [take(switch, NEW, 5, i) for i in range(MOST_HELD + 1)]
+    assert verdicts == [Verdict.HOLD] * MOST_HELD + [Verdict.BEGIN]
 
 
 def test_where_both_run_the_old_ones_group_gives_way() -> None:
@@ -39,6 +48,7 @@ def test_a_group_that_was_sent_already_is_not_begun_again() -> None:
     assert take(switch, OLD, 5, 0) is Verdict.PASS
     assert take(switch, NEW, 5, 0) is Verdict.ASK
     assert take(switch, OLD, 5, 1) is Verdict.PASS
+    assert take(switch, OLD, 6, 0) is Verdict.DROP
     assert take(switch, NEW, 6, 0) is Verdict.BEGIN
 
 
@@ -47,7 +57,8 @@ def test_the_old_one_goes_on_when_the_new_one_stops_coming() -> None:
     take(switch, NEW, 4, 3)
     assert [take(switch, OLD, 5, i) for i in range(2)] == [Verdict.DROP] * 2
     assert [take(switch, OLD, 6, i) for i in range(2)] == [Verdict.PASS] * 2
-    assert take(switch, NEW, 7, 0) is Verdict.BEGIN
+    assert take(switch, NEW, 7, 0) is Verdict.HOLD
+    assert take(switch, OLD, 7, 0) is Verdict.RELEASE
 
 
 @given(
@@ -59,21 +70,33 @@ def test_whatever_comes_is_decodable_and_in_order(steps: list[tuple[int, str]], 
     border = max(last, 0)
     at = {OLD: [border, 5], NEW: [border, 5]}
     sent: list[tuple[int, int, int]] = []
+    held: list[tuple[int, int, int]] = []
     for rendition, step in steps:
         position = at[rendition]
-        if step == "key":
-            position[:] = position[0] + 1, 0
-        else:
-            position[1] += 1
+        position[:] = (position[0] + 1, 0) if step == "key" else (position[0], position[1] + 1)
         verdict = take(switch, rendition, *position)
-        if verdict in (Verdict.PASS, Verdict.BEGIN):
+        if verdict is Verdict.PASS:
+            assert rendition == OLD
             sent.append((rendition, *position))
-        if verdict is Verdict.BEGIN:
-            assert (rendition, position[1]) == (NEW, 0)
-            assert all(group < position[0] for _, group, _ in sent[:-1])
+        if verdict in (Verdict.HOLD, Verdict.BEGIN):
+            assert rendition == NEW
+            held.append((rendition, *position))
+        if verdict in (Verdict.BEGIN, Verdict.RELEASE):
+            assert held[0][2] == 0, "what is sent begins with a keyframe"
+            assert held == [(NEW, *p) for p in successive(held[0][1:], held)]
+            assert all(group < held[0][1] for _, group, _ in sent)
+            assert len(held) <= MOST_HELD + 1
             return
-        assert rendition == OLD or verdict in (Verdict.DROP, Verdict.ASK)
     groups = [group for _, group, _ in sent]
     assert groups == sorted(groups)
     for (_, group, _), (_, next_group, next_index) in itertools.pairwise(sent):
         assert next_group == group or next_index == 0
+
+
+def successive(first: tuple[int, ...], held: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    """Positions that follow each other without a gap, as many as are held and with their keyframes."""
+    found = [(first[0], first[1])]
+    for _, group, index in held[1:]:
+        last = found[-1]
+        found.append((last[0] + 1, 0) if (group, index) == (last[0] + 1, 0) else (last[0], last[1] + 1))
+    return found

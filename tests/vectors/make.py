@@ -119,6 +119,7 @@ MESSAGES: list[tuple[str, m.Message]] = [
     ("goodbye for ever", m.Goodbye(code=CloseCode.NOT_FOUND, reason="removed", retry_after_ms=-1)),
     ("hello", m.Hello(version=1, client="wtgateway-js/1")),
     ("subscribe", m.Subscribe(track=0, rendition=2, delivery="auto", deadline_ms=250)),
+    ("abilities", m.Abilities(codecs="avc1:3840x2160@60,vp09.02,opus")),
     ("unsubscribe", m.Unsubscribe(track=1)),
     ("keyframe request", m.KeyframeRequest(track=0, reason="decoder")),
     ("ping with a negative clock", m.Ping(id=1, client_us=-5)),

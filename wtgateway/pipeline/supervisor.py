@@ -28,6 +28,7 @@ _KINDS = {VIDEO_TRACK: Kind.VIDEO, AUDIO_TRACK: Kind.AUDIO}
 BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 0.5, 10.0
 BACKOFF_FORGIVEN_AFTER_S = 10.0
 LINGER_S = 10.0  # an on-demand source outlives its last viewer by this, so that a reload is quick
+FORWARDING_PATIENCE_S = 2.0  # for the first keyframe of what is to be forwarded
 RENDITION_LINGER_S = 5.0  # the same of a rendition that is encoded
 
 
@@ -189,20 +190,36 @@ class Pipeline:
             planned = plan.plan_video(self.config.video, info, self._measured)
         with self._tracks_lock:
             self._plan, self._tracks, self._announced = planned, {}, ()
-        self._primary = None
-        if planned and planned[0].settings is not None:
-            self._primary = planned[0].id
+        encoded = next((each.id for each in planned if each.settings is not None), None)
+        forwarded = bool(planned) and planned[0].settings is None
+        self._primary = None if forwarded else encoded
+        if encoded is not None:
+            begin = self._await_forwarding if forwarded else self._begin_primary
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._linger_primary, planned[0].id)
+                self._loop.call_soon_threadsafe(begin, self._production, encoded)
         return planned
 
-    def _linger_primary(self, rendition: int) -> None:
-        self._loop.call_later(RENDITION_LINGER_S, self._let_go_primary, rendition)
+    def _begin_primary(self, production: Production | None, rendition: int) -> None:
+        """Encode one rendition for a while, so that there is something to offer."""
 
-    def _let_go_primary(self, rendition: int) -> None:
-        if self._primary == rendition:
-            self._primary = None
+        def let_go() -> None:
+            if self._production is production:
+                self._primary = None
+                self._renditions_changed()
+
+        if self._production is production:
+            self._primary = rendition
             self._renditions_changed()
+            self._loop.call_later(RENDITION_LINGER_S, let_go)
+
+    def _await_forwarding(self, production: Production | None, rendition: int) -> None:
+        """A source may never give a keyframe that a group could begin with."""
+
+        def check() -> None:
+            if VIDEO_TRACK not in self._tracks:
+                self._begin_primary(production, rendition)
+
+        self._loop.call_later(FORWARDING_PATIENCE_S, check)
 
     def _measured(self, codecs: Sequence[str]) -> Iterable[Measurement]:
         """What the encoders of these codecs cost here. Blocks for some seconds on a machine's first time."""

@@ -24,7 +24,8 @@ class Choices:
     """Follows wishes, abilities and catalogs; judges frames.
 
     ``say`` is given messages for the viewer, ``tell`` events for the gateway; ``restart`` is called
-    with a track of which nothing that was sent goes on.
+    with a track of which nothing that was sent goes on, ``forget_held`` with one of which frames that
+    were judged HOLD are of no use.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class Choices:
         say: Callable[[messages.Message], None],
         tell: Callable[[Event], None],
         restart: Callable[[int], None],
+        forget_held: Callable[[int], None],
     ) -> None:
         self._subscriptions = subscriptions
-        self._say, self._tell, self._restart = say, tell, restart
+        self._say, self._tell, self._restart, self._forget_held = say, tell, restart, forget_held
         self._catalog = Catalog()
         self._switches: dict[int, Switch] = {}
         self._newest_group: dict[int, int] = {}  # of each track, that the viewer was sent a frame of
@@ -85,7 +87,7 @@ class Choices:
         self._changed(self._subscriptions.decline(track_id))
 
     def judge(self, frame: Frame) -> Verdict:
-        """What becomes of a frame: PASS and BEGIN are sent, ASK wants a keyframe."""
+        """What becomes of a frame; once for each that comes, in the order in which they come."""
         subscription, switch = self.of(frame.track), self._switches.get(frame.track)
         if subscription is None:
             return Verdict.DROP
@@ -93,11 +95,11 @@ class Choices:
             verdict = Verdict.PASS if subscription.rendition == frame.rendition else Verdict.DROP
         else:
             verdict = switch.take(frame)
-        if verdict is Verdict.BEGIN:
+        if verdict in (Verdict.BEGIN, Verdict.RELEASE):
             del self._switches[frame.track]
             self._say_subscribed(frame.track, subscription)
-            self._tell(RenditionSwitched(frame.track, frame.rendition))
-        if verdict in (Verdict.PASS, Verdict.BEGIN):
+            self._tell(RenditionSwitched(frame.track, subscription.rendition))
+        if verdict in (Verdict.PASS, Verdict.BEGIN, Verdict.RELEASE):
             self._newest_group[frame.track] = frame.group
         return verdict
 
@@ -128,8 +130,11 @@ class Choices:
         old = under_way.old if under_way else change.before.rendition
         if old == after.rendition:  # it was to be left, and is wanted again
             self._switches.pop(track_id, None)
+            self._forget_held(track_id)
             self._say_subscribed(track_id, after)
             return True
+        if under_way is not None:
+            self._forget_held(track_id)  # of a third one, which is not wanted any more
         sent = self._newest_group.get(track_id)
         if sent is None or track.rendition(old) is None:
             return False

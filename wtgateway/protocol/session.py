@@ -109,7 +109,9 @@ class ServerSession:
             say=self._send,
             tell=self._events.append,
             restart=self._restart,
+            forget_held=self._forget_held,
         )
+        self._held: dict[int, list[QueuedFrame]] = {}  # of a rendition that is about to be sent
         self._keyframes_wanted: set[int] = set()
         self._keyframe_asked: dict[int, float] = {}
         self._next_statistics: float | None = None
@@ -151,10 +153,21 @@ class ServerSession:
             self._keyframes_wanted.add(frame.track)
             self._ask_for_keyframes(now)
         subscription = self._choices.of(frame.track)
-        if subscription is None or verdict not in (Verdict.PASS, Verdict.BEGIN):
+        if subscription is None or verdict in (Verdict.DROP, Verdict.ASK):
             return
+        queued = QueuedFrame(frame, data, kind, now, now + subscription.deadline)
+        if verdict is Verdict.HOLD:
+            self._held.setdefault(frame.track, []).append(queued)
+            return
+        if verdict in (Verdict.BEGIN, Verdict.RELEASE):
+            for held in self._held.pop(frame.track, ()):
+                self._queue(held, now)
+        if verdict is not Verdict.RELEASE:
+            self._queue(queued, now)
+
+    def _queue(self, queued: QueuedFrame, now: float) -> None:
         self.frames_offered += 1
-        self.queue.push(QueuedFrame(frame, data, kind, now, now + subscription.deadline), now)
+        self.queue.push(queued, now)
         if self.queue.starved:
             self._ask_for_keyframes(now)
 
@@ -310,8 +323,12 @@ class ServerSession:
             case _:
                 raise ProtocolError(CloseCode.MALFORMED, f"only the gateway may send {message.kind!r}")
 
+    def _forget_held(self, track_id: int) -> None:
+        self._held.pop(track_id, None)
+
     def _restart(self, track_id: int) -> None:
         self.queue.restart(track_id)
+        self._forget_held(track_id)
         if self._choices.of(track_id) is None:
             self._keyframes_wanted.discard(track_id)
 

@@ -75,7 +75,7 @@ class Subscriptions:
             return f"rendition {wish.rendition} is {wished.codec}, which this viewer has not said to decode"
         self._declined.discard(wish.track)
         self._wishes[wish.track] = wish
-        return self._apply(track)
+        return self._apply(track, anew=wish.rendition < 0)
 
     def learn(self, abilities: Abilities, catalog: Catalog) -> list[Change]:
         """The viewer says what it decodes: what it gets is chosen anew, best first."""

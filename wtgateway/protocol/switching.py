@@ -2,23 +2,28 @@
 
 The groups of a track's encoded renditions begin at the same picture and have the same number, so a
 viewer changes at a group's beginning: the old rendition's frames up to it, the new one's from it.
-The old one goes on for as long as the new one is not running.
+The old one goes on for as long as the new one is not running. One that is forwarded is ahead of one that
+is encoded, so what comes early is held for the few frames that the other still has to send.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from wtgateway.media import Frame
+
+MOST_HELD = 8  # frames; a rendition that is later than that has stopped
 
 
 class Verdict(enum.Enum):
     """What is to be done with a frame while a change of rendition is on its way."""
 
-    PASS = enum.auto()  # of the old rendition, to be sent
+    PASS = enum.auto()  # to be sent
     DROP = enum.auto()
-    BEGIN = enum.auto()  # the new rendition's first; the change is done
+    HOLD = enum.auto()  # of the new rendition, to be sent once the old one has come to the border
+    BEGIN = enum.auto()  # of the new rendition, and to be sent with all that was held; the change is done
+    RELEASE = enum.auto()  # what was held is to be sent, and this frame is not; the change is done
     ASK = enum.auto()  # dropped, and a keyframe of the new rendition is needed
 
 
@@ -30,26 +35,38 @@ class Switch:
     new: int
     last_group: int = -1
     _running: bool = False  # frames of the new rendition were seen
-    _held_group: int | None = field(default=None)  # of the old one, not sent: the new one's is awaited
+    _left_group: int | None = None  # of the old one, not sent: the new one's is awaited
+    _begun_group: int | None = None  # of the new one, held: the old one has not come so far
+    _held: int = 0
 
     def take(self, frame: Frame) -> Verdict:
         """Judge the next frame of either rendition."""
         if frame.rendition == self.new:
             return self._new(frame)
-        if frame.rendition != self.old:
-            return Verdict.DROP
-        if self._running and frame.index == 0 and frame.group > self.last_group:
-            if self._held_group is None:
-                self._held_group = frame.group
+        return self._old(frame) if frame.rendition == self.old else Verdict.DROP
+
+    def _old(self, frame: Frame) -> Verdict:
+        begins = frame.index == 0 and frame.group > self.last_group
+        if self._begun_group is not None and frame.group >= self._begun_group:
+            return Verdict.RELEASE
+        if begins and self._running and self._begun_group is None:
+            if self._left_group is None:
+                self._left_group = frame.group
                 return Verdict.DROP
-            self._held_group, self._running = None, False  # it did not come: go on with the old one
-        if self._held_group is not None:
+            self._left_group, self._running = None, False  # it did not come: go on with the old one
+        if self._left_group is not None:
             return Verdict.DROP
         self.last_group = max(self.last_group, frame.group)
         return Verdict.PASS
 
     def _new(self, frame: Frame) -> Verdict:
+        if self._begun_group is not None:
+            self._held += 1
+            return Verdict.BEGIN if self._held >= MOST_HELD else Verdict.HOLD
         if frame.index == 0 and frame.group > self.last_group:
-            return Verdict.BEGIN
+            if self._left_group is not None:
+                return Verdict.BEGIN
+            self._begun_group = frame.group
+            return Verdict.HOLD
         first, self._running = not self._running, True
         return Verdict.ASK if first or frame.index == 0 else Verdict.DROP
