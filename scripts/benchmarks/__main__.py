@@ -15,6 +15,10 @@ REGISTRY = {
     "startup": ("scripts.benchmarks.startup", "process start to ready"),
     "join": ("scripts.benchmarks.join", "CONNECT and navigation to the first painted frame, beside aiortc"),
     "latency": ("scripts.benchmarks.latency", "glass to glass at 60 and 30 Hz, beside aiortc and Selkies"),
+    "codecs": (
+        "scripts.benchmarks.codecs.bench",
+        "cost and likeness of each codec; forwarding, beside aiortc",
+    ),
 }
 
 
