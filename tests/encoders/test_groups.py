@@ -49,9 +49,15 @@ def test_a_fresh_encoder_begins_a_group_and_all_others_with_it() -> None:
     assert borders.group_at(0, fresh=True) == 0, "of two that start at one picture each has its beginning"
     assert borders.group_at(STEP_US, fresh=True) == 1
     assert borders.group_at(STEP_US) == 1
-    assert borders.group_at(3 * STEP_US) == 1
-    assert borders.group_at(2 * STEP_US, fresh=True) is None, "others have shown a later one"
-    assert borders.group_at(3 * STEP_US, fresh=True) == 2
+
+
+def test_a_fresh_encoder_does_not_begin_with_what_others_have_shown() -> None:
+    borders = GroupBorders()
+    assert [borders.group_at(i * STEP_US) for i in range(4)] == [0] * 4
+    assert borders.group_at(2 * STEP_US, fresh=True) is None
+    assert borders.group_at(3 * STEP_US, fresh=True) is None, "the last one goes with the group before"
+    assert borders.group_at(4 * STEP_US) == 1, "so the next one is a border for all, whoever asks first"
+    assert borders.group_at(4 * STEP_US, fresh=True) == 1
 
 
 def test_a_forwarded_keyframe_is_a_border_for_what_is_decoded_from_it() -> None:
@@ -92,7 +98,7 @@ def test_groups_of_each_rendition_never_go_back_while_time_does_not(
             group = borders.group_at(times[rendition], fresh=what == "fresh")
             if group is None:
                 assert what == "fresh"
-                assert times[rendition] < max(newest, *times), "another one is ahead"
+                assert times[rendition] <= max(newest, *times), "another one has it, or is ahead"
                 continue
             assert group >= groups[rendition]
             assert what == "at" or group > groups[rendition]

@@ -24,7 +24,7 @@ class GroupBorders:
         self._interval_us = round(interval_s * 1e6)
         self._next = first_group
         self._borders: deque[tuple[int, int]] = deque(maxlen=_BORDERS_KEPT)  # timestamp, group
-        self._newest_us = 0  # of all pictures asked for
+        self._newest_us = -_JUMP_US - 1  # of all pictures asked for
         self._wanted = False
 
     @property
@@ -46,15 +46,17 @@ class GroupBorders:
     def group_at(self, pts_us: int, *, fresh: bool = False) -> int | None:
         """The group of a picture; a border is made where one is due.
 
-        ``fresh``: the picture would be a keyframe in any case, so a group has to begin with it. None: it
-        is older than what another rendition has shown already, and who changes to this one must not be
-        shown it.
+        ``fresh``: the picture would be a keyframe in any case, so a group has to begin with it. None:
+        another rendition has it, or a later one, in a group that goes on; who changes to this one must
+        not be shown it again.
         """
         with self._lock:
             newest_us, self._newest_us = self._newest_us, max(self._newest_us, pts_us)
-            if fresh and newest_us - _JUMP_US < pts_us < newest_us - _SAME_PICTURE_US:
-                return None
             group = self._group(pts_us)
+            at_border = bool(self._borders) and abs(pts_us - self._borders[-1][0]) <= _SAME_PICTURE_US
+            if fresh and not at_border and newest_us - _JUMP_US < pts_us <= newest_us:
+                self._wanted = True  # the next picture is a border, where it can begin
+                return None
             if group is None or self._is_due(pts_us, fresh):
                 return self._begin(pts_us)
             return group

@@ -40,6 +40,8 @@ class Rung:
             while (taken := self.slot.take()) is not None:
                 raw, _ = taken
                 frames = self._encoder.encode(raw)
+                if not frames and self._encoder.rendition is None:
+                    self.slot.want_keyframe()  # it could not begin with this one, and no other may come
                 # One that follows may be running already: this one's frames would come behind its.
                 if self._encoder.rendition is not None and not self._stopped.is_set():
                     self._encoded(self._encoder.rendition, frames)
