@@ -23,6 +23,7 @@ from scripts.benchmarks.systems.aiortc import REQUIREMENTS
 from scripts.benchmarks.systems.environments import environment
 from scripts.support.gateway import Gateway
 from scripts.support.processes import Program, ProgramFailed, free_port, running
+from wtgateway.pipeline.supervisor import FORWARDING_PATIENCE_S, RENDITION_LINGER_S
 
 SIZE = (1280, 720)
 BITRATE_BPS = 4_000_000
@@ -31,7 +32,9 @@ GOAL_PERCENT = 0.5  # of a core, for a broadcast that nobody watches
 FILE_SECONDS = 5
 FILE_REPEATS = 23  # two minutes in all: aiortc's MediaPlayer does not keep its pace when it loops
 SECONDS, QUICK_SECONDS = 20.0, 4.0
-SETTLE_SECONDS = 3.0  # the start of sources and decoders is nobody's figure
+SETTLE_SECONDS = 3.0  # the start of a session is nobody's figure
+# Nor is that of a broadcast, which may encode for some seconds so that there is something to offer.
+LIVE_SECONDS = RENDITION_LINGER_S + FORWARDING_PATIENCE_S + 1
 
 
 async def write_file(folder: Path) -> Path:
@@ -94,7 +97,7 @@ async def _broadcasting(
             return len(listed) == count and all(b["state"] == "live" and b["tracks"] for b in listed)
 
         await gateway.program.until(live, f"{count} live broadcasts", 60)
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(LIVE_SECONDS)
         yield gateway
 
 
