@@ -240,8 +240,8 @@ def find_profile(codec: str, encoder: str = "") -> CodecProfile:
         return named
     software = [p for p in built if not p.hardware]
     if not software:
+        here = sorted({p.codec for p in PROFILES.values() if p.encoder in available_encoders()})
         raise EncoderError(
-            f"this FFmpeg has no software encoder for {canonical_codec(codec)};"
-            f" use {', '.join(sorted({p.codec for p in PROFILES.values()}))} or a build that has one"
+            f"this FFmpeg has no software encoder for {canonical_codec(codec)}; it has some for {', '.join(here)}"
         )
     return software[0]
