@@ -11,7 +11,7 @@ import pytest
 from tests.encoders.pictures import pictures
 from tests.test_pipeline import ScriptedSource, running
 from wtgateway.media import BroadcastState, Kind
-from wtgateway.pipeline import supervisor
+from wtgateway.pipeline import demand
 from wtgateway.pipeline.queues import OUTBOX_FRAMES
 from wtgateway.sources.base import CodedAudio, CodedFormat, CodedVideo, RawVideo, SourceInfo
 
@@ -77,7 +77,7 @@ async def test_opus_is_forwarded_and_stands_alone() -> None:
 async def test_pictures_are_wanted_while_somebody_watches_what_is_encoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(supervisor, "RENDITION_LINGER_S", 0.01)
+    monkeypatch.setattr(demand, "LINGER_S", 0.01)
     source = CodedSource()
     async with running(iter([source])) as (_, broadcast, watcher):
         assert await asyncio.to_thread(source.wishes.get, True, 30) is False
@@ -97,7 +97,7 @@ async def test_pictures_are_wanted_while_somebody_watches_what_is_encoded(
 
 async def test_a_source_without_a_keyframe_to_begin_with_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """H.264 that refreshes its picture bit by bit has none."""
-    monkeypatch.setattr(supervisor, "FORWARDING_PATIENCE_S", 0.01)
+    monkeypatch.setattr(demand, "FORWARDING_PATIENCE_S", 0.01)
     source = CodedSource()
     async with running(iter([source])) as (_, broadcast, watcher):
         source.send(0)

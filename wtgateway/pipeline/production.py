@@ -69,6 +69,7 @@ class Production:
         self._config, self._source, self._pipeline, self._failed = config, source, pipeline, failed
         self._sound = SoundQueue(pipeline.stats)
         self._stopping = threading.Event()
+        self._demand_lock = threading.Lock()
         self._reader = self._thread("read", self._read)
         self._audio_thread: threading.Thread | None = None
         self._plan: tuple[Planned, ...] = ()
@@ -106,13 +107,13 @@ class Production:
 
     def demand_changed(self) -> None:
         """From any thread: other renditions may be wanted."""
-        ladder = self._ladder
-        if ladder is None or self._stopping.is_set():
-            return
-        encoded = {planned.id for planned in self._plan if planned.settings is not None}
-        wanted = encoded & set(self._pipeline.wanted())
-        self._source.want_pictures(bool(wanted))
-        ladder.want(wanted)
+        with self._demand_lock:  # asked and done in one go, or the older of two answers may win
+            if self._ladder is None or self._stopping.is_set():
+                return
+            encoded = {planned.id for planned in self._plan if planned.settings is not None}
+            wanted = encoded & set(self._pipeline.wanted())
+            self._source.want_pictures(bool(wanted))
+            self._ladder.want(wanted)
 
     def stop(self) -> None:
         """End all threads and wait for them; blocking, for a thread of its own."""

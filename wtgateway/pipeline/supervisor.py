@@ -13,6 +13,7 @@ from wtgateway.errors import SourceEnded, WtgatewayError
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
 from wtgateway.pipeline import plan, recipe
+from wtgateway.pipeline.demand import Demand
 from wtgateway.pipeline.production import AUDIO_TRACK, VIDEO_TRACK, Production
 from wtgateway.pipeline.queues import Outbox, PipelineStats
 
@@ -28,8 +29,6 @@ _KINDS = {VIDEO_TRACK: Kind.VIDEO, AUDIO_TRACK: Kind.AUDIO}
 BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 0.5, 10.0
 BACKOFF_FORGIVEN_AFTER_S = 10.0
 LINGER_S = 10.0  # an on-demand source outlives its last viewer by this, so that a reload is quick
-FORWARDING_PATIENCE_S = 2.0  # for the first keyframe of what is to be forwarded
-RENDITION_LINGER_S = 5.0  # the same of a rendition that is encoded
 
 
 class Pipeline:
@@ -56,9 +55,7 @@ class Pipeline:
         self._unwanted_timer: asyncio.TimerHandle | None = None
         self._unwanted = asyncio.Event()
         self._production: Production | None = None
-        self._primary: int | None = None  # encoded though nobody watches, so that it is known what it is
-        self._demanded: frozenset[int] = frozenset()  # video renditions that viewers get
-        self._lingering: dict[int, asyncio.TimerHandle] = {}
+        self._renditions = Demand(self._loop, self._renditions_changed)
         self._live_since: float | None = None
         self._demand(0)
         broadcast.bind(self)
@@ -76,27 +73,15 @@ class Pipeline:
 
     def wanted_changed(self, wanted: frozenset[tuple[int, int]]) -> None:
         """Encode what viewers get; what none gets any more, for a little longer."""
-        demanded = frozenset(rendition for track, rendition in wanted if track == VIDEO_TRACK)
-        for gone in self._demanded - demanded:
-            if gone not in self._lingering:
-                self._lingering[gone] = self._loop.call_later(RENDITION_LINGER_S, self._let_go, gone)
-        for back in demanded & self._lingering.keys():
-            self._lingering.pop(back).cancel()
-        self._demanded = demanded
-        self._renditions_changed()
-
-    def _let_go(self, rendition: int) -> None:
-        self._lingering.pop(rendition, None)
-        self._renditions_changed()
+        self._renditions.follow(frozenset(rendition for track, rendition in wanted if track == VIDEO_TRACK))
 
     def _renditions_changed(self) -> None:
         if self._production is not None:
             self._production.demand_changed()
 
-    def wanted(self) -> Iterable[int]:
+    def wanted(self) -> set[int]:
         """Ids of the video renditions that are to run. From any thread."""
-        primary = () if self._primary is None else (self._primary,)
-        return {*self._demanded, *tuple(self._lingering), *primary}
+        return self._renditions.wanted()
 
     def _demand(self, viewers: int) -> None:
         if self._unwanted_timer is not None:
@@ -177,6 +162,7 @@ class Pipeline:
         finally:
             unwanted.cancel()
             self._production = None
+            self._renditions.end_run()
             # Shielded: threads that hold devices must be gone before the loop is.
             await asyncio.shield(asyncio.to_thread(production.stop))
 
@@ -190,36 +176,19 @@ class Pipeline:
             planned = plan.plan_video(self.config.video, info, self._measured)
         with self._tracks_lock:
             self._plan, self._tracks, self._announced = planned, {}, ()
-        encoded = next((each.id for each in planned if each.settings is not None), None)
-        forwarded = bool(planned) and planned[0].settings is None
-        self._primary = None if forwarded else encoded
-        if encoded is not None:
-            begin = self._await_forwarding if forwarded else self._begin_primary
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(begin, self._production, encoded)
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._begin_offer, self._production, planned)
         return planned
 
-    def _begin_primary(self, production: Production | None, rendition: int) -> None:
-        """Encode one rendition for a while, so that there is something to offer."""
-
-        def let_go() -> None:
-            if self._production is production:
-                self._primary = None
-                self._renditions_changed()
-
-        if self._production is production:
-            self._primary = rendition
-            self._renditions_changed()
-            self._loop.call_later(RENDITION_LINGER_S, let_go)
-
-    def _await_forwarding(self, production: Production | None, rendition: int) -> None:
-        """A source may never give a keyframe that a group could begin with."""
-
-        def check() -> None:
-            if VIDEO_TRACK not in self._tracks:
-                self._begin_primary(production, rendition)
-
-        self._loop.call_later(FORWARDING_PATIENCE_S, check)
+    def _begin_offer(self, production: Production | None, planned: tuple[Planned, ...]) -> None:
+        """See to it that something can be offered, even before there is a viewer."""
+        encoded = next((each.id for each in planned if each.settings is not None), None)
+        if encoded is None or production is not self._production:
+            return
+        if planned[0].settings is None:
+            self._renditions.show_unless(lambda: VIDEO_TRACK in self._tracks, encoded)
+        else:
+            self._renditions.show(encoded)
 
     def _measured(self, codecs: Sequence[str]) -> Iterable[Measurement]:
         """What the encoders of these codecs cost here. Blocks for some seconds on a machine's first time."""
