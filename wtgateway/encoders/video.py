@@ -242,6 +242,7 @@ def find_profile(codec: str, encoder: str = "") -> CodecProfile:
     if not software:
         here = sorted({p.codec for p in PROFILES.values() if p.encoder in available_encoders()})
         raise EncoderError(
-            f"this FFmpeg has no software encoder for {canonical_codec(codec)}; it has some for {', '.join(here)}"
+            f"this FFmpeg has no software encoder for {canonical_codec(codec)};"
+            f" it has some for {', '.join(here)}"
         )
     return software[0]

@@ -36,6 +36,10 @@ class Demand:
         self._demanded = demanded
         self._changed()
 
+    def foresee(self, rendition: int | None) -> None:
+        """From any thread: what is about to be shown, so that it misses no picture."""
+        self._shown = rendition
+
     def show(self, rendition: int) -> None:
         """Run it for a while, so that there is something to offer."""
         self._cancel()

@@ -90,11 +90,20 @@ class Ladder:
             for gone in set(self._rungs) - wanted:
                 self._rungs.pop(gone).stop()
             self._threads = [thread for thread in self._threads if thread.is_alive()]
+            first = not self._rungs  # nobody has encoded the last picture
             for new in sorted(wanted - set(self._rungs)):
                 rung = self._rungs[new] = Rung(self._make(new), self._stats, self._encoded)
-                if self._last is not None:  # a still picture would never come again
-                    rung.slot.remind(self._last, self._last_us)
+                self._give_last(rung.slot, as_it_is=first)
                 self._threads.append(self._start(f"video{new}", rung.run))
+
+    def _give_last(self, slot: LatestSlot, *, as_it_is: bool) -> None:
+        """A still picture would never come again."""
+        if self._last is None:
+            return
+        if as_it_is and clock.now_us() - self._last_us < self._last.duration_us:
+            slot.put(self._last)
+        else:
+            slot.remind(self._last, self._last_us)
 
     def put(self, raw: RawVideo) -> None:
         """A picture for all that run."""

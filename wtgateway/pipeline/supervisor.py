@@ -176,6 +176,8 @@ class Pipeline:
             planned = plan.plan_video(self.config.video, info, self._measured)
         with self._tracks_lock:
             self._plan, self._tracks, self._announced = planned, {}, ()
+        if planned and planned[0].settings is not None:
+            self._renditions.foresee(planned[0].id)
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._begin_offer, self._production, planned)
         return planned
