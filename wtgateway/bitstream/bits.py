@@ -54,12 +54,16 @@ class BitReader:
 
     def ue(self, most: int = (1 << 32) - 2) -> int:
         """An unsigned Exp-Golomb number, ue(v), refused when it is above ``most``."""
-        zeros = 0
-        while not self.flag():
-            zeros += 1
-            if zeros > MAX_UE_BITS:
-                raise BitstreamError(f"an Exp-Golomb code has more than {MAX_UE_BITS} leading zeros")
-        value = (1 << zeros) - 1 + self.u(zeros)
+        # As many bits as the longest code has, in one go: slice headers are read for every picture.
+        width = min(self.left, 2 * MAX_UE_BITS + 1)
+        window = self.peek(self.position, width)
+        zeros = width - window.bit_length()
+        if zeros > MAX_UE_BITS:
+            raise BitstreamError(f"an Exp-Golomb code has more than {MAX_UE_BITS} leading zeros")
+        if 2 * zeros + 1 > width:
+            raise BitstreamError(f"an Exp-Golomb code of {2 * zeros + 1} bits, the data has {width} left")
+        value = (window >> width - 2 * zeros - 1) - 1
+        self.position += 2 * zeros + 1
         if value > most:
             raise BitstreamError(f"a value of {value} is above the {most} that its place allows")
         return value

@@ -7,6 +7,7 @@ RFC 6381 for codec strings. NAL units come without start code, with emulation pr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -116,6 +117,7 @@ def nal_type(unit: bytes) -> int:
     return unit[0] & 0x1F if unit else 0
 
 
+@functools.lru_cache(maxsize=64)  # the same one comes with every keyframe
 def parse_sps(unit: bytes) -> Sps:
     """The SPS in a NAL unit; :exc:`BitstreamError` when it is not one or is broken."""
     return _parse(_reader(unit))[0]

@@ -7,6 +7,7 @@ Layers other than the base layer (nuh_layer_id above 0) are passed over.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -107,6 +108,7 @@ def is_irap(unit: bytes) -> bool:
     return BLA_W_LP <= nal_type(unit) <= CRA
 
 
+@functools.lru_cache(maxsize=64)  # the same one comes with every keyframe
 def parse_sps(unit: bytes) -> Sps:
     """The SPS in a NAL unit; :exc:`BitstreamError` when it is not one or is broken."""
     return _parse(_reader(unit))[0]
