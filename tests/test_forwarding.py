@@ -60,6 +60,7 @@ async def test_access_units_become_frames_of_closed_groups() -> None:
         assert (forwarded.codec, forwarded.forwarded) == ("avc1.64001F", True)
         assert (forwarded.reorder_frames, forwarded.rotation) == (2, 90)
         assert (encoded.id, encoded.forwarded, encoded.width, encoded.height) == (1, False, 320, 180)
+        assert encoded.rotation == 90, "its pictures are as they come"
 
 
 async def test_opus_is_forwarded_and_stands_alone() -> None:
@@ -89,7 +90,8 @@ async def test_pictures_are_wanted_while_somebody_watches_what_is_encoded(
         await watcher.until(lambda: any(f.rendition == 1 for f in watcher.frames))
         encoded = next(f for f in watcher.frames if f.rendition == 1)
         assert encoded.keyframe
-        assert broadcast.catalog.tracks[0].renditions[1].codec.startswith("avc1.42C0")
+        runs = broadcast.catalog.tracks[0].renditions[1]
+        assert (runs.codec[:9], runs.rotation) == ("avc1.42C0", 90)
         broadcast.want(watcher, frozenset({(0, 0)}))
         while await asyncio.to_thread(source.wishes.get, True, 30):
             pass  # said again, until it is not wanted any more

@@ -49,7 +49,7 @@ class VideoEncoder:
 
     ``rendition`` is known after the first encode, its codec string read from the real bitstream;
     it changes when the picture's size does. ``groups`` are shared by all renditions of the track;
-    ``shared`` is held while a picture is looked at that others are given too.
+    ``shared`` is held while a picture is looked at that others are given too. ``rotation`` is only told on.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class VideoEncoder:
         rendition: int,
         groups: GroupBorders,
         shared: threading.Lock | None = None,
+        rotation: int = 0,
     ) -> None:
         self.profile = find_profile(settings.codec, settings.encoder)
         self.rendition: Rendition | None = None
@@ -69,7 +70,7 @@ class VideoEncoder:
         self._settings = settings
         self._track, self._rendition_id = track, rendition
         self._bitrate_bps = settings.bitrate_bps
-        self._shared = shared
+        self._shared, self._rotation = shared, rotation
         self._converter = self._make_converter()
         self._coder: Coder | None = None
         self._waiting: deque[_Waiting] = deque()
@@ -223,6 +224,7 @@ class VideoEncoder:
             width=shape.width,
             height=shape.height,
             fps=float(self._settings.fps),
+            rotation=self._rotation,
         )
 
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wtgateway.errors import SourceEnded, WtgatewayError
@@ -217,6 +218,7 @@ class Pipeline:
             track=VIDEO_TRACK,
             rendition=planned.id,
             groups=groups,
+            rotation=self.coded.rotation if self.coded else 0,
             shared=self._pictures if sum(each.settings is not None for each in self._plan) > 1 else None,
         )
 
@@ -274,7 +276,9 @@ class Pipeline:
         if track_id != VIDEO_TRACK or self.info is None:
             return {}
         info = self.info
-        return {each.id: each.expected(info) for each in self._plan if each.settings is not None}
+        rotation = self.coded.rotation if self.coded else 0
+        encoded = (each.expected(info) for each in self._plan if each.settings is not None)
+        return {each.id: replace(each, rotation=rotation) for each in encoded}
 
     # --- on the loop ---------------------------------------------------------------------------
 

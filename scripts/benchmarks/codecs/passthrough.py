@@ -23,7 +23,7 @@ from scripts.benchmarks.systems.aiortc import REQUIREMENTS
 from scripts.benchmarks.systems.environments import environment
 from scripts.support.gateway import Gateway
 from scripts.support.processes import Program, ProgramFailed, free_port, running
-from wtgateway.pipeline.supervisor import FORWARDING_PATIENCE_S, RENDITION_LINGER_S
+from wtgateway.pipeline.demand import FORWARDING_PATIENCE_S, LINGER_S
 
 SIZE = (1280, 720)
 BITRATE_BPS = 4_000_000
@@ -34,7 +34,7 @@ FILE_REPEATS = 23  # two minutes in all: aiortc's MediaPlayer does not keep its 
 SECONDS, QUICK_SECONDS = 20.0, 4.0
 SETTLE_SECONDS = 3.0  # the start of a session is nobody's figure
 # Nor is that of a broadcast, which may encode for some seconds so that there is something to offer.
-LIVE_SECONDS = RENDITION_LINGER_S + FORWARDING_PATIENCE_S + 1
+LIVE_SECONDS = LINGER_S + FORWARDING_PATIENCE_S + 1
 
 
 async def write_file(folder: Path) -> Path:
