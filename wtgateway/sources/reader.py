@@ -79,6 +79,7 @@ class PacketReader:
         self._failure: SourceError | None = None
         self._closed = self._woken = False
         self._skip_to_key = False
+        self._waits_for_room = False  # the thread, in a manner that is not lossy
 
     def open(self) -> Opened:
         """Start the thread, wait until the tracks are known. Raises SourceError."""
@@ -139,7 +140,8 @@ class PacketReader:
     def _pop(self) -> Item:
         item = self._items.popleft()
         self._bytes -= item.bytes
-        self._condition.notify_all()
+        if self._waits_for_room and self._half_empty():
+            self._condition.notify_all()
         return item
 
     def _why(self, otherwise: str) -> SourceError:
@@ -235,13 +237,24 @@ class PacketReader:
                 if self._skip(item):
                     return not self._closed
             else:
-                self._condition.wait_for(lambda: self._closed or not self._full(item))
+                self._wait_for_room(item)
             if self._closed:
                 return False
             self._items.append(item)
             self._bytes += item.bytes
             self._condition.notify_all()
             return True
+
+    def _wait_for_room(self, item: Item) -> None:
+        """Once full, until half of it is gone: to be woken for each packet costs more than reading it."""
+        if not self._full(item):
+            return
+        self._waits_for_room = True
+        self._condition.wait_for(lambda: self._closed or self._half_empty())
+        self._waits_for_room = False
+
+    def _half_empty(self) -> bool:
+        return 2 * self._bytes <= MAX_BYTES and 2 * len(self._items) <= MAX_PACKETS
 
     def _full(self, item: Item) -> bool:
         if not self._items:
