@@ -53,18 +53,21 @@ class GroupBorders:
         with self._lock:
             newest_us, self._newest_us = self._newest_us, max(self._newest_us, pts_us)
             group = self._group(pts_us)
-            at_border = bool(self._borders) and abs(pts_us - self._borders[-1][0]) <= _SAME_PICTURE_US
-            if fresh and not at_border and newest_us - _JUMP_US < pts_us <= newest_us:
+            if fresh and not self._at_border(pts_us) and newest_us - _JUMP_US < pts_us <= newest_us:
                 self._wanted = True  # the next picture is a border, where it can begin
                 return None
             if group is None or self._is_due(pts_us, fresh):
                 return self._begin(pts_us)
             return group
 
+    def _at_border(self, pts_us: int) -> bool:
+        """Whether the newest border is at this very picture."""
+        return bool(self._borders) and abs(pts_us - self._borders[-1][0]) <= _SAME_PICTURE_US
+
     def _is_due(self, pts_us: int, fresh: bool) -> bool:
+        if self._at_border(pts_us):
+            return False
         newest_us = self._borders[-1][0]
-        if abs(pts_us - newest_us) <= _SAME_PICTURE_US:
-            return False  # the border is there already
         due = fresh or self._wanted or 0 < self._interval_us <= pts_us - newest_us
         return due and (fresh or pts_us > newest_us)
 

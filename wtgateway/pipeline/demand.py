@@ -36,7 +36,7 @@ class Demand:
         self._demanded = demanded
         self._changed()
 
-    def foresee(self, rendition: int | None) -> None:
+    def foresee(self, rendition: int) -> None:
         """From any thread: what is about to be shown, so that it misses no picture."""
         self._shown = rendition
 

@@ -65,7 +65,7 @@ class Ladder:
         start: StartThread,
         stats: PipelineStats,
     ) -> None:
-        """``make`` gives the encoder of a rendition id; it is called in the thread that ``start`` starts."""
+        """``make`` gives the encoder of a rendition id, at once: ``want`` calls it, and its caller waits."""
         self._groups, self._make, self._encoded = groups, make, encoded
         self._start, self._stats = start, stats
         self._lock = threading.Lock()
