@@ -108,6 +108,7 @@ class End:
 
     def __init__(self, time: VirtualTime, quic: QuicConnection, webtransport: WebTransportConnection) -> None:
         self.time, self.quic, self.webtransport = time, quic, webtransport
+        self.lane = webtransport.lane
         self.peer: Peer
         self.out: Link
         self._planned = False
@@ -119,7 +120,7 @@ class End:
             self.time.after(0.0, self.flush)
 
     def receive(self, data: bytes) -> None:
-        self.quic.receive_datagram(data, self.peer, self.time.now)
+        self.lane.receive(data, self.peer, self.time.now)
         self.flush()
 
     def flush(self) -> None:
@@ -132,15 +133,18 @@ class End:
         self.webtransport.settle()
         self.webtransport.writable()
         self.webtransport.settle()
-        for data, _ in self.quic.datagrams_to_send(self.time.now):
+        for data, _ in self.lane.datagrams_to_send(self.time.now):
             self.out.send(data)
+        while self.lane.can_send:
+            for data, _ in self.lane.datagrams_to_send(self.time.now):
+                self.out.send(data)
         self._arm()
 
     def on_connected(self) -> None:
         """Client: ask for the session."""
 
     def _arm(self) -> None:
-        timer = self.quic.get_timer()
+        timer = self.lane.get_timer()
         if timer is not None and timer != self._timer:
             self._timer = timer
             self.time.at(timer + 1e-6, lambda: self._fire(timer))  # a real clock is past it, too
@@ -148,7 +152,7 @@ class End:
     def _fire(self, timer: float) -> None:
         if timer == self._timer:
             self._timer = -1.0
-            self.quic.handle_timer(self.time.now)
+            self.lane.handle_timer(self.time.now)
             self.flush()
 
 

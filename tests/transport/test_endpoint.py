@@ -369,7 +369,11 @@ def test_a_batch_of_reading_is_bounded() -> None:
 
 
 def test_this_aioquic_has_everything_we_read() -> None:
-    assert internals.missing_attributes() == []
+    assert internals.missing_attributes(internals._NEEDED) == []
+    assert internals.missing_attributes(internals._NEEDED_BY_LANE) == []
+    assert internals.missing_attributes({"connection": "_not_there", "nothing": ""}) == [
+        "connection._not_there"
+    ]
     assert internals.COMPLETE
 
 

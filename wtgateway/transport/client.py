@@ -29,6 +29,7 @@ from wtgateway.protocol.codes import SUBPROTOCOL
 from wtgateway.transport import h3codes, internals
 from wtgateway.transport.engine import LONELY_CLIENT_S, Engine, Link
 from wtgateway.transport.h3 import WebTransportConnection
+from wtgateway.transport.lane import Lane
 from wtgateway.transport.udp import Peer, UdpSocket
 from wtgateway.transport.webtransport import SessionHandler, WebTransportSession
 
@@ -149,12 +150,14 @@ class _Client:
         self._engine.add_socket(udp)
         now = self._engine.clock()
         quic = QuicConnection(configuration=self._configuration)
-        link = self._link = Link(quic, udp, now)
+        link = self._link = Link(Lane(quic), udp, now)
         link.webtransport = _ClientConnection(
             quic,
             on_request=None,
             protocols=protocols,
             mark_dirty=lambda: self._engine.mark_dirty(link),
+            mark_sending=lambda: self._engine.mark_sending(link),
+            lane=link.lane,
             counters=self._engine.counters,
             remote=address,
             client=self,

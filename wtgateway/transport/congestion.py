@@ -16,7 +16,7 @@ Pure arithmetic on what aioquic reports; all times in s, windows in bytes. Impor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
@@ -68,27 +68,42 @@ class MediaCongestionControl(QuicCongestionControl):
         self._ceiling = 0
         self._ceiling_at = -CEILING_S
 
+    def set_max_datagram_size(self, size: int) -> None:
+        """The path takes packets of ``size`` bytes; the window stays, but for its least."""
+        self._mtu = size
+        self._set(self.congestion_window)
+
     # --- what aioquic calls ------------------------------------------------------------------------
 
     def on_packet_sent(self, *, packet: QuicSentPacket) -> None:
         """Count it into flight."""
-        self.bytes_in_flight += packet.sent_bytes
+        self.on_bytes_sent(packet.sent_bytes)
+
+    def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
+        """Grow while starting; end the round when what was sent since its start arrives."""
+        self.on_packets_acked(now=now, packets=(packet,))
+
+    def on_bytes_sent(self, size: int) -> None:
+        """:meth:`on_packet_sent` for a batch of ``size`` bytes in all."""
+        self.bytes_in_flight += size
         if self.bytes_in_flight > self._round_flight:
             self._round_flight = self.bytes_in_flight
         if self.bytes_in_flight + 2 * self._mtu >= self.congestion_window:
             self._round_limited = True
 
-    def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
-        """Grow while starting; end the round when what was sent since its start arrives."""
-        self.bytes_in_flight -= packet.sent_bytes
-        self._sample_acked += (packet.sent_time or 0.0) >= self._shrunk_at
+    def on_packets_acked(self, *, now: float, packets: Sequence[Any]) -> None:
+        """:meth:`on_packet_acked` for what one ACK took out of flight, in the order it was sent."""
+        size = 0
+        since = self._shrunk_at
+        for packet in packets:
+            size += packet.sent_bytes
+            self._sample_acked += packet.sent_time >= since
+        self.bytes_in_flight -= size
         if self._starting and self._limited():
-            self._set(self.congestion_window + packet.sent_bytes)
+            self._set(self.congestion_window + size)
         if self._round_started < 0:
             self._begin_round(now)
-        elif (
-            packet.sent_time or 0.0
-        ) >= self._round_started and now - self._round_started >= MINIMUM_ROUND_S:
+        elif packets[-1].sent_time >= self._round_started and now - self._round_started >= MINIMUM_ROUND_S:
             self._end_round(now)
 
     def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections import Counter
 from collections.abc import Sequence
@@ -19,17 +20,27 @@ from aioquic._buffer import Buffer
 from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.packet import QuicPacketType, encode_quic_version_negotiation, pull_quic_header
+from aioquic.quic.packet import (
+    QuicHeader,
+    QuicPacketType,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from wtgateway.errors import TransportError
 from wtgateway.protocol.codes import SUBPROTOCOL
 from wtgateway.transport import h3codes, internals
+from wtgateway.transport.acceptor import Acceptor
+from wtgateway.transport.admission import Admission, HalfOpen, Limits
 from wtgateway.transport.congestion import NAME as MEDIA
 from wtgateway.transport.engine import LONELY_SERVER_S, Engine, Link
 from wtgateway.transport.h3 import OnRequest, WebTransportConnection
+from wtgateway.transport.handshakes import Arrival
+from wtgateway.transport.lane import Lane
 from wtgateway.transport.pacer import MediaPacer
+from wtgateway.transport.retry import SECRET_BYTES, RetryTokens
 from wtgateway.transport.udp import Peer, UdpSocket, plain_address
 
 log = logging.getLogger("wtgateway.transport")
@@ -37,7 +48,6 @@ log = logging.getLogger("wtgateway.transport")
 IDLE_TIMEOUT_S = 20.0
 VIEWER_WINDOW_BYTES = 256 * 1024  # what a viewer may have under way towards us
 MAX_CONNECTIONS = 10_000
-MAX_HANDSHAKES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,11 @@ class ServerCertificate:
 
 
 class QuicEndpoint:
-    """Listens on UDP. ``on_request`` answers each CONNECT at once with a handler or a Refusal."""
+    """Listens on UDP. ``on_request`` answers each CONNECT at once with a handler or a Refusal.
+
+    ``limits`` bound what new connections may cost. ``secret``: SECRET_BYTES that all share who shall take
+    each other's Retry tokens; one of its own if there is none.
+    """
 
     def __init__(
         self,
@@ -60,6 +74,8 @@ class QuicEndpoint:
         loop: asyncio.AbstractEventLoop | None = None,
         congestion: str = MEDIA,
         protocols: Sequence[str] = (SUBPROTOCOL,),
+        limits: Limits | None = None,
+        secret: bytes | None = None,
     ) -> None:
         self.stats: Counter[str] = Counter()
         self._on_request = on_request
@@ -71,7 +87,15 @@ class QuicEndpoint:
         )
         self._engine.route = self._route
         self._engine.on_gone = self._gone
-        self._handshaking: set[Link] = set()
+        self._acceptor = Acceptor(
+            self._engine,
+            Admission(
+                tokens=RetryTokens(secret or os.urandom(SECRET_BYTES)), counters=self.stats, limits=limits
+            ),
+            make=self._make_link,
+            issue=lambda: os.urandom(8),
+            counters=self.stats,
+        )
         self._accepting = True
         self._all_gone = asyncio.Event()
         logging.getLogger("quic").setLevel(logging.ERROR)  # it tells of every stream reset by a peer
@@ -130,6 +154,7 @@ class QuicEndpoint:
         for link in list(self._engine.live):
             link.quic.close(error_code=h3codes.H3_NO_ERROR, reason_phrase=reason)
             self._engine.flush(link, now)
+        self._acceptor.close()
         self._engine.shut()
 
     async def _closes_answered(self, closed: list[tuple[Link, int]]) -> None:
@@ -144,60 +169,64 @@ class QuicEndpoint:
     # --- taking connections in ---------------------------------------------------------------------
 
     def _route(self, data: bytes, peer: Peer, udp: UdpSocket, now: float) -> Link | None:
-        """The link a datagram belongs to; a new one for a client's Initial; else None."""
-        if not data:
+        """The link a datagram belongs to; None: it is part of a handshake, which has its turn later, or nothing."""
+        link = self._engine.links.get(data[1:9]) if data and not data[0] & 0x80 else None
+        if link is None:
+            link = self._route_long(data, peer, udp, now)
+        if link is not None and self._acceptor.defer(link, Arrival(data, peer, udp), now):
             return None
-        if not data[0] & 0x80:  # short header: connection ID in bytes 1 to 8
-            return self._engine.links.get(data[1:9])
-        try:
-            header = pull_quic_header(Buffer(data=data), host_cid_length=8)
-        except ValueError:
+        return link
+
+    def _route_long(self, data: bytes, peer: Peer, udp: UdpSocket, now: float) -> Link | None:
+        header = _long_header(data)
+        if header is None:
+            self.stats["datagrams_dropped"] += 1
             return None
         if (link := self._engine.links.get(header.destination_cid)) is not None:
             return link
         if len(data) < SMALLEST_MAX_DATAGRAM_SIZE or header.packet_type == QuicPacketType.VERSION_NEGOTIATION:
-            return None
-        if header.version not in self._configuration.supported_versions:
-            self._negotiate_version(header.destination_cid, header.source_cid, peer, udp)
-            return None
-        if header.packet_type != QuicPacketType.INITIAL or not self._may_accept():
-            return None
-        return self._accept(header.destination_cid, peer, udp, now)
+            self.stats["datagrams_dropped"] += 1
+        elif header.version not in self._configuration.supported_versions:
+            if self._acceptor.admission.may_answer(now, "version_negotiations"):
+                self._negotiate_version(header.destination_cid, header.source_cid, peer, udp)
+        elif header.packet_type != QuicPacketType.INITIAL or not self._may_accept():
+            self.stats["datagrams_dropped"] += 1
+        else:
+            self._acceptor.initial(header, Arrival(data, peer, udp), now)
+        return None
 
     def _may_accept(self) -> bool:
-        if len(self._handshaking) >= MAX_HANDSHAKES:  # most of them are long done
-            self._handshaking = {
-                link for link in self._handshaking if not internals.handshake_confirmed(link.quic)
-            }
-        if len(self._handshaking) >= MAX_HANDSHAKES or len(self._engine.live) >= MAX_CONNECTIONS:
+        if len(self._engine.live) >= MAX_CONNECTIONS:
             self.stats["connections_refused"] += 1
             return False
         return self._accepting
 
-    def _accept(self, destination_cid: bytes, peer: Peer, udp: UdpSocket, now: float) -> Link:
+    def _make_link(self, half_open: HalfOpen, peer: Peer, udp: UdpSocket, now: float) -> Link:
         quic = QuicConnection(
-            configuration=self._configuration, original_destination_connection_id=destination_cid
+            configuration=self._configuration,
+            original_destination_connection_id=half_open.original_cid,
+            retry_source_connection_id=half_open.retry_cid,
         )
         if self._congestion == MEDIA:
             internals.install_pacer(quic, MediaPacer(max_datagram_size=SMALLEST_MAX_DATAGRAM_SIZE))
-        link = Link(quic, udp, now)
+        link = Link(Lane(quic), udp, now)
         link.webtransport = WebTransportConnection(
             quic,
             on_request=self._on_request,
             protocols=self._protocols,
             mark_dirty=lambda: self._engine.mark_dirty(link),
+            mark_sending=lambda: self._engine.mark_sending(link),
             counters=self.stats,
             remote=plain_address(peer.address),
+            lane=link.lane,
         )
-        self._engine.add(link, [destination_cid, quic.host_cid])
-        self._handshaking.add(link)
+        self._engine.add(link, [half_open.retry_cid or half_open.original_cid, quic.host_cid])
         return link
 
     def _gone(self, link: Link) -> None:
-        self._handshaking.discard(link)
+        self._acceptor.gone(link)
 
     def _negotiate_version(self, to_cid: bytes, from_cid: bytes, peer: Peer, udp: UdpSocket) -> None:
-        self.stats["version_negotiations"] += 1
         answer = encode_quic_version_negotiation(
             source_cid=to_cid,
             destination_cid=from_cid,
@@ -219,6 +248,13 @@ class QuicEndpoint:
         configuration.private_key = certificate.key
         configuration.certificate_chain = list(certificate.chain)
         return configuration
+
+
+def _long_header(data: bytes) -> QuicHeader | None:
+    try:
+        return pull_quic_header(Buffer(data=data), host_cid_length=8) if data and data[0] & 0x80 else None
+    except ValueError:
+        return None
 
 
 def _is_unanswered(link: Link, session_id: int) -> bool:

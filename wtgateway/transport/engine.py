@@ -1,12 +1,13 @@
 """The driver under endpoint and client: sockets, one timer and turns of the loop for many connections.
 
-A turn: drain the sockets (a bounded number of datagrams), feed each to its connection, then flush
-every touched connection once: its events go to the sessions, sessions may hand over more, packets
-leave in batches, its timer is set. Connections nobody touches cost nothing. Imports aioquic, asyncio
-and this package.
+A turn: drain the sockets (a bounded number of datagrams), feed each to its connection's lane, then
+flush every touched connection once. Three kinds of touch, by what they cost: a packet that only
+acknowledged and made room for nothing is done with (its connection is not flushed, no timer is set); media
+that was handed over, or room for what waits, makes the connection send a batch; all else is a visit to
+aioquic: its events go to the sessions, its answers leave, its timer is asked for. A connection sends at
+most one batch a turn, so that none delays the others. Connections nobody touches cost nothing.
 
-The flush is where a later express lane belongs: a batch of payloads of one connection sealed at once,
-in place of ``datagrams_to_send`` for what is nothing but media, after it for all else.
+Imports aioquic, asyncio and this package.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired, ConnectionTerminated
 
 from wtgateway.errors import TransportError
 from wtgateway.transport import h3codes, internals
 from wtgateway.transport.h3 import WebTransportConnection
+from wtgateway.transport.lane import Attention, Lane
 from wtgateway.transport.timers import Timers
 from wtgateway.transport.udp import Peer, UdpSocket
 
@@ -36,20 +37,35 @@ LONELY_CLIENT_S = 1.0
 class Link:
     """One QUIC connection with its place in the tables."""
 
-    __slots__ = ("__weakref__", "cids", "gone", "had_session", "lonely_since", "quic", "udp", "webtransport")
+    __slots__ = (
+        "__weakref__",
+        "attend",
+        "cids",
+        "gone",
+        "had_session",
+        "half_open",
+        "lane",
+        "lonely_since",
+        "quic",
+        "udp",
+        "webtransport",
+    )
 
-    def __init__(self, quic: QuicConnection, udp: UdpSocket, now: float) -> None:
-        self.quic = quic
+    def __init__(self, lane: Lane, udp: UdpSocket, now: float) -> None:
+        self.lane = lane
+        self.quic = lane.quic
         self.udp = udp
         self.webtransport: WebTransportConnection
+        self.attend = True  # aioquic may have events, or something to say
         self.cids: set[bytes] = set()
         self.lonely_since: float | None = now
         self.had_session = False
+        self.half_open = False  # its datagrams are for the router to put in their order
         self.gone = False
 
 
 class Engine:
-    """Drives connections. ``route`` finds or makes the link of a datagram, or None to drop it."""
+    """Drives connections. ``route`` finds the link of a datagram; None: it has seen to it, or dropped it."""
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop, lonely_s: float, counters: Counter[str]) -> None:
         self.loop = loop
@@ -85,13 +101,25 @@ class Engine:
             link.cids.add(cid)
 
     def mark_dirty(self, link: Link) -> None:
-        """Flush the connection at the end of this turn."""
+        """Visit the connection at the end of this turn, and send what it has."""
+        link.attend = True
+        self.mark_sending(link)
+
+    def mark_sending(self, link: Link) -> None:
+        """Send what the connection has at the end of this turn: nothing but that has changed."""
         if link.gone:
             return
         self._dirty[link] = None
         if not self._flush_planned:
             self._flush_planned = True
             self.loop.call_soon(self._flush_planned_now)
+
+    def abandon(self, link: Link, reason: str) -> None:
+        """Forget a connection without a word to its peer; its sessions are told."""
+        link.webtransport.lost(reason)
+        link.webtransport.settle()
+        if not link.gone:
+            self._forget(link)
 
     def shut(self) -> None:
         """Forget everything; sessions that are left are told."""
@@ -118,14 +146,28 @@ class Engine:
             return
         now = self.clock()
         for data, peer in datagrams:
-            link = self.route(data, peer, udp, now)
-            if link is None:
-                self.counters["datagrams_dropped"] += 1
-                continue
+            link = self.links.get(data[1:9]) if data and not data[0] & 0x80 else None
+            if link is None or link.half_open:
+                link = self.route(data, peer, udp, now)
+                if link is None:
+                    continue
             link.udp = udp
-            self._dirty[link] = None
-            self._guarded(link, link.quic.receive_datagram, data, peer, now)
+            self.receive(link, data, peer, now)
         self._flush_dirty()
+
+    def receive(self, link: Link, data: bytes, peer: Peer, now: float) -> None:
+        """A datagram for a connection, which is flushed with the others of this turn."""
+        try:
+            attention = link.lane.receive(data, peer, now)
+        except Exception as error:
+            self._broken(link, error)
+            return
+        if attention is Attention.NONE:
+            self._sooner(link)
+            return
+        if attention is Attention.FULL:
+            link.attend = True
+        self._dirty[link] = None
 
     def _flush_planned_now(self) -> None:
         self._flush_planned = False
@@ -139,25 +181,40 @@ class Engine:
         self._set_alarm(now)
 
     def flush(self, link: Link, now: float) -> None:
-        """Events to the sessions, more from the sessions, packets to the socket, the timer set."""
+        """Events to the sessions, more from the sessions, a batch of packets to the socket, the timer set."""
         if link.gone:
             return
         webtransport = link.webtransport
-        self._guarded(link, self._events, link)
-        webtransport.settle()
+        if link.attend:
+            self._guarded(link, self._events, link)
+            webtransport.settle()
         webtransport.writable()
-        webtransport.settle()  # a session may have been closed just now
+        if link.attend:  # also when a session was closed just now
+            link.attend = False
+            webtransport.settle()
+            self._loneliness(link, now)
+            if link.gone:
+                return
+            link.lane.touch()
         self._dirty.pop(link, None)
-        self._loneliness(link, now)
-        if link.gone:
-            return
         self._guarded(link, self._send, link, now)
-        self._set_timer(link)
 
     def _send(self, link: Link, now: float) -> None:
-        datagrams = link.quic.datagrams_to_send(now)
-        if datagrams:
-            link.udp.send(datagrams)
+        lane = link.lane
+        visited = lane.touched
+        ordinary, runs = lane.transmit(now)
+        if ordinary:
+            link.udp.send(ordinary)
+        for peer, packets in runs:
+            link.udp.send_run(packets, peer)
+        if lane.can_send:
+            self.mark_sending(link)
+        if ordinary or visited:
+            self._set_timer(link)
+        else:
+            self._sooner(link)
+            if runs:
+                self._timers.sooner(link, now + lane.probe_timeout)
 
     def _events(self, link: Link) -> None:
         while (event := link.quic.next_event()) is not None:
@@ -178,16 +235,19 @@ class Engine:
         try:
             call(*arguments)
         except Exception as error:
-            self.counters["malformed"] += 1
-            log.warning("connection from %s closed: %r", link.webtransport.remote, error)
-            log.debug("where that came from", exc_info=True)
-            if internals.is_closing(link.quic):
-                link.webtransport.lost("the connection broke")
-                link.webtransport.settle()
-                self._forget(link)
-            else:
-                link.quic.close(error_code=h3codes.H3_INTERNAL_ERROR, reason_phrase="malformed")
-                self.mark_dirty(link)
+            self._broken(link, error)
+
+    def _broken(self, link: Link, error: Exception) -> None:
+        self.counters["malformed"] += 1
+        log.warning("connection from %s closed: %r", link.webtransport.remote, error)
+        log.debug("where that came from", exc_info=True)
+        if internals.is_closing(link.quic):
+            link.webtransport.lost("the connection broke")
+            link.webtransport.settle()
+            self._forget(link)
+        else:
+            link.quic.close(error_code=h3codes.H3_INTERNAL_ERROR, reason_phrase="malformed")
+            self.mark_dirty(link)
 
     def _loneliness(self, link: Link, now: float) -> None:
         """Close connections that carry no session for long."""
@@ -204,10 +264,16 @@ class Engine:
     # --- time ------------------------------------------------------------------------------------
 
     def _set_timer(self, link: Link) -> None:
-        when = link.quic.get_timer()
+        when = link.lane.get_timer()
         if link.lonely_since is not None and when is not None and not internals.is_closing(link.quic):
             when = min(when, link.lonely_since + self._patience(link))
         self._timers.set(link, when)
+
+    def _sooner(self, link: Link) -> None:
+        """What the lane set by itself; deadlines that moved away are found out when they come up."""
+        when = link.lane.sooner()
+        if when is not None:
+            self._timers.sooner(link, when)
 
     def _set_alarm(self, now: float) -> None:
         when = self._timers.next_wakeup()
@@ -222,10 +288,9 @@ class Engine:
         self._alarm = None
         now = self.clock()
         for link in self._timers.due(now):
+            self._guarded(link, link.lane.handle_timer, now)
+            link.attend = True
             self._dirty[link] = None
-            timer = link.quic.get_timer()
-            if timer is not None and timer <= now:
-                self._guarded(link, link.quic.handle_timer, now)
         self._flush_dirty()
 
     def _resume(self, udp: UdpSocket) -> None:

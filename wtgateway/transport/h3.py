@@ -43,6 +43,7 @@ from wtgateway.transport.capsules import (
 )
 from wtgateway.transport.early import EarlyStreams
 from wtgateway.transport.streams import StreamTable, is_unidirectional
+from wtgateway.transport.lane import Lane
 from wtgateway.transport.webtransport import (
     LOST,
     Refusal,
@@ -62,7 +63,8 @@ _MAX_GONE = 64  # sessions that ended, remembered so that their late streams are
 
 
 class WebTransportConnection:
-    """The sessions of one QUIC connection. ``mark_dirty`` asks the owner to flush it."""
+    """The sessions of one QUIC connection. ``mark_dirty`` asks the owner to flush it, ``mark_sending`` to
+    send what the lane has."""
 
     def __init__(
         self,
@@ -73,12 +75,16 @@ class WebTransportConnection:
         mark_dirty: Callable[[], None],
         counters: Counter[str],
         remote: tuple[Any, ...] = (),
+        lane: Lane | None = None,
+        mark_sending: Callable[[], None] | None = None,
     ) -> None:
         self.quic = quic
+        self.lane = lane or Lane(quic)
         self.is_client = quic.configuration.is_client
         self.h3: H3Connection | None = None
         self.sessions: dict[int, WebTransportSession] = {}
         self.mark_dirty = mark_dirty
+        self.mark_sending = mark_sending or mark_dirty  # cheaper: nothing but media was handed over
         self.remote = remote
         self.refusal: tuple[int, str] | None = None  # client: how the CONNECT was answered
         self._on_request = on_request

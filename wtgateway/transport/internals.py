@@ -1,20 +1,39 @@
-"""The one module that names private attributes of aioquic, and checks at import that they are there.
+"""All private attributes of aioquic in use, listed here and checked at import that they are there.
 
-Where aioquic has changed them, one warning is logged and every function answers with a careful
-guess, so that media still flows, less well. Nothing here changes aioquic's state but
-``install_pacer``, ``send_last`` and ``forget_request_stream``. Imports aioquic only.
+The basic set serves statistics and shallow queues: where aioquic has changed it, one warning is
+logged and every function here answers with a careful guess, so that media still flows, less well.
+The express set is what :mod:`lane`, :mod:`sealing`, :mod:`opening`, :mod:`acks`, :mod:`frame_stream` and
+:mod:`connection_ids` read and write: with another aioquic than they were written for, or without one
+of these names, :data:`EXPRESS` is false and everything goes aioquic's own way. Set the environment
+variable WTGATEWAY_EXPRESS to 0 to have it so.
+
+Nothing in this module changes aioquic's state but ``install_pacer``, ``send_last``,
+``set_max_datagram_size``, ``validate_path`` and ``forget_request_stream``. Imports aioquic only.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+from importlib.metadata import version
 from typing import Any
 
+from aioquic._buffer import Buffer
 from aioquic.h3.connection import H3Connection
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.connection import (
+    QuicConnection,
+    QuicConnectionId,
+    QuicConnectionState,
+    QuicNetworkPath,
+)
+from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.packet import pull_quic_transport_parameters
+from aioquic.quic.recovery import MAX_ACK_RANGES as MAX_ACK_RANGES
+from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
+from aioquic.tls import ExtensionType
 from cryptography import x509
 
 log = logging.getLogger("wtgateway.transport")
@@ -26,9 +45,11 @@ _GUESSED_ROOM = 32 * 1024
 
 _NEEDED = {
     "connection": (
-        "_close_event _datagrams_pending _handshake_confirmed _local_max_data _local_next_stream_id_uni "
+        "_close_event _datagrams_pending _handshake_confirmed _host_cid_seq _host_cids "
+        "_local_initial_source_connection_id _remote_active_connection_id_limit _replenish_connection_ids "
+        "_local_max_data _local_next_stream_id_uni _peer_cid_available "
         "_loss _max_datagram_size _packet_number _peer_cid _remote_max_datagram_frame_size _state "
-        "_streams _streams_blocked_bidi _streams_blocked_uni _streams_queue"
+        "_network_paths _streams _streams_blocked_bidi _streams_blocked_uni _streams_queue"
     ),
     "recovery": "_cc _pacer _rtt_initialized _rtt_min _rtt_smoothed",
     "sender": "_buffer_start _buffer_stop _pending _reset_error_code buffer_is_empty is_finished",
@@ -37,33 +58,91 @@ _NEEDED = {
 }
 
 
-def missing_attributes() -> list[str]:
-    """The private attributes we read that this aioquic lacks."""
-    quic = QuicConnection(configuration=QuicConfiguration(is_client=True))
-    stream = QuicStream(stream_id=0)
-    recovery = getattr(quic, "_loss", None)
-    owners = {
-        "connection": quic,
-        "recovery": recovery,
-        "sender": stream.sender,
-        "receiver": stream.receiver,
-        "h3": H3Connection(quic),
-    }
+# What the express lane reads and writes besides.
+_NEEDED_BY_LANE = {
+    "connection": (
+        "_ack_delay _ack_eliciting_sent_since_receipt _close_at _close_pending _cryptos _host_cids "
+        "_idle_timeout _is_client _network_paths _ping_pending _probe_pending _remote_ack_delay_exponent "
+        "_remote_max_data _remote_max_data_used _remote_max_stream_data_uni _remote_max_streams_bidi "
+        "_remote_max_streams_uni _spaces _spin_bit _spin_highest_pn _stream_can_send "
+        "_streams_blocked_pending _unblock_streams host_cid"
+    ),
+    "recovery": (
+        "_detect_loss _pto_count _rtt_first_sample_time _rtt_latest _rtt_variance "
+        "_time_of_last_sent_ack_eliciting_packet max_ack_delay peer_completed_address_validation spaces"
+    ),
+    "space": (
+        "ack_at ack_eliciting_in_flight ack_queue expected_packet_number largest_acked_packet "
+        "largest_received_packet largest_received_time loss_time received_packets sent_packets"
+    ),
+    "path": "addr bytes_received bytes_sent is_validated",
+    "crypto": "_update_key _update_key_requested recv send",
+    "keys": "aead hp key_phase",
+    "aead": "_aead _iv",
+    "protection": "_encryptor _is_chacha20",
+}
+_EXPRESS_VERSIONS = ("1.7.",)  # whose code was read for this
+
+
+def missing_attributes(needed: dict[str, str]) -> list[str]:
+    """The private attributes named in ``needed`` that this aioquic lacks."""
+    try:
+        owners = _owners()
+    except Exception as error:  # whatever a changed aioquic raises
+        return [f"everything ({error!r})"]
     return [
         f"{owner}.{name}"
-        for owner, names in _NEEDED.items()
+        for owner, names in needed.items()
         for name in names.split()
         if not hasattr(owners[owner], name)
     ]
 
 
-_MISSING = missing_attributes()
+def _owners() -> dict[str, Any]:
+    quic = QuicConnection(configuration=QuicConfiguration(is_client=True))
+    stream = QuicStream(stream_id=0)
+    crypto = CryptoPair()
+    crypto.setup_initial(bytes(8), is_client=True, version=1)
+    return {
+        "connection": quic,
+        "recovery": getattr(quic, "_loss", None),
+        "sender": stream.sender,
+        "receiver": stream.receiver,
+        "h3": H3Connection(quic),
+        "space": QuicPacketSpace(),
+        "path": QuicNetworkPath(("", 0)),
+        "crypto": crypto,
+        "keys": crypto.send,
+        "aead": crypto.send.aead,
+        "protection": crypto.send.hp,
+    }
+
+
+def _express() -> bool:
+    if not COMPLETE or os.environ.get("WTGATEWAY_EXPRESS") == "0":
+        return False
+    installed = version("aioquic")
+    missing = missing_attributes(_NEEDED_BY_LANE)
+    if missing or not installed.startswith(_EXPRESS_VERSIONS):
+        log.warning(
+            "aioquic %s is not one that the express lane knows%s: sending costs four times as much; "
+            "install aioquic 1.7",
+            installed,
+            f" (it lacks {', '.join(missing)})" if missing else "",
+        )
+        return False
+    return True
+
+
+_MISSING = missing_attributes(_NEEDED)
 COMPLETE = not _MISSING
 if not COMPLETE:
     log.warning(
         "this aioquic lacks %s: latency and statistics will be worse; install aioquic 1.7",
         ", ".join(_MISSING),
     )
+EXPRESS = _express()
+CONNECTED = QuicConnectionState.CONNECTED
 
 
 # --- congestion and path ---------------------------------------------------------------------------
@@ -144,6 +223,11 @@ def queued_datagrams(quic: QuicConnection) -> int:
     return len(quic._datagrams_pending) if COMPLETE else 0
 
 
+def queued_datagram_bytes(quic: QuicConnection, each: int) -> int:
+    """Bytes of DATAGRAM frames that wait to be sent, and ``each`` for every one of them."""
+    return sum(len(data) + each for data in quic._datagrams_pending) if COMPLETE else 0
+
+
 def max_datagram_frame_payload(quic: QuicConnection) -> int:
     """The greatest DATAGRAM payload that fits one packet and the peer's limit; 0: it takes none."""
     if not COMPLETE:
@@ -195,6 +279,37 @@ def received_stream_bytes(quic: QuicConnection) -> int:
     return quic._local_max_data.used if COMPLETE else 0
 
 
+# --- connection IDs --------------------------------------------------------------------------------
+
+
+def set_first_connection_id(quic: QuicConnection, cid: bytes, reset_token: bytes) -> None:
+    """Replace the connection ID that a server issues first; before anything is sent or received."""
+    first = quic._host_cids[0]
+    first.cid, first.stateless_reset_token = cid, reset_token
+    quic.host_cid = quic._local_initial_source_connection_id = cid
+
+
+def missing_connection_ids(quic: QuicConnection) -> int:
+    """How many more connection IDs the peer may have (aioquic keeps at most 8)."""
+    return min(8, quic._remote_active_connection_id_limit) - len(quic._host_cids)
+
+
+def add_connection_id(quic: QuicConnection, cid: bytes, reset_token: bytes) -> None:
+    """Issue one more connection ID; aioquic sends it."""
+    quic._host_cids.append(
+        QuicConnectionId(cid=cid, sequence_number=quic._host_cid_seq, stateless_reset_token=reset_token)
+    )
+    quic._host_cid_seq += 1
+
+
+def reset_tokens(quic: QuicConnection) -> set[bytes]:
+    """The tokens by which the peer may reset the connection (RFC 9000, section 10.3)."""
+    if not COMPLETE:
+        return set()
+    known = (quic._peer_cid, *quic._peer_cid_available)
+    return {c.stateless_reset_token for c in known if c.stateless_reset_token}
+
+
 # --- HTTP/3 ----------------------------------------------------------------------------------------
 
 
@@ -239,3 +354,58 @@ def peer_certificate(quic: QuicConnection) -> x509.Certificate | None:
 def handshake_confirmed(quic: QuicConnection) -> bool:
     """Whether the handshake is done on both sides."""
     return quic._handshake_confirmed if COMPLETE else True
+
+
+# --- address validation and path MTU ---------------------------------------------------------------
+
+
+def is_unbegun(quic: QuicConnection) -> bool:
+    """Whether a server's connection has received nothing yet that it could open."""
+    return COMPLETE and quic._state is QuicConnectionState.FIRSTFLIGHT
+
+
+def validate_path(quic: QuicConnection) -> None:
+    """The address that the first Initial came from was proven by a token (RFC 9000, section 8.1.2)."""
+    if COMPLETE and quic._network_paths:
+        quic._network_paths[0].is_validated = True
+
+
+def max_udp_payload_size(quic: QuicConnection) -> int:
+    """The largest datagram that the peer takes (RFC 9000, section 18.2); known once it has shaken hands.
+
+    aioquic checks this transport parameter and keeps it nowhere, so it is read again from TLS.
+    """
+    for kind, data in getattr(getattr(quic, "tls", None), "received_extensions", None) or ():
+        if kind == ExtensionType.QUIC_TRANSPORT_PARAMETERS:
+            size = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
+            return 65527 if size is None else size
+    return SMALLEST_MAX_DATAGRAM_SIZE
+
+
+def paths(quic: QuicConnection) -> list[QuicNetworkPath]:
+    """The network paths in use and under validation, the active one first; compared by identity."""
+    return list(quic._network_paths)
+
+
+def set_max_datagram_size(quic: QuicConnection, size: int) -> int:
+    """Send packets of at most ``size`` bytes from now on; what congestion control and pacer count with
+    follows. Returns how many waiting DATAGRAM frames were dropped since they do not fit any more: aioquic
+    would wait for ever with one at its head.
+    """
+    if not COMPLETE:
+        return 0
+    quic._max_datagram_size = size
+    recovery = quic._loss
+    for owner in (recovery._cc, recovery._pacer):
+        follow = getattr(owner, "set_max_datagram_size", None)
+        if follow is not None:
+            follow(size)
+        else:
+            owner._max_datagram_size = size
+    limit = max_datagram_frame_payload(quic)
+    fitting = [data for data in quic._datagrams_pending if len(data) <= limit]
+    dropped = len(quic._datagrams_pending) - len(fitting)
+    if dropped:
+        quic._datagrams_pending.clear()
+        quic._datagrams_pending.extend(fitting)
+    return dropped

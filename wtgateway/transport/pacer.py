@@ -14,6 +14,7 @@ INITIAL_BURST_PACKETS = 32
 BURST_PACKETS = 16
 _ONE = 0.999  # less than a packet's worth of rounding must not cost a wait
 _SHORTEST_WAIT_S = 0.0001
+_UNPACED = 1 << 16
 TICK_S = 0.004  # a loop's timer may be late by so much
 
 
@@ -36,11 +37,36 @@ class MediaPacer:
             return None
         return now + max((1.0 - self._tokens) / self._rate, _SHORTEST_WAIT_S)
 
+    def available(self, now: float) -> int:
+        """Packets that may leave now, all at once."""
+        if not self._rate:
+            return _UNPACED
+        self._fill(now)
+        return int(self._tokens + 1.0 - _ONE)
+
+    def spend(self, now: float, packets: int) -> None:
+        """So many packets left."""
+        if self._rate:
+            self._fill(now)
+            self._tokens = max(0.0, self._tokens - packets)
+
+    @property
+    def bytes_per_second(self) -> float:
+        """The pace; 0 while no round trip was measured."""
+        return self._rate * self._packet_bytes
+
     def update_after_send(self, now: float) -> None:
         """A packet left."""
         if self._rate:
             self._fill(now)
             self._tokens = max(0.0, self._tokens - 1.0)
+
+    def set_max_datagram_size(self, size: int) -> None:
+        """Packets are of ``size`` bytes from now on; the pace in bytes stays."""
+        ratio = self._packet_bytes / size
+        self._packet_bytes = size
+        self._rate *= ratio
+        self._tokens *= ratio
 
     def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
         """Follow the window (bytes) and the round trip (s)."""

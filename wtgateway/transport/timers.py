@@ -34,6 +34,12 @@ class Timers(Generic[K]):
         if queued is None or when < queued:
             self._push(key, when)
 
+    def sooner(self, key: K, when: float) -> None:
+        """Set the deadline of ``key`` unless it has an earlier one."""
+        deadline = self._deadlines.get(key)
+        if deadline is None or when < deadline:
+            self.set(key, when)
+
     def remove(self, key: K) -> None:
         """Forget ``key``; its heap entries vanish as they come up."""
         self._deadlines.pop(key, None)

@@ -157,6 +157,11 @@ class UdpSocket:
             self._send_or_keep(batch, datagrams[start][1])
             start = end
 
+    def send_run(self, packets: Sequence[bytes], peer: Peer) -> None:
+        """Send packets of one size, the last perhaps shorter, to one peer: one call where that can be."""
+        self.counters["datagrams_out"] += len(packets)
+        self._send_or_keep(packets, peer)
+
     def resume(self) -> None:
         """The kernel has room again."""
         while self._backlog:

@@ -2,23 +2,27 @@
 
 A session hands bytes to its QUIC connection at once and is flushed at the end of the loop turn. It
 never blocks and never raises for what a peer does: bytes for a stream that the peer stopped are
-dropped. The HTTP/3 side is in :mod:`wtgateway.transport.h3`. Imports errors and this package only.
+dropped. The HTTP/3 side is in :mod:`wtgateway.transport.h3`. Imports aioquic,
+errors and this package.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aioquic.buffer import encode_uint_var
+from aioquic.h3.connection import StreamType
+
 from wtgateway.errors import TransportError
 from wtgateway.transport import h3codes, internals
+from wtgateway.transport.urgency import Urgency
 
 if TYPE_CHECKING:
     from wtgateway.transport.h3 import WebTransportConnection
 
 LOST = -1  # close code of a session whose connection or CONNECT stream broke without a close capsule
-
-_MAX_QUEUED_DATAGRAMS = 64  # aioquic's own queue has no bound and goes before streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,18 @@ class SessionHandler(Protocol):
 class WebTransportSession:
     """One session; ``id`` is that of its CONNECT stream."""
 
-    __slots__ = ("__weakref__", "_connection", "closed", "handler", "id", "is_client", "protocol", "request")
+    __slots__ = (
+        "__weakref__",
+        "_connection",
+        "_datagram_prefix",
+        "_preamble",
+        "closed",
+        "handler",
+        "id",
+        "is_client",
+        "protocol",
+        "request",
+    )
 
     def __init__(
         self,
@@ -100,6 +115,8 @@ class WebTransportSession:
         self.is_client = connection.is_client
         self.protocol = protocol  # the sub-protocol agreed on, or empty
         self.closed = False
+        self._preamble = encode_uint_var(StreamType.WEBTRANSPORT) + encode_uint_var(session_id)
+        self._datagram_prefix = encode_uint_var(session_id // 4)  # RFC 9297, section 2.1
 
     # --- streams ---------------------------------------------------------------------------------
 
@@ -116,6 +133,18 @@ class WebTransportSession:
         if self._owns(stream_id):
             self._connection.streams.write(stream_id, data, fin)
 
+    def send_frame(self, data: bytes, urgency: Urgency) -> int:
+        """A whole media frame as one new unidirectional stream; its id. ``data`` is shared, not copied.
+
+        Raises TransportError after the session's end.
+        """
+        if self.closed:
+            raise TransportError("the session is closed: open a new one")
+        connection = self._connection
+        stream_id = connection.lane.open_frame(self._preamble, data, urgency)
+        connection.streams.add(stream_id, self)
+        return stream_id
+
     def reset(self, stream_id: int, code: int) -> None:
         """Give up sending that stream (RESET_STREAM), with an application code."""
         if self._owns(stream_id):
@@ -128,11 +157,11 @@ class WebTransportSession:
 
     def unsent(self, stream_id: int) -> int:
         """Bytes of that stream that wait to be sent, for the first time or again after a loss."""
-        return internals.unsent_bytes(self._connection.quic, stream_id)
+        return self._connection.lane.unsent_bytes(stream_id)
 
     def unacknowledged(self, stream_id: int) -> int:
         """Bytes of that stream that the peer has not acknowledged yet."""
-        return internals.unacknowledged_bytes(self._connection.quic, stream_id)
+        return self._connection.lane.unacknowledged_bytes(stream_id)
 
     # --- datagrams -------------------------------------------------------------------------------
 
@@ -142,17 +171,17 @@ class WebTransportSession:
         return self._connection.max_datagram_bytes(self.id)
 
     def send_datagram(self, data: bytes) -> bool:
-        """Queue a datagram; False when it is too large, the queue is full or the session is over.
+        """Queue a datagram; False when it is too large, the queue is full or the session is over."""
+        return self.send_datagrams((data,), Urgency.DELTA) == 1
 
-        A datagram that does not fit a packet would stay at the head of aioquic's queue for ever.
+    def send_datagrams(self, payloads: Sequence[bytes], urgency: Urgency) -> int:
+        """Queue datagrams, all for one purpose; how many were taken, from the first on.
+
+        The rest is too large, or the queue is full, or the session is over: each is the caller's to drop.
         """
-        connection = self._connection
-        if self.closed or len(data) > self.max_datagram_bytes:
-            return False
-        if internals.queued_datagrams(connection.quic) >= _MAX_QUEUED_DATAGRAMS:
-            return False
-        connection.send_datagram(self.id, data)
-        return True
+        if self.closed:
+            return 0
+        return self._connection.lane.send_datagrams(payloads, urgency, self._datagram_prefix)
 
     # --- the whole session -----------------------------------------------------------------------
 
@@ -171,11 +200,15 @@ class WebTransportSession:
 
     def flush(self) -> None:
         """Have the connection flushed at the end of this turn of the loop, once."""
-        self._connection.mark_dirty()
+        self._connection.mark_sending()
 
     def room(self) -> int:
         """Bytes that may be handed over now so that QUIC's own queue stays shallow; may be <= 0."""
-        return 0 if self.closed else internals.room(self._connection.quic)
+        return 0 if self.closed else self._connection.lane.room()
+
+    def await_room(self, waiting: bool) -> None:
+        """Whether ``handler.writable`` is wanted as soon as acknowledgements make room."""
+        self._connection.lane.hungry = waiting
 
     def path(self) -> PathStats:
         """What QUIC knows about the path."""

@@ -1,0 +1,568 @@
+"""One QUIC connection, sans-I/O: aioquic's, with an express lane for media in both directions.
+
+Out: media frames (as streams) and datagrams are cut, sealed and recorded in batches (:mod:`sealing`),
+in strict classes of urgency, within aioquic's own congestion window, pacing, flow control and
+anti-amplification limit; what is lost comes back here. All else that the connection has to say goes
+through aioquic's ``datagrams_to_send``. In: packets that only acknowledge are applied directly
+(:mod:`opening`, :mod:`acks`), all others go to ``receive_datagram``.
+
+With ``express=False``, or an aioquic that :mod:`internals` does not know, everything goes the
+ordinary way; the peer cannot tell the two apart but by speed. Imports aioquic and this package.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.recovery import QuicPacketSpace
+from aioquic.tls import Epoch
+
+from wtgateway.transport import internals
+from wtgateway.transport.acks import apply_ack
+from wtgateway.transport.batch import Batch, Datagrams, Run, runs_of
+from wtgateway.transport.frame_stream import FrameStream, ProbePacket, SentPacket
+from wtgateway.transport.opening import Frames, Unreadable, open_packet, read_frames
+from wtgateway.transport.sealing import PACKET_NUMBER_BYTES, TAG_BYTES, overhead, seal
+from wtgateway.transport.udp import Peer
+from wtgateway.transport.urgency import Urgency
+
+BATCH_PACKETS = 64  # one batch, and one segmented system call (UDP_MAX_SEGMENTS); the next viewer's turn then
+BATCH_BYTES = 65000
+MAX_QUEUED_DATAGRAM_BYTES = 512 * 1024
+_DATAGRAM_COST = 256  # what an empty one counts for in that
+MAX_SHORT_BYTES = 300  # a longer packet has more to say than that something arrived
+SHALLOW_S = 0.005  # what the path takes in so long may wait here; the rest waits where it can be overtaken
+PACKETS_PER_KEY = 1 << 22  # half of what AES-GCM allows with one key (RFC 9001, section 6.6)
+
+_PING = b"\x01"
+_MAX_DATA, _MAX_STREAM_DATA, _MAX_STREAMS_BIDI = 0x10, 0x11, 0x12
+_ONE_RTT = Epoch.ONE_RTT
+
+
+class Attention(enum.IntEnum):
+    """What a received datagram asks of the connection's driver."""
+
+    NONE = 0
+    SEND = 1  # there may be room now for what waits
+    FULL = 2  # aioquic took it: events, answers, timer
+
+
+class Lane:
+    """A connection as its driver sees it; ``now`` is the clock's time in s."""
+
+    def __init__(self, quic: QuicConnection, *, express: bool = True) -> None:
+        self.quic = quic
+        self.express = express and internals.EXPRESS and not quic.configuration.quic_logger
+        self.probe_timeout = 0.0  # s; as of the last get_timer
+        self.hungry = False  # someone above waits for room
+        self.datagrams_too_large = 0
+        self._queues: tuple[deque[FrameStream | Datagrams], ...] = tuple(deque() for _ in Urgency)
+        self._stalled: list[FrameStream] = []  # held back by flow control
+        self._unsent = 0
+        self._datagram_bytes = 0
+        self._touched = True  # aioquic may have something to say
+        self._paced_at: float | None = None
+        self._confirmed = False
+        self._fresh_since = 0  # first packet number that was sealed with the present key
+        self._cid_bytes = quic.configuration.connection_id_length
+
+    # --- in ----------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, peer: Peer, now: float) -> Attention:
+        """A UDP payload from ``peer``. Raises whatever aioquic raises for what it cannot take."""
+        if self.express and len(data) <= MAX_SHORT_BYTES and not data[0] & 0x80:
+            attention = self._receive_short(data, peer, now)
+            if attention is not None:
+                return attention
+        self._touched = True
+        self.quic.receive_datagram(data, peer, now)
+        return Attention.FULL
+
+    def _receive_short(self, data: bytes, peer: Peer, now: float) -> Attention | None:
+        """Apply a packet that only acknowledges; None leaves it to aioquic, with nothing changed."""
+        quic = self.quic
+        if not self._sendable() or data[1 : 1 + self._cid_bytes] != quic.host_cid:
+            return None
+        path = quic._network_paths[0]
+        keys = quic._cryptos[_ONE_RTT].recv
+        if not path.is_validated or path.addr != peer or keys.aead is None:
+            return None
+        space = quic._spaces[_ONE_RTT]
+        try:
+            opened = open_packet(keys, data, self._cid_bytes, space.expected_packet_number)
+        except Unreadable:
+            return Attention.NONE
+        if opened is None:
+            return None
+        number = opened.number
+        if number in space.received_packets:
+            return Attention.NONE
+        frames = read_frames(opened.payload)
+        if frames is None or (frames.limits and not self._known(frames)):
+            return None
+        self._record_received(number, opened.spin, frames.ack_eliciting, space, now)
+        if frames.ranges:
+            delay = (frames.delay << quic._remote_ack_delay_exponent) / 1000000
+            recovery = quic._loss
+            recovery.peer_completed_address_validation = True
+            if apply_ack(recovery, space, frames.ranges, delay, now):
+                self._touched = True
+        if frames.limits:
+            self._raise_limits(frames)
+        return Attention.SEND if self.hungry or self._unsent or self._touched else Attention.NONE
+
+    def _record_received(
+        self, number: int, spin: bool, eliciting: bool, space: QuicPacketSpace, now: float
+    ) -> None:
+        """What aioquic notes of every packet, in its own words."""
+        quic = self.quic
+        if number > space.expected_packet_number:
+            space.expected_packet_number = number + 1
+        if number > quic._spin_highest_pn:
+            quic._spin_bit = spin != quic._is_client
+            quic._spin_highest_pn = number
+        quic._close_at = now + quic._idle_timeout()
+        quic._ack_eliciting_sent_since_receipt = False
+        if number > space.largest_received_packet:
+            space.largest_received_packet = number
+            space.largest_received_time = now
+        queue = space.ack_queue
+        queue.add(number)
+        space.received_packets.add(number)
+        if len(queue) > internals.MAX_ACK_RANGES:
+            queue.shift()
+        if eliciting and space.ack_at is None:
+            space.ack_at = now + quic._ack_delay
+
+    def _known(self, frames: Frames) -> bool:
+        """Whether all streams of MAX_STREAM_DATA frames are there, and ours to send on."""
+        streams = self.quic._streams
+        return all(
+            kind != _MAX_STREAM_DATA or (stream_id in streams and self.quic._stream_can_send(stream_id))
+            for kind, stream_id, _ in frames.limits
+        )
+
+    def _raise_limits(self, frames: Frames) -> None:
+        quic = self.quic
+        for kind, stream_id, value in frames.limits:
+            if kind == _MAX_DATA:
+                quic._remote_max_data = max(quic._remote_max_data, value)
+            elif kind == _MAX_STREAM_DATA:
+                stream = quic._streams[stream_id]
+                stream.max_stream_data_remote = max(stream.max_stream_data_remote, value)
+            elif kind == _MAX_STREAMS_BIDI:
+                if value > quic._remote_max_streams_bidi:
+                    quic._remote_max_streams_bidi = value
+                    quic._unblock_streams(is_unidirectional=False)
+            elif value > quic._remote_max_streams_uni:
+                quic._remote_max_streams_uni = value
+                quic._unblock_streams(is_unidirectional=True)
+        self._touched = True  # streams of aioquic's own may go on as well
+
+    # --- what is to be sent ------------------------------------------------------------------------
+
+    def touch(self) -> None:
+        """Something was asked of aioquic directly."""
+        self._touched = True
+
+    def open_frame(self, head: bytes, body: bytes, urgency: Urgency) -> int:
+        """Send ``head`` and ``body`` as one new unidirectional stream; its id. ``body`` is not copied."""
+        quic = self.quic
+        stream_id = quic.get_next_available_stream_id(is_unidirectional=True)
+        if not self.express:
+            quic.send_stream_data(stream_id, head + body, end_stream=True)
+            return stream_id
+        stream = FrameStream(
+            stream_id,
+            head,
+            body,
+            urgency=urgency,
+            max_stream_data=quic._remote_max_stream_data_uni,
+            on_lost=self._lost,
+            on_over=self._over,
+        )
+        quic._streams[stream_id] = stream  # type: ignore[assignment]
+        quic._local_next_stream_id_uni = stream_id + 4
+        if stream_id // 4 >= quic._remote_max_streams_uni:
+            stream.is_blocked = True
+            quic._streams_blocked_uni.append(stream)  # type: ignore[arg-type]
+            quic._streams_blocked_pending = True
+            self._touched = True
+        self._unsent += stream.size
+        self._queue(stream)
+        return stream_id
+
+    def send_datagrams(self, payloads: Sequence[bytes], urgency: Urgency, prefix: bytes = b"") -> int:
+        """Queue DATAGRAM frames of ``prefix`` and each payload; how many were taken, from the first on."""
+        limit = self.max_datagram_payload() - len(prefix)
+        if not self.express:
+            self._datagram_bytes = internals.queued_datagram_bytes(self.quic, _DATAGRAM_COST)
+        taken = 0
+        for payload in payloads:
+            cost = len(payload) + _DATAGRAM_COST
+            if len(payload) > limit or self._datagram_bytes + cost > MAX_QUEUED_DATAGRAM_BYTES:
+                break
+            self._datagram_bytes += cost
+            taken += 1
+        if not self.express:
+            for payload in payloads[:taken]:
+                self.quic.send_datagram_frame(prefix + payload)
+        elif taken:
+            self._unsent += sum(map(len, payloads[:taken]))
+            queue = self._queues[urgency]
+            last = queue[-1] if queue else None
+            if type(last) is Datagrams and last.prefix == prefix:
+                last.payloads += payloads[:taken]
+            else:
+                queue.append(Datagrams(prefix, payloads[:taken]))
+        return taken
+
+    def max_datagram_payload(self) -> int:
+        """What fits one DATAGRAM frame now, the prefix included; 0: the peer takes none."""
+        return internals.max_datagram_frame_payload(self.quic)
+
+    def room(self) -> int:
+        """Bytes that may be handed over so that little waits here; <= 0: wait for acknowledgements.
+
+        At most what the path takes in a few milliseconds, so that a decision of above can still
+        overtake what was handed over before.
+        """
+        if not self.express:
+            return internals.room(self.quic)
+        recovery = self.quic._loss
+        free = recovery._cc.congestion_window - recovery._cc.bytes_in_flight
+        rate = getattr(recovery._pacer, "bytes_per_second", None)
+        if rate:
+            free = min(free, max(int(rate * SHALLOW_S), self.quic._max_datagram_size))
+        free -= self._unsent + internals.queued_bytes(self.quic)
+        held = self._stalled or self.quic._streams_blocked_uni or self.quic._streams_blocked_bidi
+        return min(free, 0) if held else free
+
+    def unsent_bytes(self, stream_id: int) -> int:
+        """Bytes of a stream that wait to be sent; 0 once it is over."""
+        stream: Any = self.quic._streams.get(stream_id) if self.express else None
+        return stream.unsent if type(stream) is FrameStream else internals.unsent_bytes(self.quic, stream_id)
+
+    def unacknowledged_bytes(self, stream_id: int) -> int:
+        """Bytes of a stream that the peer has not acknowledged; 0 once it is over."""
+        stream: Any = self.quic._streams.get(stream_id) if self.express else None
+        if type(stream) is FrameStream:
+            return 0 if stream.is_reset else stream.size - stream.acknowledged
+        return internals.unacknowledged_bytes(self.quic, stream_id)
+
+    @property
+    def touched(self) -> bool:
+        """Whether aioquic's own sending is due, whatever comes of it."""
+        return self._touched or not self.express
+
+    @property
+    def waiting(self) -> int:
+        """Bytes in the lane that were not sent yet, or have to be sent again."""
+        return self._unsent
+
+    def _queue(self, stream: FrameStream, *, first: bool = False) -> None:
+        stream.queued = True
+        queue = self._queues[stream.urgency]
+        if first:
+            queue.appendleft(stream)
+        else:
+            queue.append(stream)
+
+    def _lost(self, stream: FrameStream) -> None:
+        """Its lost bytes go before what is new in its class: they hold up what depends on them."""
+        start, stop = stream.lost[-1]
+        self._unsent += stop - start
+        if not stream.queued:
+            self._queue(stream, first=True)
+
+    def _over(self, stream: FrameStream, unsent: int) -> None:
+        """Acknowledged whole, or reset with ``unsent`` bytes left."""
+        self._unsent -= unsent
+        if stream.is_finished:
+            self.quic._streams.pop(stream.stream_id, None)
+        else:  # aioquic says so to the peer, and forgets it when that has arrived
+            self.quic._streams_queue.append(stream)  # type: ignore[arg-type]
+            self._touched = True
+
+    # --- out ---------------------------------------------------------------------------------------
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
+        """All that can leave now, as (packet, peer)."""
+        ordinary, runs = self.transmit(now)
+        return ordinary + [(packet, run.peer) for run in runs for packet in run.packets]
+
+    def transmit(self, now: float) -> tuple[list[tuple[bytes, Any]], list[Run]]:
+        """What aioquic has to say, and at most :data:`BATCH_PACKETS` packets of the lane.
+
+        Call again while :attr:`can_send` is true, after the other connections had their turn.
+        """
+        quic = self.quic
+        self._renew_key()
+        if not self.express:
+            return quic.datagrams_to_send(now), []
+        runs: list[Run] = []
+        if self._unsent and quic._probe_pending and self._sendable():
+            # A probe carries data if there is some (RFC 9002, section 6.2.4), whatever the window says.
+            runs = self._send(now, least=quic._max_datagram_size)
+            quic._probe_pending = not runs
+        ordinary: list[tuple[bytes, Any]] = []
+        if self._touched or self._has_ordinary(now):
+            ordinary = quic.datagrams_to_send(now)
+            self._touched = False
+            if self._stalled:
+                self._release()
+        self._paced_at = None
+        if self._unsent and not runs and self._sendable():
+            runs = self._send(now)
+        return ordinary, runs
+
+    @property
+    def can_send(self) -> bool:
+        """Whether window and pacing allow more of what waits at once."""
+        if not self._unsent or self._paced_at is not None or not self.express:
+            return False
+        controller = self.quic._loss._cc
+        free = controller.congestion_window - controller.bytes_in_flight
+        return free >= self.quic._max_datagram_size and any(self._queues)
+
+    def _sendable(self) -> bool:
+        """Whether 1-RTT packets of our own may be made: confirmed, and not about to end."""
+        quic = self.quic
+        if not self._confirmed:
+            self._confirmed = quic._handshake_confirmed
+        return self._confirmed and quic._close_event is None and quic._state is internals.CONNECTED
+
+    def _has_ordinary(self, now: float) -> bool:
+        """Whether aioquic has anything to send that it was not asked for through this class."""
+        quic = self.quic
+        ack_at = quic._spaces[_ONE_RTT].ack_at if self._confirmed else 0.0
+        if ack_at is not None and ack_at <= now:
+            return True
+        if quic._close_pending or quic._probe_pending or quic._datagrams_pending or quic._ping_pending:
+            return True
+        for stream in quic._streams_queue:
+            sender = stream.sender
+            if not sender.buffer_is_empty or sender.reset_pending or stream.receiver.stop_pending:
+                return True
+        return False
+
+    def _renew_key(self) -> None:
+        """Ask for a key update long before the present key has sealed too much."""
+        if self.quic._packet_number - self._fresh_since > PACKETS_PER_KEY:
+            self._fresh_since = self.quic._packet_number
+            self.quic.request_key_update()
+
+    def _release(self) -> None:
+        """Give streams that flow control held back another try, in their order."""
+        stalled, self._stalled = self._stalled, []
+        for stream in reversed(stalled):
+            if not (stream.is_reset or stream.queued):
+                self._queue(stream, first=True)
+
+    def _send(self, now: float, least: int = 0) -> list[Run]:
+        """Cut, seal and record a batch, ``least`` bytes even if the congestion window is full."""
+        quic = self.quic
+        recovery, path = quic._loss, quic._network_paths[0]
+        controller, pacer = recovery._cc, recovery._pacer
+        room = max(controller.congestion_window - controller.bytes_in_flight, least)
+        if not path.is_validated:
+            room = min(room, 3 * path.bytes_received - path.bytes_sent)
+        count = BATCH_PACKETS if least else _paced(pacer, now)
+        if not count:
+            self._paced_at = pacer.next_send_time(now=now)
+            return []
+        cid, size = quic._peer_cid.cid, quic._max_datagram_size
+        batch = Batch(min(count, BATCH_PACKETS), min(room, BATCH_BYTES), size - overhead(cid), overhead(cid))
+        self._fill(batch)
+        if not batch.payloads:
+            return []
+        crypto = quic._cryptos[_ONE_RTT]
+        if crypto._update_key_requested:
+            crypto._update_key("local_update")
+        number = quic._packet_number
+        packets = seal(crypto.send, cid, quic._spin_bit, number, batch.payloads)
+        quic._packet_number = number + len(packets)
+        total = self._record(packets, batch.contents, number, now)
+        path.bytes_sent += total
+        _spend(pacer, now, len(packets))
+        return runs_of(path.addr, packets)
+
+    def _record(
+        self,
+        packets: list[bytes],
+        contents: list[tuple[FrameStream | None, int, int]],
+        number: int,
+        now: float,
+    ) -> int:
+        """Note the packets as sent (RFC 9002, appendix A.5); their bytes."""
+        quic = self.quic
+        recovery, space = quic._loss, quic._spaces[_ONE_RTT]
+        sent: dict[int, Any] = space.sent_packets
+        total = 0
+        for packet, (stream, start, stop) in zip(packets, contents, strict=True):
+            size = len(packet)
+            sent[number] = SentPacket(number, size, now, stream, start, stop)
+            total += size
+            number += 1
+        space.ack_eliciting_in_flight += len(packets)
+        recovery._time_of_last_sent_ack_eliciting_packet = now
+        controller: Any = recovery._cc
+        together = getattr(controller, "on_bytes_sent", None)
+        if together is not None:
+            together(total)
+        else:
+            for at in range(number - len(packets), number):
+                controller.on_packet_sent(packet=sent[at])
+        if not quic._ack_eliciting_sent_since_receipt:
+            quic._close_at = now + quic._idle_timeout()
+            quic._ack_eliciting_sent_since_receipt = True
+        return total
+
+    # --- cutting -----------------------------------------------------------------------------------
+
+    def _fill(self, batch: Batch) -> None:
+        """Take what is most urgent from the queues until the batch is full."""
+        for queue in self._queues:
+            while queue:
+                if not batch.open:
+                    return
+                item = queue[0]
+                if type(item) is FrameStream:
+                    done = item.is_reset or self._cut_stream(item, batch)
+                    if done:
+                        item.queued = False
+                else:
+                    assert isinstance(item, Datagrams)
+                    done = self._cut_datagrams(item, batch)
+                if not done:
+                    return
+                queue.popleft()
+
+    def _cut_stream(self, stream: FrameStream, batch: Batch) -> bool:
+        """As much of a stream as fits; True when it has left the queue (or was put aside)."""
+        if stream.is_blocked:
+            self._stall(stream)
+            return True
+        while stream.lost:
+            start, stop = stream.lost.pop(0)
+            reached = batch.stream(stream, start, stop)
+            self._unsent -= reached - start
+            if reached < stop:
+                stream.lost.insert(0, (reached, stop))
+                return False
+        if stream.next == stream.size:
+            return True
+        quic = self.quic
+        credit = quic._remote_max_data - quic._remote_max_data_used
+        limit = min(stream.size, stream.max_stream_data_remote, stream.next + credit)
+        reached = batch.stream(stream, stream.next, limit)
+        sent = reached - stream.next
+        self._unsent -= sent
+        quic._remote_max_data_used += sent
+        stream.next = reached
+        if reached == stream.size:
+            return True
+        if reached < limit:
+            return False
+        self._stall(stream)
+        return True
+
+    def _stall(self, stream: FrameStream) -> None:
+        """Put it aside until flow control allows more; what is lost of it meanwhile needs no credit."""
+        if stream not in self._stalled:
+            self._stalled.append(stream)
+
+    def _cut_datagrams(self, waiting: Datagrams, batch: Batch) -> bool:
+        payloads = waiting.payloads
+        while waiting.next < len(payloads):
+            frames, count = waiting.pack(batch.payload_bytes)
+            if len(frames) > batch.payload_bytes:
+                self.datagrams_too_large += 1  # the path's MTU has shrunk meanwhile
+            elif not batch.add(frames, (None, 0, 0)):
+                del payloads[: waiting.next]
+                waiting.next = 0
+                return False
+            for payload in payloads[waiting.next : waiting.next + count]:
+                self._unsent -= len(payload)
+                self._datagram_bytes -= len(payload) + _DATAGRAM_COST
+            waiting.next += count
+        return True
+
+    # --- path MTU ----------------------------------------------------------------------------------
+
+    def send_probe(
+        self, size: int, now: float, on_result: Callable[[bool], None]
+    ) -> tuple[bytes, Any] | None:
+        """A packet of exactly ``size`` bytes, PING and PADDING (RFC 9000, section 14.4).
+
+        Neither counted nor held back by congestion control; ``on_result`` tells whether it arrived.
+        None while the connection cannot send, or on a path that is not validated.
+        """
+        quic = self.quic
+        if not (internals.EXPRESS and self._sendable() and quic._network_paths[0].is_validated):
+            return None
+        path, cid, number = quic._network_paths[0], quic._peer_cid.cid, quic._packet_number
+        crypto, space = quic._cryptos[_ONE_RTT], quic._spaces[_ONE_RTT]
+        padding = bytes(size - 1 - len(cid) - PACKET_NUMBER_BYTES - TAG_BYTES - len(_PING))
+        if crypto._update_key_requested:
+            crypto._update_key("local_update")
+        (packet,) = seal(crypto.send, cid, quic._spin_bit, number, [_PING + padding])
+        quic._packet_number = number + 1
+        space.sent_packets[number] = ProbePacket(number, size, now, on_result)  # type: ignore[assignment]
+        space.ack_eliciting_in_flight += 1
+        quic._loss._time_of_last_sent_ack_eliciting_packet = now
+        path.bytes_sent += size
+        return packet, path.addr
+
+    # --- time --------------------------------------------------------------------------------------
+
+    def get_timer(self) -> float | None:
+        """When :meth:`handle_timer` or sending is due; None once the connection has ended."""
+        quic = self.quic
+        when = quic.get_timer()
+        if not self.express:
+            return when
+        self.probe_timeout = quic._loss.get_probe_timeout() * 2**quic._loss._pto_count
+        if when is not None and self._paced_at is not None:
+            when = min(when, self._paced_at)
+        return when
+
+    def sooner(self) -> float | None:
+        """The earliest of the deadlines that the short path and the lane may have set; cheap."""
+        when = self._paced_at
+        space = self.quic._spaces[_ONE_RTT]
+        if space.ack_at is not None and (when is None or space.ack_at < when):
+            when = space.ack_at
+        if space.loss_time is not None and (when is None or space.loss_time < when):
+            when = space.loss_time
+        return when
+
+    def handle_timer(self, now: float) -> None:
+        """A deadline has come."""
+        when = self.quic.get_timer()  # aioquic acts on what it computed there
+        if when is not None and when <= now:
+            self._touched = True
+            self.quic.handle_timer(now)
+
+
+def _paced(pacer: Any, now: float) -> int:
+    """Packets that the pacer lets go now."""
+    available = getattr(pacer, "available", None)
+    if available is not None:
+        return int(available(now))
+    if pacer.next_send_time(now=now) is not None:
+        return 0
+    return max(1, int(pacer.bucket_time / pacer.packet_time)) if pacer.packet_time else BATCH_PACKETS
+
+
+def _spend(pacer: Any, now: float, packets: int) -> None:
+    spend = getattr(pacer, "spend", None)
+    if spend is not None:
+        spend(now, packets)
+    else:
+        for _ in range(packets):
+            pacer.update_after_send(now=now)
