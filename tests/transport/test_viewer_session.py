@@ -28,6 +28,7 @@ from wtgateway.protocol.session import ServerSession, SessionLimits, parse_conne
 from wtgateway.protocol.wire import FrameParser
 from wtgateway.transport import session as session_module
 from wtgateway.transport.session import ViewerSession
+from wtgateway.transport.urgency import Urgency
 from wtgateway.transport.webtransport import PathStats, SessionRequest, WebTransportSession
 
 CATALOG = Catalog(
@@ -49,14 +50,25 @@ class FakeTransport:
     stuck: set[int] = field(default_factory=set)  # streams of which nothing has left yet
     closed_with: tuple[int, str] | None = None
     flushes: int = 0
+    awaited: bool = False
+    urgencies: list[Urgency] = field(default_factory=list)
     _next: int = 3
 
     def open_bidi(self) -> int:
         return CONTROL
 
-    def open_uni(self) -> int:
+    def send_frame(self, data: bytes, urgency: Urgency) -> int:
         self._next += 4
+        self.urgencies.append(urgency)
+        self.send(self._next, data, True)
         return self._next
+
+    def await_room(self, waiting: bool) -> None:
+        self.awaited = waiting
+
+    @property
+    def waiting(self) -> int:
+        return len(self.stuck)
 
     def send(self, stream_id: int, data: bytes, fin: bool = False) -> None:
         self.sent[stream_id] = self.sent.get(stream_id, b"") + data
@@ -185,9 +197,12 @@ def test_frames_wait_above_quic_while_the_path_is_full(rig: Rig) -> None:
         rig.broadcast.publish(frame(0, index))
     rig.session.writable()
     assert len(rig.transport.frames()) == 1
+    assert rig.transport.awaited
     rig.transport.space = 10_000
     rig.session.writable()
     assert [f.index for f in rig.transport.frames()] == [0, 1, 2]
+    assert rig.transport.urgencies == [Urgency.KEYFRAME, Urgency.DELTA, Urgency.DELTA]
+    assert not rig.transport.awaited
 
 
 def test_a_late_stream_is_reset_and_the_group_given_up(rig: Rig, clock: Clock) -> None:

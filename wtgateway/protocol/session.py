@@ -200,6 +200,11 @@ class ServerSession:
 
     # --- to the wire -------------------------------------------------------------------------------
 
+    @property
+    def has_control(self) -> bool:
+        """Whether :meth:`control_to_send` has something."""
+        return bool(self._out)
+
     def control_to_send(self) -> bytes:
         """The bytes to append to the control stream; empty if there is nothing to say."""
         data = bytes(self._out)
@@ -243,6 +248,11 @@ class ServerSession:
         )
 
     # --- events and time ---------------------------------------------------------------------------
+
+    @property
+    def has_events(self) -> bool:
+        """Whether :meth:`poll_events` has something."""
+        return bool(self._events)
 
     def poll_events(self) -> list[Event]:
         """All events since the last poll, in order."""

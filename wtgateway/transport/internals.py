@@ -154,18 +154,22 @@ def install_pacer(quic: QuicConnection, pacer: Any) -> None:
         quic._loss._pacer = pacer
 
 
-def room(quic: QuicConnection) -> int:
-    """Congestion window minus bytes in flight minus what waits to be sent; may be negative.
-
-    At most 0 while the peer's limit on streams holds some back.
-    """
+def window_room(quic: QuicConnection) -> int:
+    """Congestion window minus bytes in flight; may be negative."""
     if not COMPLETE:
         return _GUESSED_ROOM
     controller = quic._loss._cc
-    free = controller.congestion_window - controller.bytes_in_flight - queued_bytes(quic)
-    if quic._streams_blocked_uni or quic._streams_blocked_bidi:
-        return min(free, 0)
-    return free
+    return controller.congestion_window - controller.bytes_in_flight
+
+
+def pace(quic: QuicConnection) -> float:
+    """Bytes a second that the pacer lets go; 0: not known (yet)."""
+    return float(getattr(quic._loss._pacer, "bytes_per_second", 0.0)) if COMPLETE else 0.0
+
+
+def streams_blocked(quic: QuicConnection) -> bool:
+    """Whether the peer's limit on streams holds some back."""
+    return COMPLETE and bool(quic._streams_blocked_uni or quic._streams_blocked_bidi)
 
 
 def queued_bytes(quic: QuicConnection) -> int:
@@ -396,7 +400,8 @@ def set_max_datagram_size(quic: QuicConnection, size: int) -> int:
         return 0
     quic._max_datagram_size = size
     recovery = quic._loss
-    for owner in (recovery._cc, recovery._pacer):
+    owners: tuple[Any, ...] = (recovery._cc, recovery._pacer)
+    for owner in owners:
         follow = getattr(owner, "set_max_datagram_size", None)
         if follow is not None:
             follow(size)

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.tls import Epoch
@@ -231,16 +232,13 @@ class Lane:
         At most what the path takes in a few milliseconds, so that a decision of above can still
         overtake what was handed over before.
         """
-        if not self.express:
-            return internals.room(self.quic)
-        recovery = self.quic._loss
-        free = recovery._cc.congestion_window - recovery._cc.bytes_in_flight
-        rate = getattr(recovery._pacer, "bytes_per_second", None)
-        if rate:
-            free = min(free, max(int(rate * SHALLOW_S), self.quic._max_datagram_size))
-        free -= self._unsent + internals.queued_bytes(self.quic)
-        held = self._stalled or self.quic._streams_blocked_uni or self.quic._streams_blocked_bidi
-        return min(free, 0) if held else free
+        quic = self.quic
+        free = internals.window_room(quic)
+        pace = internals.pace(quic)
+        if pace:
+            free = min(free, max(int(pace * SHALLOW_S), SMALLEST_MAX_DATAGRAM_SIZE))
+        free -= self._unsent + internals.queued_bytes(quic)
+        return min(free, 0) if self._stalled or internals.streams_blocked(quic) else free
 
     def unsent_bytes(self, stream_id: int) -> int:
         """Bytes of a stream that wait to be sent; 0 once it is over."""
@@ -261,8 +259,8 @@ class Lane:
 
     @property
     def waiting(self) -> int:
-        """Bytes in the lane that were not sent yet, or have to be sent again."""
-        return self._unsent
+        """Bytes of media that were not sent yet, or have to be sent again."""
+        return self._unsent if self.express else internals.queued_bytes(self.quic)
 
     def _queue(self, stream: FrameStream, *, first: bool = False) -> None:
         stream.queued = True
@@ -323,10 +321,12 @@ class Lane:
     @property
     def can_send(self) -> bool:
         """Whether window and pacing allow more of what waits at once."""
-        if not self._unsent or self._paced_at is not None or not self.express:
+        if not self._unsent or self._paced_at is not None or not self.express or not self._sendable():
             return False
-        controller = self.quic._loss._cc
+        controller, path = self.quic._loss._cc, self.quic._network_paths[0]
         free = controller.congestion_window - controller.bytes_in_flight
+        if not path.is_validated:
+            free = min(free, 3 * path.bytes_received - path.bytes_sent)
         return free >= self.quic._max_datagram_size and any(self._queues)
 
     def _sendable(self) -> bool:

@@ -29,9 +29,12 @@ from wtgateway.protocol.session import (
     StatisticsDue,
     SubscriptionChanged,
 )
+from wtgateway.transport.urgency import Urgency
 from wtgateway.transport.webtransport import WebTransportSession
 
 log = logging.getLogger("wtgateway.session")
+
+_MOST_STREAMS = 64  # remembered, of which most have arrived meanwhile
 
 
 class ViewerSession:
@@ -112,20 +115,23 @@ class ViewerSession:
         """Viewers of this protocol version send none that mean anything."""
 
     def writable(self) -> None:
-        """Hand frames to QUIC while its own queue stays shallow."""
+        """Hand frames to the transport while little waits there."""
         transport = self._transport
         if transport is None:
             return
+        core = self.core
         now = time.monotonic()
-        self._review_streams(transport, now)
-        while transport.room() > 0:
-            queued = self.core.next_frame(now)
+        if transport.waiting or len(self._streams) > _MOST_STREAMS:
+            self._review_streams(transport, now)
+        while core.queue.frames and transport.room() > 0:
+            queued = core.next_frame(now)
             if queued is None:
                 break
-            stream_id = transport.open_uni()
-            transport.send(stream_id, queued.data, True)
+            stream_id = transport.send_frame(queued.data, _urgency(queued))
             self._streams[stream_id] = queued
-        self._handle(self.core.poll_events())
+        transport.await_room(core.queue.frames > 0)
+        if core.has_events:
+            self._handle(core.poll_events())
         self._send_control()
 
     def closed(self, code: int, reason: str) -> None:
@@ -187,6 +193,11 @@ class ViewerSession:
         """Whether the viewer has acknowledged every control message."""
         return self._transport is None or self._transport.unacknowledged(self._control) == 0
 
+    @property
+    def rtt_us(self) -> int:
+        """The path's round-trip time in µs; 0 without a path."""
+        return self._transport.path().rtt_us if self._transport is not None else 0
+
     def close(self, code: int, reason: str) -> None:
         """Close the WebTransport session; :meth:`closed` follows."""
         if self._transport is not None:
@@ -245,8 +256,8 @@ class ViewerSession:
             self._transport.flush()
 
     def _send_control(self) -> None:
-        if self._transport is not None and (data := self.core.control_to_send()):
-            self._transport.send(self._control, data, False)
+        if self._transport is not None and self.core.has_control:
+            self._transport.send(self._control, self.core.control_to_send(), False)
 
     def _review_streams(self, transport: WebTransportSession, now: float) -> None:
         """Forget streams that arrived; reset those of which something is still to be sent too late."""
@@ -263,6 +274,12 @@ class ViewerSession:
         log.info("viewer broke the protocol session=%s code=%d reason=%s", self.id, error.code, error)
         self._send_control()  # a version mismatch has been put into words by the core
         self.close(error.code, str(error))
+
+
+def _urgency(queued: QueuedFrame) -> Urgency:
+    if queued.kind is Kind.AUDIO:
+        return Urgency.AUDIO
+    return Urgency.KEYFRAME if queued.frame.keyframe else Urgency.DELTA
 
 
 def _state(status: Status) -> State:

@@ -206,6 +206,11 @@ class WebTransportSession:
         """Bytes that may be handed over now so that QUIC's own queue stays shallow; may be <= 0."""
         return 0 if self.closed else self._connection.lane.room()
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of streams and datagrams of the connection that wait to be sent."""
+        return self._connection.lane.waiting
+
     def await_room(self, waiting: bool) -> None:
         """Whether ``handler.writable`` is wanted as soon as acknowledgements make room."""
         self._connection.lane.hungry = waiting
