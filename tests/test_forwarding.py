@@ -9,22 +9,28 @@ import queue
 import pytest
 
 from tests.encoders.pictures import pictures
-from tests.test_pipeline import ScriptedSource, running
+from tests.test_pipeline import ScriptedSource, running, sound
+from wtgateway.config import AudioConfig
+from wtgateway.encoders.audio import audio_rendition
 from wtgateway.media import BroadcastState, Kind
 from wtgateway.pipeline import demand
+from wtgateway.pipeline.plan import audio_settings
 from wtgateway.pipeline.queues import OUTBOX_FRAMES
 from wtgateway.sources.base import CodedAudio, CodedFormat, CodedVideo, RawVideo, SourceInfo
 
 FORMAT = CodedFormat(codec="avc1.64001F", width=320, height=180, fps=30.0, reorder_frames=2, rotation=90)
 OPUS = CodedFormat(codec="opus", sample_rate=48_000, channels=2)
+AAC = CodedFormat(codec="mp4a.40.2", sample_rate=48_000, channels=2, description=b"\x11\x90")
 PICTURES = pictures(40)
 
 
 class CodedSource(ScriptedSource):
     """A camera: what it sends is coded, and decoded pictures come beside it when they are wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, sound: str = "opus") -> None:
         super().__init__(audio=True)
+        self.coded_sound = sound
+        self.sound_wishes: queue.Queue[bool] = queue.Queue()
         self.items: queue.Queue[RawVideo | CodedVideo | CodedAudio | Exception] = queue.Queue()  # type: ignore[assignment]
         self.wishes: queue.Queue[bool] = queue.Queue()
 
@@ -32,11 +38,15 @@ class CodedSource(ScriptedSource):
         super().open()
         return SourceInfo(
             description="camera", has_video=True, has_audio=True, width=320, height=180, fps=30.0,
-            video_codec="h264", coded_video="h264", coded_audio="opus",
+            channels=2, video_codec="h264", audio_codec=self.coded_sound, coded_video="h264",
+            coded_audio=self.coded_sound,
         )  # fmt: skip
 
     def want_pictures(self, wanted: bool) -> None:
         self.wishes.put(wanted)
+
+    def want_sound(self, wanted: bool) -> None:
+        self.sound_wishes.put(wanted)
 
     def send(self, number: int, *, keyframe: bool = False, coded: CodedFormat = FORMAT) -> None:
         pts = PICTURES[number].pts_us
@@ -162,3 +172,72 @@ async def test_what_makes_browsers_hold_pictures_is_logged_once_and_shown(
     said = [r.getMessage() for r in caplog.records if "hold pictures" in r.getMessage()]
     assert len(said) == 1
     assert "B-frames: 2 pictures" in said[0]
+
+
+async def test_aac_is_forwarded_and_opus_is_made_of_it_while_somebody_gets_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demand, "LINGER_S", 0.01)
+    source = CodedSource("aac")
+
+    def send(number: int) -> None:
+        source.items.put(CodedAudio(b"aac", number * 20_000, number * 20_000, 20_000, AAC))
+
+    async with running(iter([source])) as (_, broadcast, watcher):
+        assert await asyncio.to_thread(source.sound_wishes.get, True, 30) is False
+        send(0)
+        await watcher.until(lambda: len(watcher.frames) == 1)
+        (track,) = broadcast.catalog.tracks
+        forwarded, encoded = track.renditions
+        assert (forwarded.codec, forwarded.forwarded) == ("mp4a.40.2", True)
+        assert forwarded.description == b"\x11\x90"
+        assert encoded == audio_rendition(1, audio_settings(AudioConfig()), 2)
+        broadcast.want(watcher, frozenset({(1, 1)}))
+        while not await asyncio.to_thread(source.sound_wishes.get, True, 30):
+            pass  # said again, until it is wanted
+        for number in range(1, 4):
+            send(number)
+            source.items.put(sound(number * 20_000))
+        await watcher.until(lambda: sum(f.rendition == 1 for f in watcher.frames) == 3)
+        assert broadcast.catalog.tracks[0].renditions[1] == encoded, "as it was foreseen"
+        broadcast.want(watcher, frozenset({(1, 0)}))
+        while await asyncio.to_thread(source.sound_wishes.get, True, 30):
+            pass
+        broadcast.want(watcher, frozenset({(1, 1)}))
+        while not await asyncio.to_thread(source.sound_wishes.get, True, 30):
+            pass
+        for number in range(1003, 1006):  # twenty seconds later
+            source.items.put(sound(number * 20_000))
+        await watcher.until(lambda: sum(f.rendition == 1 for f in watcher.frames) >= 6)
+        opus = [f for f in watcher.frames if f.rendition == 1]
+        delay_us = 20_000 - opus[0].pts_us  # of the codec
+        assert [f.pts_us + delay_us for f in opus] == [n * 20_000 for n in (1, 2, 3, 1003, 1004, 1005)]
+
+
+async def test_opus_is_made_of_aac_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demand, "FORWARDING_PATIENCE_S", 0.01)
+    source = CodedSource("aac")
+    async with running(iter([source]), video=None) as (_, broadcast, watcher):
+        while not await asyncio.to_thread(source.sound_wishes.get, True, 30):
+            pass
+        source.items.put(sound(20_000))
+        await watcher.until(lambda: len(watcher.frames) == 1)
+        assert [r.codec for r in broadcast.catalog.tracks[0].renditions] == ["opus"]
+
+
+async def test_what_is_encoded_begins_anew_after_a_loss_though_nothing_more_is_forwarded() -> None:
+    source = CodedSource()
+    async with running(iter([source])) as (made, broadcast, watcher):
+        broadcast.want(watcher, frozenset({(0, 1)}))
+        source.send(0, keyframe=True)
+        source.items.put(PICTURES[0])
+        await watcher.until(lambda: len(watcher.frames) == 2)
+        for number in range(OUTBOX_FRAMES + 5):  # the loop stands still: this coroutine does not let it turn
+            source.items.put(CodedAudio(b"sound", number * 20_000, number * 20_000, 20_000, OPUS))
+        source.items.put(PICTURES[1])
+        while made.stats.outbox_dropped < 6:  # five of sound, then the picture
+            pass
+        source.items.put(PICTURES[2])
+        await watcher.until(lambda: any(f.rendition == 1 and f.group > 0 for f in watcher.frames))
+        again = next(f for f in watcher.frames if f.rendition == 1 and f.group > 0)
+        assert (again.index, again.keyframe) == (0, True)

@@ -39,7 +39,7 @@ class ScriptedSource:
     def __init__(self, *, audio: bool = False) -> None:
         self.items: queue.Queue[RawVideo | RawAudio | Exception] = queue.Queue()
         self.audio = audio
-        self.pictures_wanted = False
+        self.pictures_wanted = self.sound_wanted = False
         self.opened = threading.Event()
         self.closed = threading.Event()
 
@@ -57,6 +57,9 @@ class ScriptedSource:
 
     def want_pictures(self, wanted: bool) -> None:
         self.pictures_wanted = wanted
+
+    def want_sound(self, wanted: bool) -> None:
+        self.sound_wanted = wanted
 
     def close(self) -> None:
         self.closed.set()
@@ -117,7 +120,7 @@ def test_only_the_newest_picture_waits_for_the_encoder() -> None:
         slot.put(picture(pts))
     taken = slot.take()
     assert taken is not None
-    assert (taken[0].pts_us, taken[1], stats.pictures_skipped) == (3, False, 2)
+    assert (taken.pts_us, stats.pictures_skipped) == (3, 2)
 
 
 def test_a_still_source_answers_a_keyframe_request_with_its_last_picture() -> None:
@@ -125,10 +128,8 @@ def test_a_still_source_answers_a_keyframe_request_with_its_last_picture() -> No
     slot.put(picture(1000))
     slot.take()
     slot.want_keyframe()
-    taken = slot.take()
-    assert taken is not None
-    raw, keyframe = taken
-    assert keyframe
+    raw = slot.take()
+    assert raw is not None
     assert raw.pts_us > 1000
     assert raw.pts_us - 1000 == raw.capture_us - 1000
 
@@ -141,7 +142,7 @@ def test_a_moving_source_answers_with_its_next_picture() -> None:
     slot.want_keyframe()
     taken = slot.take()
     assert taken is not None
-    assert (taken[0].pts_us, taken[1]) == (2000, True)
+    assert taken.pts_us == 2000
 
 
 def test_sound_is_bounded_in_time_and_loses_its_oldest() -> None:
@@ -151,7 +152,17 @@ def test_sound_is_bounded_in_time_and_loses_its_oldest() -> None:
         sounds.put(sound(index))
     first = sounds.take()
     assert first is not None
-    assert (first.pts_us, stats.sound_skipped) == (15, 15)
+    assert (first[0].pts_us, first[1], stats.sound_skipped) == (15, False, 15)
+
+
+def test_across_a_break_no_sound_is_joined() -> None:
+    sounds = SoundQueue(PipelineStats())
+    sounds.put(sound(1))
+    sounds.break_off()
+    sounds.put(sound(100))
+    sounds.put(sound(101))
+    taken = [sounds.take(), sounds.take()]
+    assert [(raw.pts_us, broken) for raw, broken in filter(None, taken)] == [(100, True), (101, False)]
 
 
 async def test_a_stalled_loop_costs_frames_and_then_a_keyframe() -> None:
@@ -166,7 +177,7 @@ async def test_a_stalled_loop_costs_frames_and_then_a_keyframe() -> None:
     outbox.post(Catalog())  # never lost
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (len(taken), stats.outbox_dropped, outbox.overflowed) == (OUTBOX_FRAMES + 1, 5, True)
+    assert (len(taken), stats.outbox_dropped) == (OUTBOX_FRAMES + 1, 5)
 
 
 async def test_the_catalog_comes_before_the_first_frame_and_the_state_becomes_live() -> None:

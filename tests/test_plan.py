@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 
-from wtgateway.config import RenditionConfig, VideoConfig
+from wtgateway.config import AudioConfig, RenditionConfig, VideoConfig
 from wtgateway.encoders import Measurement
 from wtgateway.errors import SourceError
-from wtgateway.pipeline.plan import AUTO_CODECS, encoded_size, plan_video, wants_forwarding
+from wtgateway.pipeline.plan import (
+    AUTO_CODECS,
+    encoded_size,
+    plan_audio,
+    plan_video,
+    wants_audio_forwarding,
+    wants_forwarding,
+)
 from wtgateway.sources.base import SourceInfo
 
 CODED = SourceInfo(
@@ -99,3 +106,41 @@ def test_automatic_is_what_this_machine_keeps_up_with_and_h264_in_any_case() -> 
     quick = SourceInfo(description="s", has_video=True, has_audio=False, width=3840, height=2160, fps=60.0)
     chosen = plan_video(VideoConfig(codec="auto"), quick, measured)
     assert [planned.settings.codec for planned in chosen if planned.settings] == ["h264"]
+
+
+def sounds(audio: AudioConfig, coded: str) -> list[str]:
+    info = SourceInfo(
+        description="camera",
+        has_video=False,
+        has_audio=True,
+        channels=2,
+        audio_codec="pcm",
+        coded_audio=coded,
+    )
+    return [
+        "forwarded" if planned.settings is None else planned.expected(info).codec
+        for planned in plan_audio(audio, info)
+    ]
+
+
+def test_sound_is_forwarded_and_made_into_opus_for_who_cannot_decode_it() -> None:
+    assert sounds(AudioConfig(), "aac") == ["forwarded", "opus"]
+    assert sounds(AudioConfig(), "opus") == ["forwarded"], "every browser decodes it"
+    assert sounds(AudioConfig(), "") == ["opus"]
+
+
+def test_sound_never_and_always() -> None:
+    never, always = AudioConfig(reencode="never"), AudioConfig(reencode="always")
+    assert sounds(never, "aac") == ["forwarded"]
+    with pytest.raises(SourceError, match=r"camera has no coded sound .*pcm.*set audio.reencode: auto"):
+        sounds(never, "")
+    assert wants_audio_forwarding(never)
+    assert not wants_audio_forwarding(always)
+    assert not wants_audio_forwarding(None)
+
+
+@pytest.mark.parametrize("asked", [{"bitrate_bps": 64_000}, {"channels": 1}, {"frame_ms": 10}, {"fec": True}])
+def test_sound_that_only_encoding_gives_is_encoded(asked: dict[str, Any]) -> None:
+    assert wants_audio_forwarding(AudioConfig())
+    assert not wants_audio_forwarding(AudioConfig(**asked))
+    assert wants_audio_forwarding(AudioConfig(reencode="never", **asked))

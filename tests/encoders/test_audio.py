@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from wtgateway.encoders import AudioEncoder, AudioSettings
-from wtgateway.encoders.audio import GROUP_FRAMES
+from wtgateway.encoders.audio import GROUP_FRAMES, audio_rendition
 from wtgateway.errors import EncoderError
 from wtgateway.media import Frame
 from wtgateway.sources import RawAudio
@@ -189,3 +189,19 @@ def test_frames_carry_a_copy_of_the_one_before_when_asked_to(fec: bool) -> None:
         packets += audio.encode(RawAudio(frame, number * 20_000, number * 20_000, 20_000))
     copies = sum(has_copy_of_the_one_before(packet.payload) for packet in packets[5:])
     assert copies > 10 if fec else copies == 0
+
+
+@pytest.mark.parametrize("channels", LAYOUTS)
+def test_what_comes_out_is_known_before_it_runs(channels: int) -> None:
+    audio = encoder(bitrate_bps=96_000)
+    audio.encode(tone(0.1, channels=channels)[0])
+    assert audio.rendition == audio_rendition(2, AudioSettings(bitrate_bps=96_000), channels)
+
+
+def test_after_an_interruption_nothing_of_before_is_heard() -> None:
+    audio = encoder()
+    encode(audio, tone(0.1)[:3])  # 64 ms: four of them wait for the rest of their frame
+    audio.interrupt()
+    frames = encode(audio, [shifted(raw, 10_000_000) for raw in tone(0.1)])
+    assert frames[0].capture_us == pytest.approx(START_US + 10_000_000, abs=7_000)
+    assert [b.pts_us - a.pts_us for a, b in pairwise(frames)] == [20_000] * (len(frames) - 1)

@@ -12,12 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 from tests.sources.coded import decode, number
 from wtgateway import clock
 from wtgateway.errors import SourceError
-from wtgateway.sources import CodedAudio, CodedVideo, RawVideo
+from wtgateway.sources import CodedAudio, CodedVideo, RawAudio, RawVideo
 
 pytestmark = pytest.mark.peer
 Media = Callable[..., Any]
@@ -78,6 +80,34 @@ def check_forwarding(source: Any, tools: Any, count: int = 40) -> None:
     source.want_pictures(False)
 
 
+def check_aac(source: Any, tools: Any) -> None:
+    """Coded sound without loss that is the tone; samples of the same times beside it when wanted."""
+    source.want_sound(True)
+    sound: list[CodedAudio] = []
+    raw: list[RawAudio] = []
+    while len(sound) < 50:
+        piece = source.read()
+        if isinstance(piece, CodedAudio):
+            sound.append(piece)
+        elif isinstance(piece, RawAudio):
+            raw.append(piece)
+    assert {piece.format.codec for piece in sound} == {"mp4a.40.2"}
+    steps_us = [b.pts_us - a.pts_us for a, b in pairwise(sound)]
+    assert sum(abs(step_us - 21_333) > 1_500 for step_us in steps_us) <= 2, "where the file begins again"
+    assert {piece.pts_us for piece in sound[1:-1]} <= {piece.pts_us for piece in raw}
+    for samples in (tone_samples(sound), np.concatenate([each.frame.to_ndarray()[0] for each in raw])):
+        spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+        assert np.argmax(spectrum) * 48_000 / len(samples) == pytest.approx(tools.TONE_HZ, abs=10)
+
+
+def tone_samples(sound: list[CodedAudio]) -> np.ndarray[Any, Any]:
+    """One channel of what a decoder that is told nothing else makes of it."""
+    decoder: Any = av.CodecContext.create("aac", "r")
+    decoder.extradata = sound[0].format.description
+    frames = [frame for piece in sound for frame in decoder.decode(av.Packet(piece.payload))]
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames])
+
+
 def feed(peers: Any, file: Any, *output: str) -> subprocess.Popen[bytes]:
     """ffmpeg sends the file again and again in real time."""
     looped = ("-re", "-stream_loop", "-1", "-i", str(file.path), "-c", "copy")
@@ -117,9 +147,11 @@ def test_rtsp(peers: Any, tools: Any, media: Media) -> None:
 def test_rtsp_forwarded(peers: Any, tools: Any, media: Media) -> None:
     file, port = media("mp4", 900, b_frames=0), tools.free_port()
     start_rtsp(peers, tools, file, port)
-    source = tools.make(f"rtsp://127.0.0.1:{port}/x", forward=True)
-    assert source.open().coded_video == "h264"
+    source = tools.make(f"rtsp://127.0.0.1:{port}/x", forward=True, forward_audio=True)
+    info = source.open()
+    assert (info.coded_video, info.coded_audio) == ("h264", "aac")
     check_forwarding(source, tools)
+    check_aac(source, tools)
     assert source.damaged == 0
 
 
@@ -155,8 +187,9 @@ def test_rtmp_forwarded(peers: Any, tools: Any, media: Media, b_frames: int) -> 
     uri = f"rtmp://127.0.0.1:{port}/live/x"
     start_nginx(peers, tools, port)
     feed(peers, media("mp4", 300, b_frames=b_frames), "-f", "flv", uri)
-    source = tools.open_when_ready(uri, forward=True)
+    source = tools.open_when_ready(uri, forward=True, forward_audio=True)
     check_forwarding(source, tools)
+    check_aac(source, tools)
     assert source.damaged == 0
 
 
@@ -187,11 +220,20 @@ def test_srt(peers: Any, tools: Any, media: Media) -> None:
 def test_srt_forwarded_with_opus(peers: Any, tools: Any, media: Media) -> None:
     port = tools.free_port(socket.SOCK_DGRAM)
     feed(peers, media("mkv", 300), "-f", "mpegts", f"srt://127.0.0.1:{port}?mode=listener")
-    source = tools.open_when_ready(f"srt://127.0.0.1:{port}", forward=True)
+    source = tools.open_when_ready(f"srt://127.0.0.1:{port}", forward=True, forward_audio=True)
     check_forwarding(source, tools)
     while not isinstance(piece := source.read(), CodedAudio):
         assert isinstance(piece, CodedVideo | RawVideo)
     assert (piece.format.codec, piece.format.channels, piece.duration_us) == ("opus", 2, 20_000)
+
+
+def test_srt_forwarded_with_aac(peers: Any, tools: Any, media: Media) -> None:
+    port = tools.free_port(socket.SOCK_DGRAM)
+    feed(peers, media("mp4", 300), "-f", "mpegts", f"srt://127.0.0.1:{port}?mode=listener")
+    source = tools.open_when_ready(f"srt://127.0.0.1:{port}", forward=True, forward_audio=True)
+    check_forwarding(source, tools)
+    check_aac(source, tools)
+    assert source.damaged == 0
 
 
 def test_srt_as_listener_with_a_passphrase(peers: Any, tools: Any, media: Media) -> None:
@@ -270,8 +312,9 @@ def test_hls_forwarded(peers: Any, tools: Any, media: Media) -> None:
     server = WebServer(peers.directory, port)
     peers.callback(server.stop)
     tools.wait_for(lambda: playlist.exists() or None)
-    source = tools.open_when_ready(f"http://127.0.0.1:{port}/live.m3u8", forward=True)
+    source = tools.open_when_ready(f"http://127.0.0.1:{port}/live.m3u8", forward=True, forward_audio=True)
     check_forwarding(source, tools)
+    check_aac(source, tools)
 
 
 def test_a_file_over_http_is_paced_and_looped(peers: Any, tools: Any, media: Media) -> None:

@@ -64,9 +64,10 @@ class VideoConfig(RenditionConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioConfig:
-    """How sound is encoded."""
+    """How sound is encoded, or forwarded as it comes."""
 
     codec: str = "opus"
+    reencode: str = "auto"  # auto, always or never
     bitrate_bps: int = 128_000
     channels: int = 0  # 0: the source's
     frame_ms: int = 20

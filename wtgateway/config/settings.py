@@ -112,6 +112,7 @@ VIDEO: Final = (
 RENDITION_KEYS: Final = ("codec", "bitrate", "fps", "size", "width", "height", "preset")
 AUDIO: Final = (
     _same("codec", one_of("opus"), ""),
+    _same("reencode", one_of("auto", "always", "never"), ""),
     Setting("bitrate", ("bitrate_bps",), _AUDIO_BPS, "audio_bitrate"),
     _same("channels", _of_numbers(0, 1, 2, 6), ""),
     _same("frame_ms", _of_numbers(10, 20), ""),

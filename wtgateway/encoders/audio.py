@@ -6,6 +6,7 @@ an anchor on the source's timeline; small differences are slewed away, gaps begi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -26,6 +27,9 @@ _SLEW = 64  # a 64th of the difference a frame: 30 ms of error are gone after tw
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 _LOW_DELAY_BPS = 32_000  # a channel; below that the SILK half of Opus is worth its 4 ms
 _EXPECTED_LOSS = 10  # percent, for fec: how much of the rate its copies may take
+
+# OpusHead of 5.1 (RFC 7845, sections 5.1 and 5.1.1.2): family 1, four streams, two of them of two channels.
+_SURROUND = b"OpusHead\1\6\0\0" + SAMPLE_RATE.to_bytes(4, "little") + bytes((0, 0, 1, 4, 2, 0, 4, 1, 2, 3, 5))
 
 Samples = npt.NDArray[np.float32]
 
@@ -72,6 +76,13 @@ class AudioEncoder:
         except (av.FFmpegError, ValueError) as error:
             raise EncoderError(f"libopus failed: {error}") from error
 
+    def interrupt(self) -> None:
+        """What comes next does not follow what came before, of which nothing more is to be heard."""
+        self._pending = self._pending[:, :0]
+        if self._context is not None:
+            self._reset_resampler()
+        self._anchored = False
+
     def close(self) -> None:
         """Free codec and resampler; idempotent."""
         self._context = None
@@ -85,7 +96,7 @@ class AudioEncoder:
         if kind == self._input and self._context is not None:
             return []
         frames = self._flush_pending() if self._context is not None else []
-        channels = self._settings.channels or _encoded_channels(frame.layout.nb_channels)
+        channels = _encoded_channels(self._settings, frame.layout.nb_channels)
         if channels != self._channels or self._context is None:
             self._open(channels)
         self._input = kind
@@ -118,19 +129,15 @@ class AudioEncoder:
         if self._settings.fec:  # only the SILK half of Opus has it, which voip keeps to at more bits
             context.options |= {"application": "voip", "fec": "1", "packet_loss": str(_EXPECTED_LOSS)}
         context.open()
-        head = context.extradata or b""
+        head = bytes(context.extradata or b"")
         self._delay_us = int.from_bytes(head[10:12], "little") * 1_000_000 // SAMPLE_RATE
         self._context, self._channels = context, channels
         self._pending = np.zeros((channels, 0), np.float32)
-        self.rendition = Rendition(
-            id=self._rendition_id,
-            codec="opus",
-            bitrate_bps=self._settings.bitrate_bps,
-            sample_rate=SAMPLE_RATE,
-            channels=channels,
-            # Stereo needs none. Of 5.1 the mapping is told, without the pre-skip: a viewer joins
-            # in the middle, where nothing may be cut away, and our timestamps account for it.
-            description=head[:10] + b"\0\0" + head[12:] if channels > 2 else b"",
+        # Told without the pre-skip: a viewer joins in the middle, where nothing may be cut away, and our
+        # timestamps account for it.
+        description = head[:10] + b"\0\0" + head[12:] if channels > 2 else b""
+        self.rendition = replace(
+            audio_rendition(self._rendition_id, self._settings, channels), description=description
         )
         self._index = GROUP_FRAMES
 
@@ -208,8 +215,23 @@ class AudioEncoder:
         return frame
 
 
-def _encoded_channels(source_channels: int) -> int:
+def audio_rendition(rendition_id: int, settings: AudioSettings, source_channels: int) -> Rendition:
+    """What comes out of an encoder; ``source_channels`` 0: not known, taken for stereo."""
+    channels = _encoded_channels(settings, source_channels or 2)
+    return Rendition(
+        id=rendition_id,
+        codec="opus",
+        bitrate_bps=settings.bitrate_bps,
+        sample_rate=SAMPLE_RATE,
+        channels=channels,
+        description=_SURROUND if channels > 2 else b"",
+    )
+
+
+def _encoded_channels(settings: AudioSettings, source_channels: int) -> int:
     """Mono and stereo as they are; three to five channels folded to stereo; the rest as 5.1."""
+    if settings.channels:
+        return settings.channels
     if source_channels <= 2:
         return max(1, source_channels)
     return 6 if source_channels >= 6 else 2

@@ -37,8 +37,7 @@ class Rung:
     def run(self) -> None:
         """Encode until stopped; the thread's body."""
         try:
-            while (taken := self.slot.take()) is not None:
-                raw, _ = taken
+            while (raw := self.slot.take()) is not None:
                 frames = self._encoder.encode(raw)
                 if not frames and self._encoder.rendition is None:
                     self.slot.want_keyframe()  # it could not begin with this one, and no other may come

@@ -1,4 +1,4 @@
-"""Which renditions a broadcast's video track has: the source's own coding, and those encoded on demand.
+"""Which renditions the tracks of a broadcast have: the source's own coding, and those encoded on demand.
 
 Pure but for asking what encoders were measured to cost. May import config, media, errors and the
 values of sources and encoders. The rule: best first, since each viewer gets the first it decodes.
@@ -14,8 +14,8 @@ from wtgateway.errors import SourceError
 from wtgateway.media import Rendition
 
 if TYPE_CHECKING:
-    from wtgateway.config import RenditionConfig, VideoConfig
-    from wtgateway.encoders import Measurement, VideoSettings
+    from wtgateway.config import AudioConfig, RenditionConfig, VideoConfig
+    from wtgateway.encoders import AudioSettings, Measurement, VideoSettings
     from wtgateway.sources.base import SourceInfo
 
 FALLBACK_FPS = 30.0
@@ -35,7 +35,7 @@ Measure = Callable[[Sequence[str]], Iterable["Measurement"]]
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One rendition. ``settings`` None: the source's own coding, forwarded."""
+    """One rendition of the video. ``settings`` None: the source's own coding, forwarded."""
 
     id: int
     settings: VideoSettings | None
@@ -52,6 +52,61 @@ class Planned:
             height=height,
             fps=self.settings.fps,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedAudio:
+    """One rendition of the sound. ``settings`` None: the source's own coding, forwarded."""
+
+    id: int
+    settings: AudioSettings | None
+
+    def expected(self, info: SourceInfo) -> Rendition:
+        """What can be said of an encoded one that has not run yet."""
+        from wtgateway.encoders.audio import audio_rendition
+
+        assert self.settings is not None
+        return audio_rendition(self.id, self.settings, info.channels)
+
+
+def wants_audio_forwarding(audio: AudioConfig | None) -> bool:
+    """Whether a source should yield its coded sound, if it has such."""
+    if audio is None or audio.reencode == "always":
+        return False
+    return audio.reencode == "never" or not _asks_for_encoded_sound(audio)
+
+
+def plan_audio(audio: AudioConfig, info: SourceInfo) -> tuple[PlannedAudio, ...]:
+    """The renditions of a source's sound, best first. Raises SourceError when nothing may be heard.
+
+    Every browser decodes Opus, so nothing is made of that.
+    """
+    if audio.reencode == "never" and not info.coded_audio:
+        raise SourceError(
+            f"{info.description} has no coded sound that could be forwarded"
+            f" ({info.audio_codec or 'unknown codec'}); set audio.reencode: auto"
+        )
+    forwarded = [PlannedAudio(0, None)] if info.coded_audio else []
+    if info.coded_audio == "opus" or audio.reencode == "never":
+        return tuple(forwarded)
+    return (*forwarded, PlannedAudio(len(forwarded), audio_settings(audio)))
+
+
+def audio_settings(audio: AudioConfig) -> AudioSettings:
+    """How to encode sound."""
+    from wtgateway.encoders import AudioSettings
+
+    return AudioSettings(
+        codec=audio.codec,
+        bitrate_bps=audio.bitrate_bps,
+        channels=audio.channels,
+        frame_ms=audio.frame_ms,
+        fec=audio.fec,
+    )
+
+
+def _asks_for_encoded_sound(audio: AudioConfig) -> bool:
+    return replace(audio, reencode="auto") != type(audio)()
 
 
 def wants_forwarding(video: VideoConfig | None) -> bool:

@@ -11,7 +11,7 @@ from wtgateway.errors import SourceError
 from wtgateway.media import Frame, Kind, Rendition
 from wtgateway.pipeline.forwarding import SoundForwarding, VideoForwarding, rendition_of
 from wtgateway.pipeline.ladder import Ladder
-from wtgateway.pipeline.plan import Planned
+from wtgateway.pipeline.plan import Planned, PlannedAudio
 from wtgateway.pipeline.queues import PipelineStats, SoundQueue
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Supervisor(Protocol):
     stats: PipelineStats
     next_group: dict[int, int]
 
-    def opened(self, info: SourceInfo) -> tuple[Planned, ...]:
-        """The source is open; the renditions of its video, best first. Raises SourceError."""
+    def opened(self, info: SourceInfo) -> tuple[tuple[Planned, ...], tuple[PlannedAudio, ...]]:
+        """The source is open; the renditions of its video and sound, best first. Raises SourceError."""
 
     def borders(self) -> GroupBorders:
         """Where the groups of this run begin."""
@@ -40,14 +40,11 @@ class Supervisor(Protocol):
     def video_encoder(self, planned: Planned, groups: GroupBorders) -> VideoEncoder:
         """An encoder for its pictures."""
 
-    def audio_encoder(self) -> AudioEncoder:
+    def audio_encoder(self, planned: PlannedAudio) -> AudioEncoder:
         """An encoder for its sound."""
 
-    def wanted(self) -> Iterable[int]:
-        """Ids of the video renditions that are to run now."""
-
-    def must_restart_group(self) -> bool:
-        """Whether frames were lost on the way, so that what follows would not decode."""
+    def wanted(self, track: int) -> Iterable[int]:
+        """Ids of the renditions of a track that are to run now."""
 
     def produced(self, kind: Kind, rendition: Rendition, frames: Iterable[Frame]) -> None:
         """Frames of a rendition."""
@@ -73,6 +70,8 @@ class Production:
         self._reader = self._thread("read", self._read)
         self._audio_thread: threading.Thread | None = None
         self._plan: tuple[Planned, ...] = ()
+        self._audio_plan: tuple[PlannedAudio, ...] = ()
+        self._sound_wanted = False  # of what is forwarded
         self._ladder: Ladder | None = None
         self._forwarded: VideoForwarding | None = None
         self._coded: dict[Kind, tuple[CodedFormat, Rendition]] = {}
@@ -80,6 +79,9 @@ class Production:
             track=AUDIO_TRACK, rendition=0, first_group=pipeline.next_group[AUDIO_TRACK]
         )
         self._groups: GroupBorders | None = None
+        # Frames lost on the way to the loop: what follows them in their group would not decode.
+        self._lost_of_encoded = _Losses(pipeline.stats)
+        self._lost_of_forwarded = _Losses(pipeline.stats)
 
     def _thread(self, name: str, body: Callable[[], None]) -> threading.Thread:
         def run() -> None:
@@ -108,12 +110,25 @@ class Production:
     def demand_changed(self) -> None:
         """From any thread: other renditions may be wanted."""
         with self._demand_lock:  # asked and done in one go, or the older of two answers may win
-            if self._ladder is None or self._stopping.is_set():
+            if self._stopping.is_set():
                 return
-            encoded = {planned.id for planned in self._plan if planned.settings is not None}
-            wanted = encoded & set(self._pipeline.wanted())
+            self._want_sound()
+            if self._ladder is None:
+                return
+            wanted = _encoded_of(self._plan) & set(self._pipeline.wanted(VIDEO_TRACK))
             self._source.want_pictures(bool(wanted))
             self._ladder.want(wanted)
+
+    def _want_sound(self) -> None:
+        """Samples beside what is forwarded, while somebody gets what is encoded of them."""
+        encoded = _encoded_of(self._audio_plan)
+        if not encoded or len(encoded) == len(self._audio_plan):
+            return
+        wanted = bool(encoded & set(self._pipeline.wanted(AUDIO_TRACK)))
+        self._source.want_sound(wanted)
+        if self._sound_wanted and not wanted:
+            self._sound.break_off()
+        self._sound_wanted = wanted
 
     def stop(self) -> None:
         """End all threads and wait for them; blocking, for a thread of its own."""
@@ -130,8 +145,8 @@ class Production:
                 log.warning("thread did not end broadcast=%s thread=%s", self._config.name, thread.name)
         if self._groups is not None:
             self._pipeline.next_group[VIDEO_TRACK] = self._groups.next_group
-        if self._audio_thread is None:
-            self._pipeline.next_group[AUDIO_TRACK] = self._forwarded_sound.next_group
+        ends = self._pipeline.next_group
+        ends[AUDIO_TRACK] = max(ends[AUDIO_TRACK], self._forwarded_sound.next_group)
 
     def _read(self) -> None:
         try:
@@ -148,11 +163,13 @@ class Production:
             raise SourceError(
                 f"{info.description} has nothing to play: enable video or audio for this broadcast"
             )
-        self._plan = self._pipeline.opened(info)
+        self._plan, self._audio_plan = self._pipeline.opened(info)
+        encoded = next((planned for planned in self._audio_plan if planned.settings is not None), None)
+        if encoded is not None:
+            self._audio_thread = self._started("audio", lambda: self._encode_audio(encoded))
         if has_video:
             self._begin_video()
-        if has_audio and not info.coded_audio:
-            self._audio_thread = self._started("audio", self._encode_audio)
+        self.demand_changed()
 
     def _begin_video(self) -> None:
         groups = self._groups = self._pipeline.borders()
@@ -167,11 +184,10 @@ class Production:
             self._started,
             self._pipeline.stats,
         )
-        self.demand_changed()
 
     def _encoded(self, rendition: Rendition, frames: list[Frame]) -> None:
         self._pipeline.produced(Kind.VIDEO, rendition, frames)
-        if self._forwarded is None and self._pipeline.must_restart_group():
+        if self._lost_of_encoded.noticed():
             self.want_keyframe()
 
     def _take(self, piece: Piece) -> None:
@@ -187,16 +203,15 @@ class Production:
                 if self._audio_thread is not None:
                     self._sound.put(piece)
             case CodedAudio():
-                if self._config.audio:
+                if self._audio_plan:
                     rendition = self._rendition(Kind.AUDIO, piece.format, 0)
                     self._pipeline.produced(Kind.AUDIO, rendition, (self._forwarded_sound.frame(piece),))
 
     def _forward(self, coded: CodedVideo) -> None:
         if self._forwarded is None:
             return
-        if self._pipeline.must_restart_group():
+        if self._lost_of_forwarded.noticed():
             self._forwarded.lose()
-            self.want_keyframe()
         frame = self._forwarded.frame(coded)
         if frame is not None:
             rendition = self._rendition(Kind.VIDEO, coded.format, frame.rendition)
@@ -212,13 +227,34 @@ class Production:
                 self._pipeline.forwarding(coded)
         return rendition
 
-    def _encode_audio(self) -> None:
-        encoder = self._pipeline.audio_encoder()
+    def _encode_audio(self, planned: PlannedAudio) -> None:
+        encoder = self._pipeline.audio_encoder(planned)
         try:
-            while (raw := self._sound.take()) is not None:
+            while (taken := self._sound.take()) is not None:
+                raw, broken = taken
+                if broken:
+                    encoder.interrupt()
                 frames = encoder.encode(raw)
                 if encoder.rendition is not None:
                     self._pipeline.produced(Kind.AUDIO, encoder.rendition, frames)
         finally:
             self._pipeline.next_group[AUDIO_TRACK] = encoder.next_group
             encoder.close()
+
+
+def _encoded_of(plan: Iterable[Planned | PlannedAudio]) -> set[int]:
+    return {planned.id for planned in plan if planned.settings is not None}
+
+
+class _Losses:
+    """Tells once of all frames that did not get through since it was last asked. From any thread."""
+
+    def __init__(self, stats: PipelineStats) -> None:
+        self._stats, self._seen = stats, stats.outbox_dropped
+        self._lock = threading.Lock()
+
+    def noticed(self) -> bool:
+        """Whether there were any."""
+        with self._lock:
+            seen, self._seen = self._seen, self._stats.outbox_dropped
+            return seen != self._seen

@@ -35,10 +35,10 @@ class PipelineStats:
 
 
 class LatestSlot:
-    """Holds the newest picture for the encoder; also carries the wish for a keyframe.
+    """Holds the newest picture for the encoder.
 
     With nothing new and a keyframe wanted, the last picture is given once more, so that a viewer
-    who joins a still screen need not wait for it to move.
+    who joins a still screen need not wait for it to move. That it becomes one is GroupBorders' business.
     """
 
     def __init__(self, stats: PipelineStats) -> None:
@@ -64,7 +64,7 @@ class LatestSlot:
             self._condition.notify()
 
     def want_keyframe(self) -> None:
-        """The next picture taken is to be a keyframe, and to be taken soon."""
+        """A picture is to be taken soon, be it the last one again."""
         with self._condition:
             self._keyframe = True
             self._condition.notify()
@@ -75,8 +75,8 @@ class LatestSlot:
             self._closed = True
             self._condition.notify_all()
 
-    def take(self) -> tuple[RawVideo, bool] | None:
-        """Wait for a picture; returns it and whether a keyframe is wanted, or None when closed."""
+    def take(self) -> RawVideo | None:
+        """Wait for a picture; None when closed."""
         with self._condition:
             while not self._closed and self._fresh is None:
                 if self._keyframe and self._last is not None:
@@ -89,10 +89,10 @@ class LatestSlot:
                     self._condition.wait()
             if self._closed or self._fresh is None:
                 return None
-            raw, keyframe = self._fresh, self._keyframe
+            raw = self._fresh
             self._fresh, self._keyframe, self._last = None, False, raw
             self._taken_us = clock.now_us()
-            return raw, keyframe
+            return raw
 
     def _repeat(self, raw: RawVideo) -> RawVideo:
         passed_us = max(clock.now_us() - self._taken_us, 1)
@@ -105,14 +105,24 @@ class LatestSlot:
 
 
 class SoundQueue:
-    """At most half a second of sound on its way to the encoder; the oldest goes first."""
+    """At most half a second of sound on its way to the encoder; the oldest goes first.
+
+    Sound that is wanted at times only has breaks, across which nothing is to be joined.
+    """
 
     def __init__(self, stats: PipelineStats) -> None:
         self._condition = threading.Condition()
         self._stats = stats
         self._items: deque[RawAudio] = deque()
         self._queued_us = 0
+        self._broken = False
         self._closed = False
+
+    def break_off(self) -> None:
+        """What is queued is not wanted any more; what comes next does not follow it."""
+        with self._condition:
+            self._items.clear()
+            self._queued_us, self._broken = 0, True
 
     def put(self, raw: RawAudio) -> None:
         """Append; what exceeds the bound is dropped from the front and counted."""
@@ -130,15 +140,16 @@ class SoundQueue:
             self._closed = True
             self._condition.notify_all()
 
-    def take(self) -> RawAudio | None:
-        """Wait for sound; None when closed."""
+    def take(self) -> tuple[RawAudio, bool] | None:
+        """Wait for sound; returns it and whether there was a break before it, or None when closed."""
         with self._condition:
             self._condition.wait_for(lambda: self._closed or self._items)
             if self._closed:
                 return None
             raw = self._items.popleft()
             self._queued_us -= raw.duration_us
-            return raw
+            broken, self._broken = self._broken, False
+            return raw, broken
 
 
 class Outbox:
@@ -155,7 +166,6 @@ class Outbox:
         self._items: deque[Frame | Catalog] = deque()
         self._bytes = 0
         self._woken = False
-        self.overflowed = False
 
     def post(self, item: Frame | Catalog) -> None:
         """From any thread. Frames over the bound are dropped and counted; a catalog never is."""
@@ -163,7 +173,6 @@ class Outbox:
             if isinstance(item, Frame):
                 if len(self._items) >= OUTBOX_FRAMES or self._bytes > OUTBOX_BYTES:
                     self._stats.outbox_dropped += 1
-                    self.overflowed = True
                     return
                 self._bytes += len(item.payload)
             self._items.append(item)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from wtgateway.errors import ConfigError
 from wtgateway.log import redact_url
-from wtgateway.pipeline.plan import wants_forwarding
+from wtgateway.pipeline.plan import wants_audio_forwarding, wants_forwarding
 
 if TYPE_CHECKING:
     from wtgateway.config import BroadcastConfig
-    from wtgateway.encoders import AudioSettings
     from wtgateway.sources.base import Source
 
 
@@ -42,21 +41,7 @@ def make_source(config: BroadcastConfig) -> Source:
         height=video.height if video else 0,
         capture=config.capture,
         forward=wants_forwarding(video),
+        forward_audio=wants_audio_forwarding(config.audio),
         options=config.options,
     )
     return sources.make_source(config.source, options)
-
-
-def audio_settings(config: BroadcastConfig) -> AudioSettings:
-    """How to encode its sound."""
-    from wtgateway.encoders import AudioSettings
-
-    wanted = config.audio
-    assert wanted is not None
-    return AudioSettings(
-        codec=wanted.codec,
-        bitrate_bps=wanted.bitrate_bps,
-        channels=wanted.channels,
-        frame_ms=wanted.frame_ms,
-        fec=wanted.fec,
-    )

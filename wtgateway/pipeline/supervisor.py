@@ -21,7 +21,7 @@ from wtgateway.pipeline.queues import Outbox, PipelineStats
 if TYPE_CHECKING:
     from wtgateway.config import BroadcastConfig
     from wtgateway.encoders import AudioEncoder, GroupBorders, Measurement, VideoEncoder
-    from wtgateway.pipeline.plan import Planned
+    from wtgateway.pipeline.plan import Planned, PlannedAudio
     from wtgateway.sources.base import CodedFormat, Source, SourceInfo
 
 log = logging.getLogger("wtgateway.pipeline")
@@ -47,6 +47,7 @@ class Pipeline:
         self._outbox = Outbox(self._loop, self._deliver, self.stats)
         self.coded: CodedFormat | None = None  # of the video that is forwarded
         self._plan: tuple[Planned, ...] = ()
+        self._audio_plan: tuple[PlannedAudio, ...] = ()
         self._tracks: dict[int, dict[int, Rendition]] = {}
         self._announced: tuple[Track, ...] = ()
         self._tracks_lock = threading.Lock()
@@ -56,7 +57,7 @@ class Pipeline:
         self._unwanted_timer: asyncio.TimerHandle | None = None
         self._unwanted = asyncio.Event()
         self._production: Production | None = None
-        self._renditions = Demand(self._loop, self._renditions_changed)
+        self._renditions = {track: Demand(self._loop, self._renditions_changed) for track in _KINDS}
         self._live_since: float | None = None
         self._demand(0)
         broadcast.bind(self)
@@ -74,15 +75,16 @@ class Pipeline:
 
     def wanted_changed(self, wanted: frozenset[tuple[int, int]]) -> None:
         """Encode what viewers get; what none gets any more, for a little longer."""
-        self._renditions.follow(frozenset(rendition for track, rendition in wanted if track == VIDEO_TRACK))
+        for track, demand in self._renditions.items():
+            demand.follow(frozenset(rendition for number, rendition in wanted if number == track))
 
     def _renditions_changed(self) -> None:
         if self._production is not None:
             self._production.demand_changed()
 
-    def wanted(self) -> set[int]:
-        """Ids of the video renditions that are to run. From any thread."""
-        return self._renditions.wanted()
+    def wanted(self, track: int) -> set[int]:
+        """Ids of the renditions of a track that are to run. From any thread."""
+        return self._renditions[track].wanted()
 
     def _demand(self, viewers: int) -> None:
         if self._unwanted_timer is not None:
@@ -163,35 +165,44 @@ class Pipeline:
         finally:
             unwanted.cancel()
             self._production = None
-            self._renditions.end_run()
+            for demand in self._renditions.values():
+                demand.end_run()
             # Shielded: threads that hold devices must be gone before the loop is.
             await asyncio.shield(asyncio.to_thread(production.stop))
 
     # --- called from the production's threads --------------------------------------------------
 
-    def opened(self, info: SourceInfo) -> tuple[Planned, ...]:
+    def opened(self, info: SourceInfo) -> tuple[tuple[Planned, ...], tuple[PlannedAudio, ...]]:
         """The source is open: what it is shown as. The tracks of the run before are forgotten."""
         self.info, self.coded = info, None
-        planned: tuple[Planned, ...] = ()
+        video: tuple[Planned, ...] = ()
+        audio: tuple[PlannedAudio, ...] = ()
         if info.has_video and self.config.video:
-            planned = plan.plan_video(self.config.video, info, self._measured)
+            video = plan.plan_video(self.config.video, info, self._measured)
+        if info.has_audio and self.config.audio:
+            audio = plan.plan_audio(self.config.audio, info)
         with self._tracks_lock:
-            self._plan, self._tracks, self._announced = planned, {}, ()
-        if planned and planned[0].settings is not None:
-            self._renditions.foresee(planned[0].id)
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._begin_offer, self._production, planned)
-        return planned
+            self._plan, self._audio_plan, self._tracks, self._announced = video, audio, {}, ()
+        for track, planned in self._plans().items():
+            if planned and planned[0].settings is not None:
+                self._renditions[track].foresee(planned[0].id)
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._begin_offer, self._production, track)
+        return video, audio
 
-    def _begin_offer(self, production: Production | None, planned: tuple[Planned, ...]) -> None:
+    def _plans(self) -> dict[int, tuple[Planned, ...] | tuple[PlannedAudio, ...]]:
+        return {VIDEO_TRACK: self._plan, AUDIO_TRACK: self._audio_plan}
+
+    def _begin_offer(self, production: Production | None, track: int) -> None:
         """See to it that something can be offered, even before there is a viewer."""
+        planned = self._plans()[track]
         encoded = next((each.id for each in planned if each.settings is not None), None)
         if encoded is None or production is not self._production:
             return
         if planned[0].settings is None:
-            self._renditions.show_unless(lambda: VIDEO_TRACK in self._tracks, encoded)
+            self._renditions[track].show_unless(lambda: track in self._tracks, encoded)
         else:
-            self._renditions.show(encoded)
+            self._renditions[track].show(encoded)
 
     def _measured(self, codecs: Sequence[str]) -> Iterable[Measurement]:
         """What the encoders of these codecs cost here. Blocks for some seconds on a machine's first time."""
@@ -222,19 +233,17 @@ class Pipeline:
             shared=self._pictures if sum(each.settings is not None for each in self._plan) > 1 else None,
         )
 
-    def audio_encoder(self) -> AudioEncoder:
+    def audio_encoder(self, planned: PlannedAudio) -> AudioEncoder:
         """One for sound, which goes on where the last one stopped counting groups."""
         from wtgateway.encoders import AudioEncoder
 
-        settings = recipe.audio_settings(self.config)
+        assert planned.settings is not None
         return AudioEncoder(
-            settings, track=AUDIO_TRACK, rendition=0, first_group=self.next_group[AUDIO_TRACK]
+            planned.settings,
+            track=AUDIO_TRACK,
+            rendition=planned.id,
+            first_group=self.next_group[AUDIO_TRACK],
         )
-
-    def must_restart_group(self) -> bool:
-        """True once after frames were lost on the way to the loop: what follows would not decode."""
-        lost, self._outbox.overflowed = self._outbox.overflowed, False
-        return lost
 
     def forwarding(self, coded: CodedFormat) -> None:
         """The source's own video is of this format: say what makes browsers hold its pictures back."""
@@ -273,9 +282,11 @@ class Pipeline:
 
     def _expected(self, track_id: int) -> dict[int, Rendition]:
         """What is offered besides what has run already."""
-        if track_id != VIDEO_TRACK or self.info is None:
-            return {}
         info = self.info
+        if info is None:
+            return {}
+        if track_id == AUDIO_TRACK:
+            return {each.id: each.expected(info) for each in self._audio_plan if each.settings is not None}
         rotation = self.coded.rotation if self.coded else 0
         encoded = (each.expected(info) for each in self._plan if each.settings is not None)
         return {each.id: replace(each, rotation=rotation) for each in encoded}

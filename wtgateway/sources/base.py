@@ -100,7 +100,7 @@ class SourceInfo:
     audio_codec: str = ""
     live: bool = True
     coded_video: str = ""  # canonical codec of the video that is forwarded ("h264"); empty: none is
-    coded_audio: str = ""  # "opus": CodedAudio comes instead of RawAudio
+    coded_audio: str = ""  # the same of the sound: "opus", "aac"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,8 @@ class SourceOptions:
     capture: str = "auto"  # screens: "damage", "poll" or "auto"
     open_timeout_s: float = 10.0
     read_timeout_s: float = 10.0  # nothing for so long: the source is lost
-    forward: bool = False  # yield coded video, and Opus, where the source has such
+    forward: bool = False  # yield coded video, where the source has such that can be forwarded
+    forward_audio: bool = False  # the same of sound
     options: Mapping[str, str] = field(default_factory=dict)  # for FFmpeg, as they are
 
 
@@ -132,6 +133,9 @@ class Source(Protocol):
 
         A source that has no coded video (``SourceInfo.coded_video``) yields RawVideo always.
         """
+
+    def want_sound(self, wanted: bool) -> None:
+        """The same of RawAudio beside CodedAudio (``SourceInfo.coded_audio``)."""
 
     def close(self) -> None:
         """From any thread: makes open and read raise SourceError soon. May be called twice."""

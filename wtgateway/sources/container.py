@@ -13,7 +13,7 @@ from wtgateway.sources.base import Piece, SourceInfo, SourceOptions
 from wtgateway.sources.live import LiveFeed
 from wtgateway.sources.opened import Opened, OpenTrack
 from wtgateway.sources.paced import PacedFeed
-from wtgateway.sources.passing import PassedOpus, PassedVideo, passable
+from wtgateway.sources.passing import PassedAudio, PassedVideo, passable
 from wtgateway.sources.reader import Manner, PacketReader
 from wtgateway.sources.uri import Mode, Plan
 
@@ -30,8 +30,8 @@ class ContainerSource:
             read_timeout_s=options.read_timeout_s,
         )
         self._feed: PacedFeed | LiveFeed | None = None
-        self._passed: dict[int, PassedVideo | PassedOpus] = {}
-        self._pictures_wanted = False
+        self._passed: dict[int, PassedVideo | PassedAudio] = {}
+        self._pictures_wanted = self._sound_wanted = False
 
     @property
     def dropped(self) -> int:
@@ -56,6 +56,7 @@ class ContainerSource:
         else:
             feed = LiveFeed(self._reader, description, wall_clock=mode is Mode.DEVICE, passed=passed)
         feed.want_pictures(self._pictures_wanted)
+        feed.want_sound(self._sound_wanted)
         self._feed = feed
         codecs = {track.kind: track.codec for track in opened.tracks if track.index in passed}
         return replace(
@@ -76,22 +77,29 @@ class ContainerSource:
         if self._feed is not None:
             self._feed.want_pictures(wanted)
 
+    def want_sound(self, wanted: bool) -> None:
+        """See Source.want_sound; may be called before open."""
+        self._sound_wanted = wanted
+        if self._feed is not None:
+            self._feed.want_sound(wanted)
+
     def close(self) -> None:
         """See Source.close."""
         self._reader.close()
         if self._feed is not None:
             self._feed.close()
 
-    def _pass(self, opened: Opened) -> dict[int, PassedVideo | PassedOpus]:
+    def _pass(self, opened: Opened) -> dict[int, PassedVideo | PassedAudio]:
         """The tracks that are not decoded, by their index."""
-        passed: dict[int, PassedVideo | PassedOpus] = {}
-        for track in opened.tracks if self._options.forward else ():
-            if not passable(opened, track):
+        options, passed = self._options, dict[int, PassedVideo | PassedAudio]()
+        for track in opened.tracks:
+            asked = options.forward if track.kind == "video" else options.forward_audio
+            if not asked or not passable(opened, track):
                 continue
             if track.kind == "video":
                 passed[track.index] = PassedVideo(opened, track, self._plan.description)
             else:
-                passed[track.index] = PassedOpus(track)
+                passed[track.index] = PassedAudio(track)
         return passed
 
     def _manner(self, opened: Opened) -> Manner:

@@ -12,7 +12,7 @@ from wtgateway.sources.base import Piece, RawAudio, RawVideo
 from wtgateway.sources.decode import TrackDecoder
 from wtgateway.sources.errors_text import source_error
 from wtgateway.sources.forward import Taken
-from wtgateway.sources.passing import PassedOpus, PassedVideo
+from wtgateway.sources.passing import PassedAudio, PassedVideo
 from wtgateway.sources.reader import Item, PacketReader
 from wtgateway.sources.timeline import Ascending, StreamClock, to_us
 
@@ -32,7 +32,7 @@ class LiveFeed:
         description: str,
         *,
         wall_clock: bool,
-        passed: dict[int, PassedVideo | PassedOpus],
+        passed: dict[int, PassedVideo | PassedAudio],
     ) -> None:
         self._reader, self._description = reader, description
         self._wall_clock = wall_clock
@@ -66,6 +66,12 @@ class LiveFeed:
             self._video.tap.want(wanted)
             self._reader.wake()
 
+    def want_sound(self, wanted: bool) -> None:
+        """See Source.want_sound."""
+        for passed in self._passed.values():
+            if isinstance(passed, PassedAudio):
+                passed.tap.want(wanted)
+
     def close(self) -> None:
         """Nothing waits here but the reader."""
 
@@ -76,8 +82,8 @@ class LiveFeed:
             self._clock.observe(to_us(ticks, packet.time_base), item.arrival_us)
         if isinstance(passed, PassedVideo):
             self._pass_video(item, packet, passed)
-        elif isinstance(passed, PassedOpus):
-            self._pass_opus(item, packet, passed)
+        elif isinstance(passed, PassedAudio):
+            self._pass_audio(item, packet, passed)
         else:
             self._decode(item, packet)
 
@@ -96,14 +102,13 @@ class LiveFeed:
             if piece is not None:
                 self._ready.append(piece)
 
-    def _pass_opus(self, item: Item, packet: Any, passed: PassedOpus) -> None:
-        taken = passed.take(packet)
-        if taken is None or packet.pts is None:
+    def _pass_audio(self, item: Item, packet: Any, passed: PassedAudio) -> None:
+        unit = passed.take(packet)
+        if unit is None or packet.pts is None:
             return
-        data, duration_us = taken
         capture_us = self._capture_us(to_us(packet.pts, packet.time_base), item.arrival_us)
         pts_us = self._ascending["audio"](capture_us)
-        self._ready.append(passed.place(data, pts_us, capture_us, duration_us))
+        self._ready.extend(passed.place(unit, pts_us, capture_us))
 
     def _decode(self, item: Item, packet: Any) -> None:
         index = packet.stream_index

@@ -19,9 +19,10 @@ from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.sources.base import Piece, RawAudio, RawVideo
 from wtgateway.sources.errors_text import source_error
 from wtgateway.sources.opened import Opened, OpenTrack
-from wtgateway.sources.passing import PassedOpus, PassedVideo
+from wtgateway.sources.passing import PassedAudio, PassedVideo
 from wtgateway.sources.reader import Item, PacketReader
-from wtgateway.sources.samples import OpusSamples, RawSamples, Sample, Samples, VideoSamples
+from wtgateway.sources.samples import RawSamples, Sample, Samples, SoundSamples, VideoSamples
+from wtgateway.sources.sound import SoundUnit
 from wtgateway.sources.timeline import Ascending, LoopTimeline, Seams
 
 _LATE_US = 1_000_000  # later than this, the timeline is shifted instead of hurrying after it
@@ -49,7 +50,7 @@ class PacedFeed:
         self,
         reader: PacketReader,
         description: str,
-        passed: dict[int, PassedVideo | PassedOpus],
+        passed: dict[int, PassedVideo | PassedAudio],
         *,
         live: bool,
     ) -> None:
@@ -57,7 +58,7 @@ class PacedFeed:
         self._passed = passed
         self._hole_us = _LIVE_HOLE_US if live else _HOLE_US
         self._video = next((track for track in passed.values() if isinstance(track, PassedVideo)), None)
-        self._pictures: deque[RawVideo] = deque()
+        self._beside: deque[Piece] = deque()  # decoded of what was passed on, and not yet read
         self._opened: Opened | None = None
         self._lanes: dict[int, _Lane] = {}
         self._passes = 0
@@ -71,14 +72,14 @@ class PacedFeed:
     def read(self) -> Piece:
         """See Source.read."""
         while True:
-            if self._pictures:
-                return self._pictures.popleft()
+            if self._beside:
+                return self._beside.popleft()
             try:
                 lane = self._earliest()
             except SourceEnded:
                 if self._video is None or not (pictures := self._video.tap.flush()):
                     raise
-                self._pictures.extend(pictures)
+                self._beside.extend(pictures)
                 continue
             if self._wait_for(lane.samples[0]):
                 piece = self._place(lane, lane.samples.popleft())
@@ -90,6 +91,12 @@ class PacedFeed:
         if self._video is not None:
             self._video.tap.want(wanted)
             self._wake.set()
+
+    def want_sound(self, wanted: bool) -> None:
+        """See Source.want_sound."""
+        for passed in self._passed.values():
+            if isinstance(passed, PassedAudio):
+                passed.tap.want(wanted)
 
     def close(self) -> None:
         """Wake a read that waits for its time."""
@@ -109,8 +116,8 @@ class PacedFeed:
             timeline.shift(late_us)
         while (early_us := timeline.due(sample.due_us) - clock.now_us()) > 0:
             if self._video is not None and self._video.tap.busy:
-                self._pictures.extend(self._video.tap.work())
-                if self._pictures:
+                self._beside.extend(self._video.tap.work())
+                if self._beside:
                     return False
                 continue
             if self._closed:
@@ -130,10 +137,11 @@ class PacedFeed:
             pts_us = self._ascending["audio"](pts_us)
             return RawAudio(sample.content, pts_us, pts_us, sample.duration_us)
         passed = sample.passed
-        if isinstance(sample.content, bytes):
-            assert isinstance(passed, PassedOpus)
+        if isinstance(sample.content, SoundUnit):
+            assert isinstance(passed, PassedAudio)
             pts_us = self._ascending["audio"](pts_us)
-            return passed.place(sample.content, pts_us, pts_us, sample.duration_us)
+            self._beside.extend(passed.place(sample.content, pts_us, pts_us))
+            return self._beside.popleft() if self._beside else None
         assert isinstance(passed, PassedVideo)
         # To who counts from there to the eye, a picture began when its data was there.
         capture_us = min(pts_us, timeline.due(sample.due_us))
@@ -198,8 +206,8 @@ class PacedFeed:
 
     def _samples(self, track: OpenTrack, seams: Seams | None) -> Samples:
         passed: Any = self._passed.get(track.index)
-        if isinstance(passed, PassedOpus):
-            return OpusSamples(track.index, passed, seams)
+        if isinstance(passed, PassedAudio):
+            return SoundSamples(track.index, passed, seams)
         if isinstance(passed, PassedVideo):
             if self._passes:
                 passed.reopen(track)

@@ -10,10 +10,11 @@ from typing import Any
 import av
 
 from wtgateway import clock
-from wtgateway.sources import opus
-from wtgateway.sources.base import CodedAudio, CodedFormat, CodedVideo
+from wtgateway.bitstream.bits import BitstreamError
+from wtgateway.sources.base import CodedAudio, CodedVideo, RawAudio
 from wtgateway.sources.forward import Forwarder, Taken, forwardable
 from wtgateway.sources.opened import Opened, OpenTrack
+from wtgateway.sources.sound import SoundTap, SoundUnit, passable_sound, sound_units
 from wtgateway.sources.tap import PictureTap, Tapped
 from wtgateway.sources.timeline import DisplayOrder
 
@@ -70,39 +71,34 @@ class PassedVideo:
         )
 
 
-class PassedOpus:
-    """Opus packets on their way through."""
+class PassedAudio:
+    """A sound track on its way through."""
 
     def __init__(self, track: OpenTrack) -> None:
         self.damaged = 0
-        context = track.decoder
-        channels = context.layout.nb_channels
-        self.format = CodedFormat(
-            codec="opus",
-            sample_rate=opus.SAMPLE_RATE,
-            channels=channels,
-            bitrate_bps=context.bit_rate or 0,
-            description=opus.description(bytes(context.extradata or b""), channels) or b"",
-        )
+        self.tap = SoundTap(track.decoder.name)
+        self._units = sound_units(track)
 
-    def take(self, packet: av.Packet[Any]) -> tuple[bytes, int] | None:
-        """The packet and its duration in µs; None when it is none."""
-        data = bytes(packet) if packet.size else b""
-        duration_us = opus.duration_us(data)
-        if duration_us is None or packet.is_corrupt:
-            self.damaged += bool(packet.size)
+    def take(self, packet: av.Packet[Any]) -> SoundUnit | None:
+        """What the packet is to a decoder; None when it is nothing to one."""
+        if not packet.size:
             return None
-        return data, duration_us
+        try:
+            if packet.is_corrupt:
+                raise BitstreamError("it came damaged")
+            return self._units.take(bytes(packet))
+        except BitstreamError:
+            self.damaged += 1
+            return None
 
-    def place(self, data: bytes, pts_us: int, capture_us: int, duration_us: int) -> CodedAudio:
-        """It in gateway time."""
-        return CodedAudio(data, pts_us, capture_us, duration_us, self.format)
+    def place(self, unit: SoundUnit, pts_us: int, capture_us: int) -> list[CodedAudio | RawAudio]:
+        """The unit in gateway time, if it is passed on, and its samples, if they are wanted."""
+        pieces: list[CodedAudio | RawAudio] = []
+        if unit.forwarded:
+            pieces.append(CodedAudio(unit.payload, pts_us, capture_us, unit.duration_us, unit.format))
+        return pieces + self.tap.take(unit, pts_us, capture_us)
 
 
 def passable(opened: Opened, track: OpenTrack) -> bool:
     """Whether a track can be passed on as it is; else it has to be decoded."""
-    if track.kind == "video":
-        return forwardable(opened, track)
-    context = track.decoder
-    extradata = bytes(context.extradata or b"")
-    return track.codec == "opus" and opus.description(extradata, context.layout.nb_channels) is not None
+    return forwardable(opened, track) if track.kind == "video" else passable_sound(track)

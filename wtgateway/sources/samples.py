@@ -14,7 +14,8 @@ import av
 from wtgateway.sources.decode import TrackDecoder
 from wtgateway.sources.forward import Taken
 from wtgateway.sources.opened import OpenTrack
-from wtgateway.sources.passing import PassedOpus, PassedVideo
+from wtgateway.sources.passing import PassedAudio, PassedVideo
+from wtgateway.sources.sound import SoundUnit
 from wtgateway.sources.timeline import Seams, to_us
 
 _HIDDEN_US = 100  # of a picture that only has to be decoded
@@ -24,13 +25,13 @@ _PLAUSIBLE_US = 10_000_000  # between decoding a picture and showing it; more is
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """``content`` is a frame, a unit of video or an Opus packet; ``due_us`` when it is to be handed on."""
+    """``content`` is a frame, or a unit of video or sound; ``due_us`` when it is to be handed on."""
 
-    content: av.VideoFrame | av.AudioFrame | Taken | bytes
+    content: av.VideoFrame | av.AudioFrame | Taken | SoundUnit
     pts_us: int
     due_us: int
     duration_us: int
-    passed: PassedVideo | PassedOpus | None = None
+    passed: PassedVideo | PassedAudio | None = None
     shown: bool = True  # False: later ones need it, but the container leaves it out
 
 
@@ -58,26 +59,41 @@ class RawSamples:
         return Sample(frame, timestamp_us, timestamp_us, duration_us)
 
 
-class OpusSamples:
-    """Of an Opus track that is not decoded."""
+class SoundSamples:
+    """Of a sound track that is not decoded.
 
-    def __init__(self, index: int, passed: PassedOpus, seams: Seams | None) -> None:
+    What an encoder put in front, so that a decoder has something to begin with, is not handed on: a viewer
+    begins anywhere. Of a pass that follows another it would be heard in the time of what came before.
+    """
+
+    def __init__(self, index: int, passed: PassedAudio, seams: Seams | None) -> None:
         self._index, self._passed, self._seams = index, passed, seams
         self._next_us = 0
 
     def take(self, packet: av.Packet[Any] | None) -> list[Sample]:
         """See Samples.take."""
-        taken = None if packet is None or packet.is_discard else self._passed.take(packet)
-        if taken is None or packet is None:
+        unit = None if packet is None else self._passed.take(packet)
+        if unit is None or packet is None:
             return []
-        data, duration_us = taken
+        if packet.is_discard or _skipped_us(packet) >= unit.duration_us:
+            self._passed.tap.prime(unit)
+            return []
         timestamp_us = self._next_us
         if packet.pts is not None:
             timestamp_us = to_us(packet.pts, packet.time_base)
             if self._seams is not None:
-                timestamp_us += self._seams(self._index, timestamp_us, duration_us)
-        self._next_us = timestamp_us + duration_us
-        return [Sample(data, timestamp_us, timestamp_us, duration_us, self._passed)]
+                timestamp_us += self._seams(self._index, timestamp_us, unit.duration_us)
+        self._next_us = timestamp_us + unit.duration_us
+        return [Sample(unit, timestamp_us, timestamp_us, unit.duration_us, self._passed)]
+
+
+def _skipped_us(packet: av.Packet[Any]) -> int:
+    """How much of its beginning is not to be heard, as the container says (AV_PKT_DATA_SKIP_SAMPLES)."""
+    if not packet.has_sidedata("skip_samples"):
+        return 0
+    samples = int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
+    rate: int = packet.stream.codec_context.sample_rate
+    return -(-samples * 1_000_000 // rate) if rate else 0
 
 
 class VideoSamples:

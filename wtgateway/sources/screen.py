@@ -64,6 +64,9 @@ class ScreenSource:
     def want_pictures(self, wanted: bool) -> None:
         """See Source.want_pictures; here pictures always come."""
 
+    def want_sound(self, wanted: bool) -> None:
+        """See Source.want_sound; here sound always comes, where there is any."""
+
     def refresh(self) -> None:
         """From any thread: have a picture soon even if the screen stands still."""
         if self._source is self._damage and self._damage is not None:

@@ -91,6 +91,9 @@ class TestSource:
     def want_pictures(self, wanted: bool) -> None:
         """See Source.want_pictures; here pictures always come."""
 
+    def want_sound(self, wanted: bool) -> None:
+        """See Source.want_sound; here sound always comes, where there is any."""
+
     def close(self) -> None:
         """See Source.close."""
         self._closed.set()
