@@ -230,7 +230,18 @@ class _Client:
     # --- the engine's hooks ----------------------------------------------------------------------------
 
     def _route(self, data: bytes, peer: Peer, udp: UdpSocket, now: float) -> Link | None:
-        return self._link
+        link = self._link
+        if link is not None and internals.is_stateless_reset(link.quic, data):
+            self._reset(link)
+            return None
+        return link
+
+    def _reset(self, link: Link) -> None:
+        """The server does not know the connection any more (RFC 9000, section 10.3)."""
+        reason = "the server has lost the connection"
+        if not self._done.done():
+            self._done.set_exception(TransportError(reason))
+        self._engine.abandon(link, reason)
 
     def _socket_error(self, error: TransportError) -> None:
         if not self._done.done():

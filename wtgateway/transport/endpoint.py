@@ -14,7 +14,7 @@ import socket
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from aioquic._buffer import Buffer
 from aioquic.h3.connection import H3_ALPN
@@ -35,12 +35,14 @@ from wtgateway.transport import h3codes, internals
 from wtgateway.transport.acceptor import Acceptor
 from wtgateway.transport.admission import Admission, HalfOpen, Limits
 from wtgateway.transport.congestion import NAME as MEDIA
+from wtgateway.transport.connection_ids import ConnectionIds, ServerConnection, StatelessResets
 from wtgateway.transport.engine import LONELY_SERVER_S, Engine, Link
 from wtgateway.transport.h3 import OnRequest, WebTransportConnection
 from wtgateway.transport.handshakes import Arrival
 from wtgateway.transport.lane import Lane
 from wtgateway.transport.pacer import MediaPacer
 from wtgateway.transport.retry import SECRET_BYTES, RetryTokens
+from wtgateway.transport.steering import unusable
 from wtgateway.transport.udp import Peer, UdpSocket, plain_address
 
 log = logging.getLogger("wtgateway.transport")
@@ -59,11 +61,25 @@ class ServerCertificate:
     chain: tuple[x509.Certificate, ...] = ()
 
 
+class Elsewhere(Protocol):
+    """Other endpoints on the same port, to which new connections may be given.
+
+    ``cid`` is the one that the client sends to, ``udp`` the number of the socket that it came to.
+    """
+
+    def follow(self, cid: bytes, data: bytes, peer: Peer, udp: int, now: float) -> bool:
+        """Send a datagram after a connection that was given away; False: it was none of those."""
+
+    def hand_over(self, cid: bytes, data: bytes, peer: Peer, udp: int, now: float) -> bool:
+        """Give a new connection away; False: it stays."""
+
+
 class QuicEndpoint:
     """Listens on UDP. ``on_request`` answers each CONNECT at once with a handler or a Refusal.
 
     ``limits`` bound what new connections may cost. ``secret``: SECRET_BYTES that all share who shall take
-    each other's Retry tokens; one of its own if there is none.
+    each other's Retry tokens; one of its own if there is none. ``connection_ids`` and ``elsewhere`` are for
+    one endpoint of several on the same port.
     """
 
     def __init__(
@@ -76,11 +92,17 @@ class QuicEndpoint:
         protocols: Sequence[str] = (SUBPROTOCOL,),
         limits: Limits | None = None,
         secret: bytes | None = None,
+        connection_ids: ConnectionIds | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.stats: Counter[str] = Counter()
         self._on_request = on_request
         self._congestion = congestion
         self._protocols = tuple(protocols)
+        self._ids = connection_ids or ConnectionIds()
+        self._resets = StatelessResets(self._ids)
+        self._elsewhere = elsewhere
+        self._sockets: list[UdpSocket] = []
         self._configuration = self._configure(certificate)
         self._engine = Engine(
             loop=loop or asyncio.get_running_loop(), lonely_s=LONELY_SERVER_S, counters=self.stats
@@ -93,7 +115,8 @@ class QuicEndpoint:
                 tokens=RetryTokens(secret or os.urandom(SECRET_BYTES)), counters=self.stats, limits=limits
             ),
             make=self._make_link,
-            issue=lambda: os.urandom(8),
+            issue=self._ids.issue,
+            hand_over=self._hand_over,
             counters=self.stats,
         )
         self._accepting = True
@@ -117,20 +140,34 @@ class QuicEndpoint:
         """
         bound: list[UdpSocket] = []
         try:
-            for family, address in await _resolve(self._engine.loop, host.strip("[]"), port):
+            for family, address in await resolve_bind(self._engine.loop, host, port):
                 if bound:
                     address = (address[0], bound[0].address[1], *address[2:])
                 bound.append(UdpSocket.bind(family, address, counters=self.stats))
         except OSError as error:
             for udp in bound:
                 udp.close()
-            raise TransportError(
-                f"UDP port {port} of {host} cannot be used ({error.strerror or error}): "
-                "stop what holds it or choose another with --bind"
-            ) from error
-        for udp in bound:
-            self._engine.add_socket(udp)
+            raise unusable(host, port, error) from error
+        self._listen(bound)
         return [udp.address for udp in bound]
+
+    def start_on(self, sockets: Sequence[socket.socket]) -> None:
+        """Listen on sockets that are bound already, and are the endpoint's from now on. Raises OSError."""
+        self._listen([UdpSocket.adopt(sock, counters=self.stats) for sock in sockets])
+
+    def take_over(self, data: bytes, peer: Peer, udp: int) -> None:
+        """A datagram that another endpoint has given to this one; it came to socket number ``udp`` there."""
+        now, sock = self._engine.clock(), self._sockets[udp]
+        link = self._route(data, peer, sock, now, handed_over=True)
+        if link is not None:
+            link.udp = sock
+            self._engine.receive(link, data, peer, now)
+            self._engine.mark_dirty(link)
+
+    def _listen(self, sockets: list[UdpSocket]) -> None:
+        self._sockets += sockets
+        for udp in sockets:
+            self._engine.add_socket(udp)
 
     def use_certificate(self, certificate: ServerCertificate) -> None:
         """Prove new connections with it; those that are there do not notice."""
@@ -168,16 +205,44 @@ class QuicEndpoint:
 
     # --- taking connections in ---------------------------------------------------------------------
 
-    def _route(self, data: bytes, peer: Peer, udp: UdpSocket, now: float) -> Link | None:
-        """The link a datagram belongs to; None: it is part of a handshake, which has its turn later, or nothing."""
-        link = self._engine.links.get(data[1:9]) if data and not data[0] & 0x80 else None
-        if link is None:
-            link = self._route_long(data, peer, udp, now)
+    def _route(
+        self, data: bytes, peer: Peer, udp: UdpSocket, now: float, *, handed_over: bool = False
+    ) -> Link | None:
+        """The link a datagram belongs to; None: it is part of a handshake, whose turn is later, or nothing."""
+        if data and not data[0] & 0x80:
+            link = self._engine.links.get(data[1:9])
+            if link is None:
+                self._reset(data, peer, udp, now)
+        else:
+            link = self._route_long(data, peer, udp, now, handed_over)
         if link is not None and self._acceptor.defer(link, Arrival(data, peer, udp), now):
             return None
         return link
 
-    def _route_long(self, data: bytes, peer: Peer, udp: UdpSocket, now: float) -> Link | None:
+    def _reset(self, data: bytes, peer: Peer, udp: UdpSocket, now: float) -> None:
+        """Tell a peer that its connection is gone, so that it need not wait for its timeout."""
+        answer = self._resets.answer(data, now)
+        if answer is None:
+            self.stats["datagrams_dropped"] += 1
+        else:
+            self.stats["stateless_resets"] += 1
+            udp.send([(answer, peer)])
+
+    def _hand_over(self, cid: bytes, arrival: Arrival, now: float) -> bool:
+        if self._elsewhere is None:
+            return False
+        number = self._sockets.index(arrival.udp)
+        return self._elsewhere.hand_over(cid, arrival.data, arrival.peer, number, now)
+
+    def _followed(self, cid: bytes, arrival: Arrival, now: float) -> bool:
+        if self._elsewhere is None:
+            return False
+        number = self._sockets.index(arrival.udp)
+        return self._elsewhere.follow(cid, arrival.data, arrival.peer, number, now)
+
+    def _route_long(
+        self, data: bytes, peer: Peer, udp: UdpSocket, now: float, handed_over: bool
+    ) -> Link | None:
         header = _long_header(data)
         if header is None:
             self.stats["datagrams_dropped"] += 1
@@ -192,7 +257,9 @@ class QuicEndpoint:
         elif header.packet_type != QuicPacketType.INITIAL or not self._may_accept():
             self.stats["datagrams_dropped"] += 1
         else:
-            self._acceptor.initial(header, Arrival(data, peer, udp), now)
+            arrival = Arrival(data, peer, udp)
+            if handed_over or not self._followed(header.destination_cid, arrival, now):
+                self._acceptor.initial(header, arrival, now, may_hand_over=not handed_over)
         return None
 
     def _may_accept(self) -> bool:
@@ -202,7 +269,8 @@ class QuicEndpoint:
         return self._accepting
 
     def _make_link(self, half_open: HalfOpen, peer: Peer, udp: UdpSocket, now: float) -> Link:
-        quic = QuicConnection(
+        quic = ServerConnection(
+            connection_ids=self._ids,
             configuration=self._configuration,
             original_destination_connection_id=half_open.original_cid,
             retry_source_connection_id=half_open.retry_cid,
@@ -263,10 +331,11 @@ def _is_unanswered(link: Link, session_id: int) -> bool:
     return internals.can_receive(link.quic, session_id) or internals.in_flight(link.quic)
 
 
-async def _resolve(
+async def resolve_bind(
     loop: asyncio.AbstractEventLoop, host: str, port: int
 ) -> list[tuple[int, tuple[Any, ...]]]:
     """Families and addresses to bind, IPv6 first; without IPv6 ``::`` becomes all of IPv4."""
+    host = host.strip("[]")
     if host in ("", "::"):
         if socket.has_ipv6 and _ipv6_works():
             return [(socket.AF_INET6, ("::", port, 0, 0))]

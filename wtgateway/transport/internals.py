@@ -13,6 +13,7 @@ Nothing in this module changes aioquic's state but ``install_pacer``, ``send_las
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
 from importlib.metadata import version
@@ -306,12 +307,12 @@ def add_connection_id(quic: QuicConnection, cid: bytes, reset_token: bytes) -> N
     quic._host_cid_seq += 1
 
 
-def reset_tokens(quic: QuicConnection) -> set[bytes]:
-    """The tokens by which the peer may reset the connection (RFC 9000, section 10.3)."""
-    if not COMPLETE:
-        return set()
-    known = (quic._peer_cid, *quic._peer_cid_available)
-    return {c.stateless_reset_token for c in known if c.stateless_reset_token}
+def is_stateless_reset(quic: QuicConnection, data: bytes) -> bool:
+    """Whether a datagram ends in a token by which the peer resets the connection (RFC 9000, 10.3.1)."""
+    if not COMPLETE or len(data) < 21 or data[0] & 0x80:
+        return False
+    tokens = (known.stateless_reset_token for known in (quic._peer_cid, *quic._peer_cid_available))
+    return any([bool(token) and hmac.compare_digest(token, data[-16:]) for token in tokens])
 
 
 # --- HTTP/3 ----------------------------------------------------------------------------------------

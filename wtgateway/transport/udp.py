@@ -77,12 +77,17 @@ class UdpSocket:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
             sock.bind(address)
-            udp = cls(sock, counters=counters)
-            if address[0] in ("::", "0.0.0.0"):  # noqa: S104 - a comparison
-                udp._tell_local_address()
+            return cls.adopt(sock, counters=counters)
         except BaseException:
             sock.close()
             raise
+
+    @classmethod
+    def adopt(cls, sock: socket.socket, *, counters: Counter[str]) -> UdpSocket:
+        """Around a socket that is bound already. Raises OSError."""
+        udp = cls(sock, counters=counters)
+        if udp.address[0] in ("::", "0.0.0.0"):  # noqa: S104 - a comparison
+            udp._tell_local_address()
         return udp
 
     @classmethod
