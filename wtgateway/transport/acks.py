@@ -37,17 +37,17 @@ def apply_ack(
     acknowledged = _take(sent, ranges)
     if not acknowledged:
         return False
-    ordinary = _deliver(acknowledged, space)
-    flying = [packet for packet in acknowledged if packet.in_flight] if ordinary else acknowledged
-    controller = recovery._cc
-    together = getattr(controller, "on_packets_acked", None)
-    if together is None:
+    ordinary, flying, eliciting = _deliver(acknowledged)
+    space.ack_eliciting_in_flight -= eliciting
+    controller: Any = recovery._cc
+    if hasattr(controller, "on_packets_acked"):
+        if flying:
+            controller.on_packets_acked(packets=flying, now=now)
+    else:
         for packet in flying:
             controller.on_packet_acked(packet=packet, now=now)
-    elif flying:
-        together(packets=flying, now=now)
     newest = acknowledged[-1]
-    if newest.packet_number == largest and any(packet.is_ack_eliciting for packet in acknowledged):
+    if eliciting and newest.packet_number == largest:
         _measure(recovery, now - newest.sent_time, delay, now)
     if sent and next(iter(sent)) <= space.largest_acked_packet:
         before = len(sent)
@@ -76,29 +76,30 @@ def _take(sent: dict[int, Any], ranges: Sequence[tuple[int, int]]) -> list[Any]:
             taken += [pop(number) for number in [n for n in sent if low <= n <= high]]
             continue
         for number in range(low, high + 1):
-            packet = pop(number, None)
-            if packet is not None:
-                taken.append(packet)
+            if number in sent:
+                taken.append(pop(number))
     return taken
 
 
-def _deliver(acknowledged: list[Any], space: QuicPacketSpace) -> bool:
-    """Tell streams what has arrived; True if some packet was aioquic's own."""
-    ordinary = False
-    eliciting = 0
+def _deliver(acknowledged: list[Any]) -> tuple[bool, list[Any], int]:
+    """Tell streams what has arrived.
+
+    Returns whether some packet was aioquic's own, those that were in flight, and how many wanted an ACK.
+    """
+    others = False
     for packet in acknowledged:
         if type(packet) is SentPacket:
-            eliciting += 1
             stream = packet.stream
             if stream is not None:
                 stream.on_acknowledged(packet.stop - packet.start)
         else:
-            eliciting += packet.is_ack_eliciting
-            ordinary = True
+            others = True
             for handler, arguments in packet.delivery_handlers:
                 handler(_ACKED, *arguments)
-    space.ack_eliciting_in_flight -= eliciting
-    return ordinary
+    if not others:
+        return False, acknowledged, len(acknowledged)
+    flying = [packet for packet in acknowledged if packet.in_flight]
+    return True, flying, sum(packet.is_ack_eliciting for packet in acknowledged)
 
 
 def _measure(recovery: QuicPacketRecovery, latest: float, delay: float, now: float) -> None:

@@ -6,15 +6,17 @@ aioquic's encoding of integers and this package.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aioquic.buffer import encode_uint_var
 
 from wtgateway.transport.frame_stream import FrameStream
+from wtgateway.transport.sealing import LEAST_PAYLOAD
 from wtgateway.transport.udp import Peer
 
-_STREAM, _STREAM_FIN, _STREAM_OFF = 0x08, 0x01, 0x04  # without length: it ends with the packet
+_STREAM, _STREAM_WITH_OFFSET, _STREAM_FIN = 0x08, 0x0C, 0x01  # without length: it ends with the packet
 _DATAGRAM, _DATAGRAM_WITH_LENGTH = b"\x30", b"\x31"
 
 
@@ -78,6 +80,8 @@ class Batch:
 
     def add(self, payload: bytes, content: tuple[FrameStream | None, int, int]) -> bool:
         """A packet with that payload, if it fits."""
+        if len(payload) < LEAST_PAYLOAD:
+            payload = bytes(LEAST_PAYLOAD - len(payload)) + payload  # PADDING
         size = len(payload) + self._overhead
         if self._packets_left <= 0 or size > self._bytes_left:
             return False
@@ -93,23 +97,38 @@ class Batch:
         Not cut smaller than a packet for the window's sake: a full one can leave soon.
         """
         name = encode_uint_var(stream.stream_id)
-        while start < stop:
-            header = (
-                bytes((_STREAM | _STREAM_OFF,)) + name + encode_uint_var(start)
-                if start
-                else bytes((_STREAM,)) + name
-            )
-            end = min(start + self.payload_bytes - len(header), stop)
-            if end == stream.size:
-                header = bytes((header[0] | _STREAM_FIN,)) + header[1:]
-            if not self.add(header + stream.read(start, end), (stream, start, end)):
+        first, later = bytes((_STREAM,)) + name, bytes((_STREAM_WITH_OFFSET,)) + name
+        payloads, contents = self.payloads, self.contents
+        size, read, most = stream.size, stream.read, self.payload_bytes
+        packets_left, bytes_left = self._packets_left, self._bytes_left - self._overhead
+        begun = start
+        while start < stop and packets_left > 0:
+            if not start:
+                header = first
+            elif start < 0x4000:  # RFC 9000, section 16: two bytes, also where one would do
+                header = later + (start | 0x4000).to_bytes(2, "big")
+            else:
+                header = later + encode_uint_var(start)
+            end = start + most - len(header)
+            if end >= stop:
+                end = stop
+                if end == size:
+                    header = bytes((header[0] | _STREAM_FIN,)) + header[1:]
+            payload = header + read(start, end)
+            if len(payload) > bytes_left:
                 break
+            bytes_left -= len(payload) + self._overhead
+            packets_left -= 1
+            payloads.append(payload)
+            contents.append((stream, start, end))
             start = end
+        if start != begun:
+            self._packets_left, self._bytes_left = packets_left, bytes_left + self._overhead
         return start
 
 
-def runs_of(peer: Peer, packets: list[bytes]) -> list[Run]:
-    """Cut where a packet is larger than, or follows one shorter than, those before it."""
+def run_of(peer: Peer, packets: list[bytes]) -> list[Run]:
+    """Runs for packets to one peer: cut before a packet that is larger, and behind one that is shorter."""
     size = len(packets[0])
     if len(packets[-1]) <= size and all(len(packet) == size for packet in packets[:-1]):
         return [Run(peer, packets)]
@@ -120,4 +139,12 @@ def runs_of(peer: Peer, packets: list[bytes]) -> list[Run]:
             runs.append(Run(peer, [packet]))
         else:
             run.append(packet)
+    return runs
+
+
+def runs_of(datagrams: Sequence[tuple[bytes, Any]]) -> list[Run]:
+    """Runs for what aioquic made, as (packet, peer)."""
+    runs: list[Run] = []
+    for peer, group in itertools.groupby(datagrams, key=lambda datagram: datagram[1]):
+        runs += run_of(peer, [data for data, _ in group])
     return runs

@@ -17,7 +17,7 @@ Pure arithmetic on what aioquic reports; all times in s, windows in bytes. Impor
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
 from aioquic.quic.packet_builder import QuicSentPacket
@@ -44,6 +44,20 @@ CEILING_SHARE = 0.9
 STARTING_DELAYED_SAMPLES = 4
 
 
+class SizeWatch(Protocol):
+    """Wants to know what becomes of packets by their size, to notice a path that takes less than it did."""
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether :meth:`acked` is to be called at all."""
+
+    def acked(self, size: int) -> None:
+        """A packet of ``size`` bytes arrived."""
+
+    def lost(self, largest: int) -> None:
+        """Packets were given up together, the largest of ``largest`` bytes."""
+
+
 class MediaCongestionControl(QuicCongestionControl):
     """One path's window."""
 
@@ -67,6 +81,7 @@ class MediaCongestionControl(QuicCongestionControl):
         self._delayed_samples = 0
         self._ceiling = 0
         self._ceiling_at = -CEILING_S
+        self.sizes: SizeWatch | None = None
 
     def set_max_datagram_size(self, size: int) -> None:
         """The path takes packets of ``size`` bytes; the window stays, but for its least."""
@@ -93,11 +108,16 @@ class MediaCongestionControl(QuicCongestionControl):
 
     def on_packets_acked(self, *, now: float, packets: Sequence[Any]) -> None:
         """:meth:`on_packet_acked` for what one ACK took out of flight, in the order it was sent."""
+        if self.sizes is not None and self.sizes.suspicious:
+            for packet in packets:
+                self.sizes.acked(packet.sent_bytes)
         size = 0
-        since = self._shrunk_at
         for packet in packets:
             size += packet.sent_bytes
-            self._sample_acked += packet.sent_time >= since
+        if packets[0].sent_time >= self._shrunk_at:  # which is so but for one round trip after a cut
+            self._sample_acked += len(packets)
+        else:
+            self._sample_acked += sum(packet.sent_time >= self._shrunk_at for packet in packets)
         self.bytes_in_flight -= size
         if self._starting and self._limited():
             self._set(self.congestion_window + size)
@@ -108,17 +128,25 @@ class MediaCongestionControl(QuicCongestionControl):
 
     def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:
         """They are neither acknowledged nor lost any more."""
+        largest = 0
         for packet in packets:
             self.bytes_in_flight -= packet.sent_bytes
+            largest = max(largest, packet.sent_bytes)
+        if self.sizes is not None:
+            self.sizes.lost(largest)
 
     def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
         """Only count: whether it is congestion shows in a whole round."""
+        largest = 0
         for packet in packets:
             self.bytes_in_flight -= packet.sent_bytes
+            largest = max(largest, packet.sent_bytes)
             self._sample_lost += (
                 packet.sent_time or 0.0
             ) >= self._shrunk_at  # a cut answers for those before
             self.lost_packets += 1
+        if self.sizes is not None:
+            self.sizes.lost(largest)
 
     def on_persistent_congestion(self) -> None:
         """Nothing came through for several round trips: begin anew from little."""
@@ -129,7 +157,8 @@ class MediaCongestionControl(QuicCongestionControl):
 
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
         """Keep the least of this round and of the last half minute."""
-        self._round_rtt = min(self._round_rtt, rtt)
+        if rtt < self._round_rtt:
+            self._round_rtt = rtt
         self._round_rtts += rtt
         self._round_samples += 1
         if now - self._base_since > BASE_WINDOW_S:

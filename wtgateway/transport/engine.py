@@ -24,6 +24,7 @@ from wtgateway.errors import TransportError
 from wtgateway.transport import h3codes, internals
 from wtgateway.transport.h3 import WebTransportConnection
 from wtgateway.transport.lane import Attention, Lane
+from wtgateway.transport.prober import PathProber
 from wtgateway.transport.timers import Timers
 from wtgateway.transport.udp import Peer, UdpSocket
 
@@ -46,6 +47,7 @@ class Link:
         "half_open",
         "lane",
         "lonely_since",
+        "prober",
         "quic",
         "udp",
         "webtransport",
@@ -60,6 +62,7 @@ class Link:
         self.cids: set[bytes] = set()
         self.lonely_since: float | None = now
         self.had_session = False
+        self.prober: PathProber | None = None
         self.half_open = False  # its datagrams are for the router to put in their order
         self.gone = False
 
@@ -196,20 +199,22 @@ class Engine:
             if link.gone:
                 return
             link.lane.touch()
+            if link.prober is not None:
+                link.prober.look()
         self._dirty.pop(link, None)
         self._guarded(link, self._send, link, now)
 
     def _send(self, link: Link, now: float) -> None:
-        lane = link.lane
-        visited = lane.touched
-        ordinary, runs = lane.transmit(now)
-        if ordinary:
-            link.udp.send(ordinary)
+        lane, prober = link.lane, link.prober
+        probing = prober is not None and prober.due <= now
+        if prober is not None and probing:
+            prober.act(now, link.udp.send_probe)
+        runs = lane.transmit(now)
         for peer, packets in runs:
             link.udp.send_run(packets, peer)
         if lane.can_send:
             self.mark_sending(link)
-        if ordinary or visited:
+        if lane.visited or probing:
             self._set_timer(link)
         else:
             self._sooner(link)
@@ -267,6 +272,8 @@ class Engine:
         when = link.lane.get_timer()
         if link.lonely_since is not None and when is not None and not internals.is_closing(link.quic):
             when = min(when, link.lonely_since + self._patience(link))
+        if link.prober is not None and when is not None:
+            when = min(when, link.prober.due)
         self._timers.set(link, when)
 
     def _sooner(self, link: Link) -> None:

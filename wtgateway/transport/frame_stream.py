@@ -39,6 +39,7 @@ class FrameStream:
         "_on_lost",
         "_on_over",
         "_reset_error_code",
+        "_reset_unsaid",
         "acknowledged",
         "is_blocked",
         "is_finished",
@@ -46,7 +47,6 @@ class FrameStream:
         "max_stream_data_remote",
         "next",
         "queued",
-        "reset_pending",
         "size",
         "stream_id",
         "urgency",
@@ -79,7 +79,7 @@ class FrameStream:
         self.max_stream_data_remote = max_stream_data
         self.is_blocked = False  # by the peer's limit on the number of streams
         self.is_finished = False
-        self.reset_pending = False
+        self._reset_unsaid = False
         self._reset_error_code: int | None = None
         self._head = head
         self._body = body
@@ -95,6 +95,13 @@ class FrameStream:
     def is_reset(self) -> bool:
         """Whether the rest of it will never be sent."""
         return self._reset_error_code is not None
+
+    @property
+    def reset_pending(self) -> bool:
+        """Whether RESET_STREAM is to be sent. Never for a stream that the peer does not allow yet:
+        RESET_STREAM opens it too (RFC 9000, section 4.6), and the peer would close the connection.
+        """
+        return self._reset_unsaid and not self.is_blocked
 
     @property
     def unsent(self) -> int:
@@ -139,7 +146,7 @@ class FrameStream:
         if self._reset_error_code is None and not self.is_finished:
             unsent = self.unsent
             self._reset_error_code = error_code
-            self.reset_pending = True
+            self._reset_unsaid = True
             self.lost = []
             self._on_over(self, unsent)
             self._head = self._body = b""  # the frame's bytes are not kept for a stream that is over
@@ -147,7 +154,7 @@ class FrameStream:
     def get_reset_frame(self) -> QuicResetStreamFrame:
         """The values of the RESET_STREAM frame that is being written."""
         assert self._reset_error_code is not None
-        self.reset_pending = False
+        self._reset_unsaid = False
         return QuicResetStreamFrame(
             error_code=self._reset_error_code, final_size=self.next, stream_id=self.stream_id
         )
@@ -157,7 +164,7 @@ class FrameStream:
         if delivery is _ACKED:
             self.is_finished = True
         else:
-            self.reset_pending = True
+            self._reset_unsaid = True
 
     def write(self, data: bytes, end_stream: bool = False) -> None:
         """As aioquic's senders answer once the end was written."""

@@ -63,10 +63,11 @@ _NEEDED = {
 _NEEDED_BY_LANE = {
     "connection": (
         "_ack_delay _ack_eliciting_sent_since_receipt _close_at _close_pending _cryptos _host_cids "
-        "_idle_timeout _is_client _network_paths _ping_pending _probe_pending _remote_ack_delay_exponent "
-        "_remote_max_data _remote_max_data_used _remote_max_stream_data_uni _remote_max_streams_bidi "
-        "_remote_max_streams_uni _spaces _spin_bit _spin_highest_pn _stream_can_send "
-        "_streams_blocked_pending _unblock_streams host_cid"
+        "_idle_timeout _is_client _network_paths _pacing_at _ping_pending _probe_pending "
+        "_remote_ack_delay_exponent _remote_max_data _remote_max_data_used "
+        "_remote_max_stream_data_uni _remote_max_streams_bidi _remote_max_streams_uni _spaces "
+        "_spin_bit _spin_highest_pn _stream_can_send _streams_blocked_pending _unblock_streams "
+        "host_cid"
     ),
     "recovery": (
         "_detect_loss _pto_count _rtt_first_sample_time _rtt_latest _rtt_variance "
@@ -81,6 +82,20 @@ _NEEDED_BY_LANE = {
     "keys": "aead hp key_phase",
     "aead": "_aead _iv",
     "protection": "_encryptor _is_chacha20",
+}
+# What :mod:`reset_stream_at`, :mod:`http3` and session flow control read and override besides.
+_NEEDED_BY_DRAFTS = {
+    "connection": (
+        "_QuicConnection__frame_handlers _assert_stream_can_receive _events _get_or_create_stream "
+        "_handle_stream_frame _is_client _parse_transport_parameters _remote_max_data _remote_max_data_used "
+        "_serialize_transport_parameters _write_reset_stream_frame"
+    ),
+    "sender": "_reset_error_code get_reset_frame highest_offset on_reset_delivery",
+    "receiver": "_final_size handle_reset highest_offset starting_offset",
+    "h3": (
+        "_check_control_frame_type _check_request_or_push_frame_type _get_local_settings _is_client "
+        "_validate_settings"
+    ),
 }
 _EXPRESS_VERSIONS = ("1.7.",)  # whose code was read for this
 
@@ -143,6 +158,12 @@ if not COMPLETE:
         ", ".join(_MISSING),
     )
 EXPRESS = _express()
+EXTENSIBLE = COMPLETE and not missing_attributes(_NEEDED_BY_DRAFTS)
+if COMPLETE and not EXTENSIBLE:
+    log.warning(
+        "this aioquic lacks %s: only old drafts of WebTransport are spoken; install aioquic 1.7",
+        ", ".join(missing_attributes(_NEEDED_BY_DRAFTS)),
+    )
 CONNECTED = QuicConnectionState.CONNECTED
 
 
@@ -272,6 +293,27 @@ def can_receive(quic: QuicConnection, stream_id: int) -> bool:
     return stream is not None and not stream.receiver.is_finished
 
 
+def undelivered(quic: QuicConnection, stream_id: int) -> int:
+    """Bytes of a stream that the peer reset, up to its final size, that were not delivered."""
+    stream = quic._streams.get(stream_id) if COMPLETE else None
+    return 0 if stream is None else stream.receiver.highest_offset - stream.receiver.starting_offset()
+
+
+def never_sent(quic: QuicConnection, stream_id: int, preamble_bytes: int) -> int:
+    """Bytes behind its preamble that a stream was given and has not sent, not even once."""
+    sender: Any = quic._streams[stream_id].sender if COMPLETE and stream_id in quic._streams else None
+    if sender is None:
+        return 0
+    given = sender.size if hasattr(sender, "size") else sender._buffer_stop  # the lane's streams have a size
+    return max(0, int(given) - max(sender.highest_offset, preamble_bytes))
+
+
+def is_reset(quic: QuicConnection, stream_id: int) -> bool:
+    """Whether there is nothing to reset of that stream any more."""
+    stream = quic._streams.get(stream_id) if COMPLETE else None
+    return stream is None or stream.sender.is_finished or stream.sender._reset_error_code is not None
+
+
 def reordering_bytes(quic: QuicConnection) -> int:
     """Bytes held because something before them is missing, over all streams."""
     if not COMPLETE:
@@ -390,6 +432,12 @@ def max_udp_payload_size(quic: QuicConnection) -> int:
 def paths(quic: QuicConnection) -> list[QuicNetworkPath]:
     """The network paths in use and under validation, the active one first; compared by identity."""
     return list(quic._network_paths)
+
+
+def watch_sizes(quic: QuicConnection, watch: Any) -> None:
+    """Have congestion control tell ``watch`` of lost and acknowledged packets, if it can."""
+    if hasattr(quic._loss._cc, "sizes"):
+        quic._loss._cc.sizes = watch
 
 
 def set_max_datagram_size(quic: QuicConnection, size: int) -> int:

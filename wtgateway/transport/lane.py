@@ -4,7 +4,7 @@ Out: media frames (as streams) and datagrams are cut, sealed and recorded in bat
 in strict classes of urgency, within aioquic's own congestion window, pacing, flow control and
 anti-amplification limit; what is lost comes back here. All else that the connection has to say goes
 through aioquic's ``datagrams_to_send``. In: packets that only acknowledge are applied directly
-(:mod:`opening`, :mod:`acks`), all others go to ``receive_datagram``.
+(:mod:`short_path`), all others go to ``receive_datagram``.
 
 With ``express=False``, or an aioquic that :mod:`internals` does not know, everything goes the
 ordinary way; the peer cannot tell the two apart but by speed. Imports aioquic and this package.
@@ -19,15 +19,13 @@ from typing import Any
 
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.tls import Epoch
 
 from wtgateway.transport import internals
-from wtgateway.transport.acks import apply_ack
-from wtgateway.transport.batch import Batch, Datagrams, Run, runs_of
+from wtgateway.transport.batch import Batch, Datagrams, Run, run_of, runs_of
 from wtgateway.transport.frame_stream import FrameStream, ProbePacket, SentPacket
-from wtgateway.transport.opening import Frames, Unreadable, open_packet, read_frames
 from wtgateway.transport.sealing import PACKET_NUMBER_BYTES, TAG_BYTES, overhead, seal
+from wtgateway.transport.short_path import Outcome, ShortPath
 from wtgateway.transport.udp import Peer
 from wtgateway.transport.urgency import Urgency
 
@@ -40,7 +38,6 @@ SHALLOW_S = 0.005  # what the path takes in so long may wait here; the rest wait
 PACKETS_PER_KEY = 1 << 22  # half of what AES-GCM allows with one key (RFC 9001, section 6.6)
 
 _PING = b"\x01"
-_MAX_DATA, _MAX_STREAM_DATA, _MAX_STREAMS_BIDI = 0x10, 0x11, 0x12
 _ONE_RTT = Epoch.ONE_RTT
 
 
@@ -65,104 +62,27 @@ class Lane:
         self._stalled: list[FrameStream] = []  # held back by flow control
         self._unsent = 0
         self._datagram_bytes = 0
+        self.visited = False  # whether the last transmit asked aioquic: its timer has changed
         self._touched = True  # aioquic may have something to say
         self._paced_at: float | None = None
         self._confirmed = False
         self._fresh_since = 0  # first packet number that was sealed with the present key
-        self._cid_bytes = quic.configuration.connection_id_length
+        self._short: ShortPath  # once the handshake is confirmed
 
     # --- in ----------------------------------------------------------------------------------------
 
     def receive(self, data: bytes, peer: Peer, now: float) -> Attention:
         """A UDP payload from ``peer``. Raises whatever aioquic raises for what it cannot take."""
-        if self.express and len(data) <= MAX_SHORT_BYTES and not data[0] & 0x80:
-            attention = self._receive_short(data, peer, now)
-            if attention is not None:
-                return attention
+        if self.express and len(data) <= MAX_SHORT_BYTES and not data[0] & 0x80 and self._sendable():
+            outcome = self._short.receive(data, peer, now)
+            if outcome is not Outcome.LEFT:
+                self._touched |= outcome is Outcome.TOUCHED
+                return Attention.SEND if self.hungry or self._unsent or self._touched else Attention.NONE
         self._touched = True
         self.quic.receive_datagram(data, peer, now)
+        if self._confirmed:
+            self._short.idle_timeout = self.quic._idle_timeout()
         return Attention.FULL
-
-    def _receive_short(self, data: bytes, peer: Peer, now: float) -> Attention | None:
-        """Apply a packet that only acknowledges; None leaves it to aioquic, with nothing changed."""
-        quic = self.quic
-        if not self._sendable() or data[1 : 1 + self._cid_bytes] != quic.host_cid:
-            return None
-        path = quic._network_paths[0]
-        keys = quic._cryptos[_ONE_RTT].recv
-        if not path.is_validated or path.addr != peer or keys.aead is None:
-            return None
-        space = quic._spaces[_ONE_RTT]
-        try:
-            opened = open_packet(keys, data, self._cid_bytes, space.expected_packet_number)
-        except Unreadable:
-            return Attention.NONE
-        if opened is None:
-            return None
-        number = opened.number
-        if number in space.received_packets:
-            return Attention.NONE
-        frames = read_frames(opened.payload)
-        if frames is None or (frames.limits and not self._known(frames)):
-            return None
-        self._record_received(number, opened.spin, frames.ack_eliciting, space, now)
-        if frames.ranges:
-            delay = (frames.delay << quic._remote_ack_delay_exponent) / 1000000
-            recovery = quic._loss
-            recovery.peer_completed_address_validation = True
-            if apply_ack(recovery, space, frames.ranges, delay, now):
-                self._touched = True
-        if frames.limits:
-            self._raise_limits(frames)
-        return Attention.SEND if self.hungry or self._unsent or self._touched else Attention.NONE
-
-    def _record_received(
-        self, number: int, spin: bool, eliciting: bool, space: QuicPacketSpace, now: float
-    ) -> None:
-        """What aioquic notes of every packet, in its own words."""
-        quic = self.quic
-        if number > space.expected_packet_number:
-            space.expected_packet_number = number + 1
-        if number > quic._spin_highest_pn:
-            quic._spin_bit = spin != quic._is_client
-            quic._spin_highest_pn = number
-        quic._close_at = now + quic._idle_timeout()
-        quic._ack_eliciting_sent_since_receipt = False
-        if number > space.largest_received_packet:
-            space.largest_received_packet = number
-            space.largest_received_time = now
-        queue = space.ack_queue
-        queue.add(number)
-        space.received_packets.add(number)
-        if len(queue) > internals.MAX_ACK_RANGES:
-            queue.shift()
-        if eliciting and space.ack_at is None:
-            space.ack_at = now + quic._ack_delay
-
-    def _known(self, frames: Frames) -> bool:
-        """Whether all streams of MAX_STREAM_DATA frames are there, and ours to send on."""
-        streams = self.quic._streams
-        return all(
-            kind != _MAX_STREAM_DATA or (stream_id in streams and self.quic._stream_can_send(stream_id))
-            for kind, stream_id, _ in frames.limits
-        )
-
-    def _raise_limits(self, frames: Frames) -> None:
-        quic = self.quic
-        for kind, stream_id, value in frames.limits:
-            if kind == _MAX_DATA:
-                quic._remote_max_data = max(quic._remote_max_data, value)
-            elif kind == _MAX_STREAM_DATA:
-                stream = quic._streams[stream_id]
-                stream.max_stream_data_remote = max(stream.max_stream_data_remote, value)
-            elif kind == _MAX_STREAMS_BIDI:
-                if value > quic._remote_max_streams_bidi:
-                    quic._remote_max_streams_bidi = value
-                    quic._unblock_streams(is_unidirectional=False)
-            elif value > quic._remote_max_streams_uni:
-                quic._remote_max_streams_uni = value
-                quic._unblock_streams(is_unidirectional=True)
-        self._touched = True  # streams of aioquic's own may go on as well
 
     # --- what is to be sent ------------------------------------------------------------------------
 
@@ -253,11 +173,6 @@ class Lane:
         return internals.unacknowledged_bytes(self.quic, stream_id)
 
     @property
-    def touched(self) -> bool:
-        """Whether aioquic's own sending is due, whatever comes of it."""
-        return self._touched or not self.express
-
-    @property
     def waiting(self) -> int:
         """Bytes of media that were not sent yet, or have to be sent again."""
         return self._unsent if self.express else internals.queued_bytes(self.quic)
@@ -290,33 +205,37 @@ class Lane:
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
         """All that can leave now, as (packet, peer)."""
-        ordinary, runs = self.transmit(now)
-        return ordinary + [(packet, run.peer) for run in runs for packet in run.packets]
+        return [(packet, run.peer) for run in self.transmit(now) for packet in run.packets]
 
-    def transmit(self, now: float) -> tuple[list[tuple[bytes, Any]], list[Run]]:
-        """What aioquic has to say, and at most :data:`BATCH_PACKETS` packets of the lane.
+    def transmit(self, now: float) -> list[Run]:
+        """What aioquic has to say, and at most :data:`BATCH_PACKETS` packets of the lane, in their order.
 
         Call again while :attr:`can_send` is true, after the other connections had their turn.
         """
         quic = self.quic
         self._renew_key()
+        self.visited = not self.express
         if not self.express:
-            return quic.datagrams_to_send(now), []
+            return runs_of(quic.datagrams_to_send(now))
         runs: list[Run] = []
-        if self._unsent and quic._probe_pending and self._sendable():
+        probed = self._unsent and quic._probe_pending and self._sendable()
+        if probed:
             # A probe carries data if there is some (RFC 9002, section 6.2.4), whatever the window says.
             runs = self._send(now, least=quic._max_datagram_size)
             quic._probe_pending = not runs
-        ordinary: list[tuple[bytes, Any]] = []
         if self._touched or self._has_ordinary(now):
-            ordinary = quic.datagrams_to_send(now)
-            self._touched = False
-            if self._stalled:
-                self._release()
+            self.visited = True
+            runs += runs_of(quic.datagrams_to_send(now))
+            # With the window full or the pacer holding back, aioquic may have more to say than it could.
+            self._touched = quic._pacing_at is not None or self._window_is_full()
+            self._release()
         self._paced_at = None
-        if self._unsent and not runs and self._sendable():
-            runs = self._send(now)
-        return ordinary, runs
+        if self._unsent and not probed and self._sendable():
+            runs += self._send(now)
+        return runs
+
+    def _window_is_full(self) -> bool:
+        return internals.window_room(self.quic) < self.quic._max_datagram_size
 
     @property
     def can_send(self) -> bool:
@@ -334,6 +253,8 @@ class Lane:
         quic = self.quic
         if not self._confirmed:
             self._confirmed = quic._handshake_confirmed
+            if self._confirmed:
+                self._short = ShortPath(quic)
         return self._confirmed and quic._close_event is None and quic._state is internals.CONNECTED
 
     def _has_ordinary(self, now: float) -> bool:
@@ -358,6 +279,8 @@ class Lane:
 
     def _release(self) -> None:
         """Give streams that flow control held back another try, in their order."""
+        if not self._stalled:
+            return
         stalled, self._stalled = self._stalled, []
         for stream in reversed(stalled):
             if not (stream.is_reset or stream.queued):
@@ -389,7 +312,7 @@ class Lane:
         total = self._record(packets, batch.contents, number, now)
         path.bytes_sent += total
         _spend(pacer, now, len(packets))
-        return runs_of(path.addr, packets)
+        return run_of(path.addr, packets)
 
     def _record(
         self,
@@ -418,7 +341,7 @@ class Lane:
             for at in range(number - len(packets), number):
                 controller.on_packet_sent(packet=sent[at])
         if not quic._ack_eliciting_sent_since_receipt:
-            quic._close_at = now + quic._idle_timeout()
+            quic._close_at = now + self._short.idle_timeout
             quic._ack_eliciting_sent_since_receipt = True
         return total
 
@@ -518,6 +441,13 @@ class Lane:
         path.bytes_sent += size
         return packet, path.addr
 
+    def withdraw_probe(self, size: int) -> None:
+        """The packet of the last :meth:`send_probe` could not be sent: nothing is to be waited for."""
+        space = self.quic._spaces[_ONE_RTT]
+        if space.sent_packets.pop(self.quic._packet_number - 1, None) is not None:
+            space.ack_eliciting_in_flight -= 1
+            self.quic._network_paths[0].bytes_sent -= size
+
     # --- time --------------------------------------------------------------------------------------
 
     def get_timer(self) -> float | None:
@@ -526,6 +456,8 @@ class Lane:
         when = quic.get_timer()
         if not self.express:
             return when
+        if self._confirmed:
+            self._short.idle_timeout = quic._idle_timeout()
         self.probe_timeout = quic._loss.get_probe_timeout() * 2**quic._loss._pto_count
         if when is not None and self._paced_at is not None:
             when = min(when, self._paced_at)

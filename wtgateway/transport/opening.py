@@ -8,7 +8,7 @@ packet is left to aioquic, untouched. :func:`read_frames` is pure. Imports aioqu
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any
 
 from aioquic.quic.crypto import CryptoContext
 from cryptography.exceptions import InvalidTag
@@ -23,21 +23,12 @@ _MAX_STREAMS = 1 << 60
 _RESERVED_BITS, _KEY_PHASE_BIT, _SPIN_BIT = 0x18, 0x04, 0x20
 
 
-class Opened(NamedTuple):
-    """A packet without its protection."""
-
-    number: int
-    spin: bool
-    payload: bytes
-
-
-class Frames(NamedTuple):
-    """What an acknowledging packet says; ``limits`` are (frame type, stream id or 0, value)."""
-
-    ranges: list[tuple[int, int]]  # acknowledged: first and last, from the highest down; empty without ACK
-    delay: int  # as encoded
-    limits: list[tuple[int, int, int]]
-    ack_eliciting: bool
+Opened = tuple[int, bool, bytes]  # packet number, spin bit, payload
+Range = tuple[int, int]  # of packet numbers: first and last
+Limit = tuple[int, int, int]  # frame type, stream id (or 0), value
+Frames = tuple[list[Range], int, list[Limit], bool]
+"""What a packet says: ranges acknowledged, from the highest down (none without ACK), the delay as
+encoded, limits raised, and whether it wants to be acknowledged itself."""
 
 
 class Unreadable(Exception):
@@ -59,14 +50,14 @@ def open_packet(keys: CryptoContext, data: bytes, cid_bytes: int, expected: int)
     length = (first & 0x03) + 1
     end = at + length
     truncated = int.from_bytes(data[at:end], "big") ^ int.from_bytes(mask[1 : 1 + length], "big")
-    header = bytes((first,)) + data[1:at] + truncated.to_bytes(length, "big")
+    header = b"%c%b%b" % (first, data[1:at], truncated.to_bytes(length, "big"))
     number = _whole_number(truncated, 8 * length, expected)
-    aead = keys.aead
+    aead: Any = keys.aead
     try:
-        payload: bytes = aead._aead.decrypt((aead._iv ^ number).to_bytes(12, "big"), data[end:], header)  # type: ignore[union-attr]
+        payload = aead._aead.decrypt((aead._iv ^ number).to_bytes(12, "big"), data[end:], header)
     except InvalidTag:
         raise Unreadable from None
-    return Opened(number, bool(first & _SPIN_BIT), payload)
+    return number, bool(first & _SPIN_BIT), payload
 
 
 def _whole_number(truncated: int, bits: int, expected: int) -> int:
@@ -83,8 +74,8 @@ def _whole_number(truncated: int, bits: int, expected: int) -> int:
 
 def read_frames(payload: bytes) -> Frames | None:
     """The frames of a packet; None unless all are well-formed and of the kinds of the short path."""
-    ranges: list[tuple[int, int]] = []
-    limits: list[tuple[int, int, int]] = []
+    ranges: list[Range] = []
+    limits: list[Limit] = []
     delay = 0
     ack_eliciting = False
     at, end = 0, len(payload)
@@ -115,28 +106,38 @@ def read_frames(payload: bytes) -> Frames | None:
                 return None
     except (IndexError, ValueError):
         return None
-    return Frames(ranges, delay, limits, ack_eliciting)
+    return ranges, delay, limits, ack_eliciting
 
 
-def _read_ack(payload: bytes, at: int, ranges: list[tuple[int, int]]) -> tuple[int, int]:
+def _read_ack(payload: bytes, at: int, ranges: list[Range]) -> tuple[int, int]:
     """RFC 9000, section 19.3; the offset behind it and the delay. Raises IndexError, ValueError."""
-    high, at = _varint(payload, at)
-    delay, at = _varint(payload, at)
-    count, at = _varint(payload, at)
-    length, at = _varint(payload, at)
-    if count > MAX_RANGES:
-        raise ValueError("too many ranges")
-    low = high - length
+    fields: list[int] = []
+    wanted = 4  # largest, delay, count, first range
+    while len(fields) < wanted:
+        first = payload[at]
+        if first < 0x40:  # the common sizes here, without a call
+            fields.append(first)
+            at += 1
+        elif first < 0x80:
+            fields.append((first & 0x3F) << 8 | payload[at + 1])
+            at += 2
+        else:
+            value, at = _varint(payload, at)
+            fields.append(value)
+        if len(fields) == 3:
+            if fields[2] > MAX_RANGES:
+                raise ValueError("too many ranges")
+            wanted += 2 * fields[2]
+    high = fields[0]
+    low = high - fields[3]
     ranges.append((low, high))
-    for _ in range(count):
-        gap, at = _varint(payload, at)
-        length, at = _varint(payload, at)
-        high = low - gap - 2
-        low = high - length
+    for index in range(4, wanted, 2):
+        high = low - fields[index] - 2
+        low = high - fields[index + 1]
         ranges.append((low, high))
     if low < 0:
         raise ValueError("a negative packet number")
-    return at, delay
+    return at, fields[1]
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

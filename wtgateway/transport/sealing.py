@@ -19,7 +19,9 @@ FIRST_BYTE = 0x41  # short header, fixed bit, packet number of two bytes (RFC 90
 PACKET_NUMBER_BYTES = 2
 TAG_BYTES = 16
 SAMPLE_BYTES = 16
+LEAST_PAYLOAD = 4 - PACKET_NUMBER_BYTES  # or there is too little to sample (RFC 9001, section 5.4.2)
 _SAMPLE_AT = 4 - PACKET_NUMBER_BYTES  # in the ciphertext: as if the packet number had four bytes
+_SAMPLE_END = _SAMPLE_AT + SAMPLE_BYTES
 _CHACHA20_ZEROS = bytes(5)
 
 
@@ -43,30 +45,28 @@ def masks(protection: Any, samples: bytes) -> bytes:
 def seal(
     keys: CryptoContext, cid: bytes, spin: bool, packet_number: int, payloads: Sequence[bytes]
 ) -> list[bytes]:
-    """Whole packets for ``payloads`` (frames, at least 2 bytes each), numbered from ``packet_number``.
+    """Whole packets for ``payloads`` (frames, at least LEAST_PAYLOAD bytes each), numbered on.
 
     ``cid`` is the destination connection ID. The caller answers for never using a number twice.
     """
     aead: Any = keys.aead
     encrypt, iv = aead._aead.encrypt, aead._iv
-    prefix = bytes((FIRST_BYTE | spin << 5 | keys.key_phase << 2,)) + cid
-    headers, sealed, samples = [], [], []
-    number = packet_number
-    for payload in payloads:
-        header = prefix + (number & 0xFFFF).to_bytes(2, "big")
-        ciphertext = encrypt((iv ^ number).to_bytes(12, "big"), payload, header)
-        headers.append(header)
-        sealed.append(ciphertext)
-        samples.append(ciphertext[_SAMPLE_AT : _SAMPLE_AT + SAMPLE_BYTES])
-        number += 1
-    mask = masks(keys.hp, b"".join(samples))
-    length = len(prefix) + PACKET_NUMBER_BYTES
-    first_shift = 8 * (length - 1)
-    packets = []
-    at = 0
-    for header, ciphertext in zip(headers, sealed, strict=True):
-        # The mask covers five bits of the first byte and the packet number, the rest is in the clear.
-        flip = (mask[at] & 0x1F) << first_shift | mask[at + 1] << 8 | mask[at + 2]
-        packets.append((int.from_bytes(header, "big") ^ flip).to_bytes(length, "big") + ciphertext)
-        at += SAMPLE_BYTES
-    return packets
+    length = 1 + len(cid) + PACKET_NUMBER_BYTES
+    first = FIRST_BYTE | spin << 5 | keys.key_phase << 2
+    bare = int.from_bytes(bytes((first,)) + cid, "big") << 16  # the header but for the packet number
+    headers = [bare | number & 0xFFFF for number in range(packet_number, packet_number + len(payloads))]
+    nonce = iv ^ packet_number
+    sealed = []
+    for payload, header in zip(payloads, headers, strict=True):
+        sealed.append(encrypt(nonce.to_bytes(12, "big"), payload, header.to_bytes(length, "big")))
+        packet_number += 1
+        nonce = iv ^ packet_number
+    samples = b"".join([ciphertext[_SAMPLE_AT:_SAMPLE_END] for ciphertext in sealed])
+    mask = masks(keys.hp, samples)
+    shift = 8 * (length - 1)
+    # The mask covers five bits of the first byte and the packet number, the rest is in the clear.
+    return [
+        (header ^ (mask[at] & 0x1F) << shift ^ mask[at + 1] << 8 ^ mask[at + 2]).to_bytes(length, "big")
+        + ciphertext
+        for header, ciphertext, at in zip(headers, sealed, range(0, len(mask), SAMPLE_BYTES), strict=True)
+    ]

@@ -24,6 +24,7 @@ log = logging.getLogger("wtgateway.transport")
 SOCKET_BUFFER_BYTES = 4 << 20
 MAX_BACKLOG_BYTES = 1 << 20  # datagrams kept while the kernel's buffer is full
 _MAX_DATAGRAM_BYTES = 65535
+_MOST_PEERS = 4096
 _MAX_SEGMENTS = 64
 _MAX_SEGMENTED_BYTES = 65000
 
@@ -62,6 +63,7 @@ class UdpSocket:
         self.on_blocked: Callable[[], None] = lambda: None
         self._connected_to: tuple[Any, ...] | None = None
         self._with_local = False
+        self._peers: dict[tuple[Any, ...], Peer] = {}  # one value for all datagrams of one path
         self._backlog: deque[tuple[Sequence[bytes], Peer]] = deque()
         self._backlog_bytes = 0
         sock.setblocking(False)
@@ -144,11 +146,21 @@ class UdpSocket:
         return datagrams
 
     def _receive_one(self) -> Datagram:
-        if not self._with_local:
+        if self._with_local:
+            data, ancillary, _, address = self.sock.recvmsg(_MAX_DATAGRAM_BYTES, 128)
+            key = (address, *ancillary)
+        else:
             data, address = self.sock.recvfrom(_MAX_DATAGRAM_BYTES)
-            return data, Peer(self._connected_to or address)
-        data, ancillary, _, address = self.sock.recvmsg(_MAX_DATAGRAM_BYTES, 128)
-        return data, Peer(address, tuple(_answer_from(item) for item in ancillary if _is_local(item)))
+            key = address
+        peer = self._peers.get(key)
+        if peer is None:
+            local = key[1:] if self._with_local else ()
+            answer = tuple(_answer_from(item) for item in local if _is_local(item))
+            peer = Peer(self._connected_to or address, answer)
+            if len(self._peers) >= _MOST_PEERS:
+                self._peers.clear()  # it only saves work
+            self._peers[key] = peer
+        return data, peer
 
     # --- out -------------------------------------------------------------------------------------
 
@@ -166,6 +178,17 @@ class UdpSocket:
         """Send packets of one size, the last perhaps shorter, to one peer: one call where that can be."""
         self.counters["datagrams_out"] += len(packets)
         self._send_or_keep(packets, peer)
+
+    def send_probe(self, data: bytes, peer: Peer) -> bool | None:
+        """Send a datagram at once or not at all: False if it is too large for the interface, None if busy."""
+        if self._backlog:
+            return None
+        try:
+            self._send_message([data], peer, ())
+        except OSError as error:
+            return False if error.errno == errno.EMSGSIZE else None
+        self.counters["datagrams_out"] += 1
+        return True
 
     def resume(self) -> None:
         """The kernel has room again."""
