@@ -6,7 +6,7 @@ import datetime
 import functools
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.configuration import QuicConfiguration
@@ -19,9 +19,11 @@ from cryptography.x509.oid import NameOID
 
 from tests.netsim import Conditions, Link, VirtualTime
 from wtgateway.transport import internals
+from wtgateway.transport.drafts import Draft
 from wtgateway.transport.endpoint import ServerCertificate
 from wtgateway.transport.h3 import WebTransportConnection
 from wtgateway.transport.pacer import MediaPacer
+from wtgateway.transport.reset_stream_at import ResetStreamAtConnection
 from wtgateway.transport.udp import Peer
 from wtgateway.transport.webtransport import Refusal, SessionHandler, SessionRequest, WebTransportSession
 
@@ -168,10 +170,12 @@ class Ends:
         congestion: str = "media",
         answer: Callable[[SessionRequest], SessionHandler | Refusal] | None = None,
         path: str = "/test",
+        drafts: Collection[Draft] | None = None,
     ) -> None:
         self.time = VirtualTime()
         self.server, self.client = Recorder(), Recorder()
         self.requests: list[SessionRequest] = []
+        self._drafts = drafts  # that the client announces
         self._answer = answer or (lambda _: self.server)
         self.client_end = self._make(congestion="reno", original=None)
         original = self.client_end.quic.original_destination_connection_id
@@ -196,7 +200,7 @@ class Ends:
 
     @property
     def counters(self) -> Counter[str]:
-        return self.server_end.webtransport._counters
+        return self.server_end.webtransport.counters
 
     def _make(self, *, congestion: str, original: bytes | None) -> End:
         is_client = original is None
@@ -213,7 +217,12 @@ class Ends:
         if not is_client:
             certificate = make_certificate()
             configuration.certificate, configuration.private_key = certificate.cert, certificate.key
-        quic = QuicConnection(configuration=configuration, original_destination_connection_id=original)
+        offered = self._drafts if is_client else None
+        quic = ResetStreamAtConnection(
+            announce=offered is not None and max(offered) >= Draft.DRAFT_15,
+            configuration=configuration,
+            original_destination_connection_id=original,
+        )
         if congestion == "media":
             internals.install_pacer(quic, MediaPacer(max_datagram_size=1200))
         end: End
@@ -224,6 +233,7 @@ class Ends:
             mark_dirty=lambda: end.mark_dirty(),
             counters=Counter(),
             remote=("::2", 1),
+            offered=offered,
         )
         end = End(self.time, quic, webtransport)
         return end

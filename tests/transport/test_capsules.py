@@ -14,11 +14,10 @@ from wtgateway.transport.capsules import (
     CapsuleParser,
     CloseSession,
     DrainSession,
-    decode_varint,
     encode_close,
     encode_drain,
-    encode_varint,
 )
+from wtgateway.transport.varint import decode_varint, encode_varint
 
 
 def cut(data: bytes, borders: list[int]) -> list[bytes]:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wtgateway.transport import h3codes, headers
+from wtgateway.transport.drafts import Draft
 from wtgateway.transport.early import EarlyStreams
 from wtgateway.transport.timers import Timers
 from wtgateway.transport.webtransport import Refusal, SessionRequest
@@ -46,7 +47,7 @@ def test_any_code_of_a_peer_is_a_number_or_none_of_ours(code: int) -> None:
 
 
 def test_a_connect_becomes_a_request() -> None:
-    request = headers.parse_request(CONNECT, ("::1", 5))
+    request = headers.parse_request(CONNECT, ("::1", 5), Draft.DRAFT_02)
     assert isinstance(request, SessionRequest)
     assert (request.path, request.authority, request.remote) == ("/test?v=1", "localhost:4433", ("::1", 5))
     assert request.origin == "http://localhost:8080"
@@ -64,46 +65,52 @@ def test_a_connect_becomes_a_request() -> None:
     ],
 )
 def test_other_requests_are_refused(field: bytes, value: bytes, status: int) -> None:
-    answer = headers.parse_request([(k, value if k == field else v) for k, v in CONNECT], ())
+    answer = headers.parse_request([(k, value if k == field else v) for k, v in CONNECT], (), Draft.DRAFT_02)
     assert isinstance(answer, Refusal)
     assert answer.status == status
 
 
 @given(st.lists(st.tuples(st.binary(), st.binary()), max_size=8))
 def test_any_fields_give_a_request_or_a_refusal(fields: list[tuple[bytes, bytes]]) -> None:
-    assert isinstance(headers.parse_request(CONNECT + fields, ()), SessionRequest | Refusal)
-
-
-@given(st.lists(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)), max_size=8))
-def test_a_list_of_protocols_comes_back(names: list[str]) -> None:
-    assert headers.parse_protocols(headers.format_protocols(names)) == tuple(names)
-
-
-@given(st.text(max_size=200))
-def test_any_text_is_a_list_of_protocols_or_none(text: str) -> None:
-    assert isinstance(headers.parse_protocols(text), tuple)
+    assert isinstance(headers.parse_request(CONNECT + fields, (), Draft.DRAFT_15), SessionRequest | Refusal)
 
 
 @pytest.mark.parametrize(
-    ("text", "names"),
+    ("text", "old", "current"),
     [
-        ("a, b", ("a", "b")),
-        ('"a";q=1 , "b"', ("a", "b")),
-        ('"a" "b"', ()),
-        ("", ()),
-        (",", ()),
-        ('"a\\x"', ()),
+        ('"a", "b"', ("a", "b"), ("a", "b")),
+        ("a, b", ("a", "b"), ()),  # tokens were strings once
+        ('"a", 3', (), ()),
+        ("", (), ()),
     ],
 )
-def test_protocol_lists(text: str, names: tuple[str, ...]) -> None:
-    assert headers.parse_protocols(text) == names
+def test_offers_of_sub_protocols(text: str, old: tuple[str, ...], current: tuple[str, ...]) -> None:
+    assert headers.parse_offers(text, Draft.DRAFT_02) == headers.parse_offers(text, Draft.DRAFT_07) == old
+    assert headers.parse_offers(text, Draft.DRAFT_13) == headers.parse_offers(text, Draft.DRAFT_15) == current
+
+
+@pytest.mark.parametrize(("text", "choice"), [('"a";q=1', "a"), ("a", ""), ('"a", "b"', ""), ("", "")])
+def test_the_choice_of_a_sub_protocol(text: str, choice: str) -> None:
+    assert headers.parse_choice(text, Draft.DRAFT_15) == choice
+
+
+@pytest.mark.parametrize("draft", Draft)
+def test_a_draft_has_its_own_words_for_connect(draft: Draft) -> None:
+    fields = headers.request("localhost:1", "/x", ["wtgateway-1"], {"origin": "https://page"}, draft)
+    parsed = headers.parse_request(fields, (), draft)
+    assert isinstance(parsed, SessionRequest)
+    assert (parsed.path, parsed.origin, parsed.protocols) == ("/x", "https://page", ("wtgateway-1",))
+    old = draft in (Draft.DRAFT_02, Draft.DRAFT_07)
+    assert dict(fields)[b":protocol"] == (b"webtransport" if old else b"webtransport-h3")
+    assert ((b"sec-webtransport-http3-draft02", b"1") in fields) == old
+    assert ((b"sec-webtransport-http3-draft", b"draft02") in headers.acceptance("", draft)) == old
 
 
 def test_the_clients_first_known_offer_is_taken() -> None:
     assert headers.choose_protocol(("x", "b", "a"), ("a", "b")) == "b"
     assert headers.choose_protocol(("x",), ("a",)) == ""
-    assert (b"wt-protocol", b'"a"') in headers.acceptance("a")
-    assert all(name != b"wt-protocol" for name, _ in headers.acceptance(""))
+    assert (b"wt-protocol", b'"a"') in headers.acceptance("a", Draft.DRAFT_02)
+    assert all(name != b"wt-protocol" for name, _ in headers.acceptance("", Draft.DRAFT_15))
 
 
 def test_a_reason_never_breaks_the_header() -> None:

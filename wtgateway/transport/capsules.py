@@ -1,4 +1,4 @@
-"""Capsules of a WebTransport session (RFC 9297 section 3.2; draft-ietf-webtrans-http3 section 6).
+"""Capsules of a WebTransport session (RFC 9297, section 3.2; draft-ietf-webtrans-http3-16).
 
 Pure: bytes in, values out. A session's CONNECT stream carries them. A capsule of unknown type is
 skipped without buffering; one of known type is never buffered beyond its greatest legal length.
@@ -11,11 +11,35 @@ from dataclasses import dataclass
 
 from wtgateway.errors import ProtocolError
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.transport.drafts import MAX_STREAMS
+from wtgateway.transport.varint import decode_varint, encode_varint
 
 CLOSE_SESSION = 0x2843
 DRAIN_SESSION = 0x78AE
+MAX_DATA = 0x190B4D3D
+MAX_STREAM_DATA = 0x190B4D3E  # of WebTransport over HTTP/2; not allowed here
+MAX_STREAMS_BIDI = 0x190B4D3F
+MAX_STREAMS_UNI = 0x190B4D40
+DATA_BLOCKED = 0x190B4D41
+STREAM_DATA_BLOCKED = 0x190B4D42  # of WebTransport over HTTP/2; not allowed here
+STREAMS_BLOCKED_BIDI = 0x190B4D43
+STREAMS_BLOCKED_UNI = 0x190B4D44
+
 MAX_REASON_BYTES = 1024
-_MAX_KNOWN_BYTES = 4 + MAX_REASON_BYTES
+_VARINT_BYTES = 8
+_SESSION = {CLOSE_SESSION: 4 + MAX_REASON_BYTES, DRAIN_SESSION: 4 + MAX_REASON_BYTES}
+_FORBIDDEN = (MAX_STREAM_DATA, STREAM_DATA_BLOCKED)
+_FLOW_CONTROL = dict.fromkeys(
+    (MAX_DATA, MAX_STREAMS_BIDI, MAX_STREAMS_UNI, DATA_BLOCKED, STREAMS_BLOCKED_BIDI, STREAMS_BLOCKED_UNI),
+    _VARINT_BYTES,
+)
+
+
+class FlowControlError(ProtocolError):
+    """The peer broke the session's flow control: WT_FLOW_CONTROL_ERROR."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(CloseCode.MALFORMED, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,50 +56,63 @@ class DrainSession:
 
 
 @dataclass(frozen=True, slots=True)
+class MaxData:
+    """So many bytes of stream bodies may be sent in the session, from its beginning."""
+
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class MaxStreams:
+    """So many streams of a kind may be opened in the session, from its beginning."""
+
+    maximum: int
+    unidirectional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The peer would send more, or open more streams, than the limit ``type`` of a capsule allows."""
+
+    type: int
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Unknown:
     """A capsule of a type that means nothing to us."""
 
 
-Capsule = CloseSession | DrainSession
-
-
-def encode_varint(value: int) -> bytes:
-    """RFC 9000 section 16; raises ValueError beyond 62 bits."""
-    for length, prefix in ((1, 0x00), (2, 0x40), (4, 0x80), (8, 0xC0)):
-        if 0 <= value < 1 << (8 * length - 2):
-            encoded = value.to_bytes(length, "big")
-            return bytes((encoded[0] | prefix,)) + encoded[1:]
-    raise ValueError(f"{value} does not fit a variable-length integer")
-
-
-def decode_varint(data: bytes | bytearray, offset: int) -> tuple[int, int] | None:
-    """Value and the offset behind it, or None when ``data`` ends before it does."""
-    if offset >= len(data):
-        return None
-    length = 1 << (data[offset] >> 6)
-    end = offset + length
-    if end > len(data):
-        return None
-    value = int.from_bytes(data[offset:end], "big") & ((1 << (8 * length - 2)) - 1)
-    return value, end
+Capsule = CloseSession | DrainSession | MaxData | MaxStreams | Blocked
 
 
 def encode_close(code: int, reason: str) -> bytes:
-    """A CLOSE_WEBTRANSPORT_SESSION capsule; a reason over 1024 bytes is cut at a character's border."""
+    """A WT_CLOSE_SESSION capsule; a reason over 1024 bytes is cut at a character's border."""
     words = reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore").encode()
     payload = (code & 0xFFFFFFFF).to_bytes(4, "big") + words
     return encode_varint(CLOSE_SESSION) + encode_varint(len(payload)) + payload
 
 
 def encode_drain() -> bytes:
-    """A DRAIN_WEBTRANSPORT_SESSION capsule."""
+    """A WT_DRAIN_SESSION capsule."""
     return encode_varint(DRAIN_SESSION) + b"\x00"
 
 
-class CapsuleParser:
-    """Capsules out of a byte stream that arrives in pieces of any size."""
+def encode_limit(kind: int, maximum: int) -> bytes:
+    """A flow control capsule of the type ``kind``; all of them hold one number."""
+    payload = encode_varint(maximum)
+    return encode_varint(kind) + encode_varint(len(payload)) + payload
 
-    def __init__(self) -> None:
+
+class CapsuleParser:
+    """Capsules out of a byte stream that arrives in pieces of any size.
+
+    Without ``flow_control`` the flow control capsules mean nothing and are skipped like unknown ones.
+    """
+
+    def __init__(self, *, flow_control: bool = False) -> None:
+        self._known = _SESSION | _FLOW_CONTROL if flow_control else _SESSION
+        self._forbidden = _FORBIDDEN if flow_control else ()
         self._buffer = bytearray()
         self._skip = 0
         self._closed = False
@@ -83,14 +120,14 @@ class CapsuleParser:
     def feed(self, data: bytes) -> list[Capsule]:
         """The capsules that ``data`` completes.
 
-        Raises ProtocolError (MALFORMED, TOO_LARGE) for what no peer may send; the parser is of no
-        use after that.
+        Raises ProtocolError (MALFORMED, TOO_LARGE) for what no peer may send, FlowControlError for a
+        limit that cannot be; the parser is of no use after that.
         """
         capsules: list[Capsule] = []
         self._buffer += data
         while self._skip_unknown() and self._buffer:
             if self._closed:
-                raise ProtocolError(CloseCode.MALFORMED, "bytes after CLOSE_WEBTRANSPORT_SESSION")
+                raise ProtocolError(CloseCode.MALFORMED, "bytes after WT_CLOSE_SESSION")
             found = self._next()
             if found is None:
                 break
@@ -116,11 +153,14 @@ class CapsuleParser:
         if kind is None or length is None:
             return None
         size, start = length
-        if kind[0] not in (CLOSE_SESSION, DRAIN_SESSION):
+        if kind[0] in self._forbidden:
+            raise FlowControlError("a capsule of WebTransport over HTTP/2")
+        limit = self._known.get(kind[0])
+        if limit is None:
             del self._buffer[:start]
             self._skip = size
             return _Unknown()
-        if size > _MAX_KNOWN_BYTES:
+        if size > limit:
             raise ProtocolError(CloseCode.TOO_LARGE, f"a capsule of {size} bytes is over its limit")
         if len(self._buffer) < start + size:
             return None
@@ -131,11 +171,31 @@ class CapsuleParser:
     def _parse(self, kind: int, payload: bytes) -> Capsule:
         if kind == DRAIN_SESSION:
             return DrainSession()
-        if len(payload) < 4:
-            raise ProtocolError(CloseCode.MALFORMED, "a close capsule without its code")
-        try:
-            reason = payload[4:].decode()
-        except UnicodeDecodeError:
-            raise ProtocolError(CloseCode.MALFORMED, "a close reason that is not UTF-8") from None
-        self._closed = True
-        return CloseSession(int.from_bytes(payload[:4], "big"), reason)
+        if kind == CLOSE_SESSION:
+            self._closed = True
+            return _parse_close(payload)
+        return _parse_limit(kind, payload)
+
+
+def _parse_close(payload: bytes) -> CloseSession:
+    if len(payload) < 4:
+        raise ProtocolError(CloseCode.MALFORMED, "a close capsule without its code")
+    try:
+        reason = payload[4:].decode()
+    except UnicodeDecodeError:
+        raise ProtocolError(CloseCode.MALFORMED, "a close reason that is not UTF-8") from None
+    return CloseSession(int.from_bytes(payload[:4], "big"), reason)
+
+
+def _parse_limit(kind: int, payload: bytes) -> Capsule:
+    found = decode_varint(payload, 0)
+    if found is None or found[1] != len(payload):
+        raise ProtocolError(CloseCode.MALFORMED, "a flow control capsule is not one number")
+    maximum = found[0]
+    if kind not in (MAX_DATA, DATA_BLOCKED) and maximum > MAX_STREAMS:
+        raise FlowControlError("a limit on streams is over 2^60")
+    if kind == MAX_DATA:
+        return MaxData(maximum)
+    if kind in (MAX_STREAMS_UNI, MAX_STREAMS_BIDI):
+        return MaxStreams(maximum, kind == MAX_STREAMS_UNI)
+    return Blocked(kind, maximum)

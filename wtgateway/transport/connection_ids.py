@@ -14,10 +14,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from aioquic.quic.connection import QuicConnection
-
 from wtgateway.transport import internals
 from wtgateway.transport.admission import TokenBucket
+from wtgateway.transport.reset_stream_at import ResetStreamAtConnection
 
 CONNECTION_ID_BYTES = 8
 RESET_TOKEN_BYTES = 16
@@ -71,7 +70,7 @@ def worker_of(cid: bytes, workers: int) -> int:
     return cid[0] % workers if cid else 0
 
 
-class ServerConnection(QuicConnection):
+class ServerConnection(ResetStreamAtConnection):
     """aioquic's connection with connection IDs and reset tokens that we choose.
 
     With an aioquic whose inside is unknown it issues its own: right for one worker, not for several.

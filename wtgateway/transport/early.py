@@ -1,12 +1,17 @@
-"""What arrives before its CONNECT or the answer to it (draft-ietf-webtrans-http3 section 4.6).
+"""What arrives before it can be used: data before its CONNECT or the answer to it, and a CONNECT before the
+peer's SETTINGS (draft-ietf-webtrans-http3-16, sections 4.6, 3.2 and 7.1).
 
-Pure; bounded in bytes, in streams and in datagrams. Imports nothing.
+Pure; bounded in bytes, in streams and in datagrams. Imports aioquic's types only.
 """
 
 from __future__ import annotations
 
+from aioquic.h3.events import HeadersReceived
+
 _MAX_STREAMS = 64
 _MAX_DATAGRAMS = 32
+_MAX_REQUESTS = 16
+_MAX_REQUEST_BYTES = 64 << 10  # of capsules behind the requests
 
 
 class EarlyStreams:
@@ -54,3 +59,46 @@ class EarlyStreams:
             self._pieces = [piece for piece in self._pieces if piece[1] != stream_id]
             self._streams.discard(stream_id)
             self._bytes = sum(len(piece[2]) for piece in self._pieces)
+
+
+class EarlyRequests:
+    """Holds CONNECTs, and the capsules behind them, until the peer's SETTINGS say how to read them."""
+
+    def __init__(self) -> None:
+        self._requests: dict[int, tuple[HeadersReceived, bytearray]] = {}
+        self._ended: set[int] = set()
+        self._bytes = 0
+
+    def __contains__(self, stream_id: int) -> bool:
+        return stream_id in self._requests
+
+    def put(self, event: HeadersReceived) -> bool:
+        """Keep a request; False: there is no room."""
+        if len(self._requests) >= _MAX_REQUESTS:
+            return False
+        self._requests.setdefault(event.stream_id, (event, bytearray()))
+        return True
+
+    def add(self, stream_id: int, data: bytes, ended: bool) -> bool:
+        """Keep what follows a request that waits; False: there is no room, and the request is forgotten."""
+        if self._bytes + len(data) > _MAX_REQUEST_BYTES:
+            self.drop(stream_id)
+            return False
+        self._requests[stream_id][1].extend(data)
+        self._bytes += len(data)
+        if ended:
+            self._ended.add(stream_id)
+        return True
+
+    def drop(self, stream_id: int) -> None:
+        """Forget a request."""
+        request = self._requests.pop(stream_id, None)
+        if request is not None:
+            self._bytes -= len(request[1])
+            self._ended.discard(stream_id)
+
+    def take(self) -> list[tuple[HeadersReceived, bytes, bool]]:
+        """All of them, removed: (request, bytes behind it, whether its stream has ended)."""
+        taken = [(event, bytes(data), key in self._ended) for key, (event, data) in self._requests.items()]
+        self._requests, self._ended, self._bytes = {}, set(), 0
+        return taken

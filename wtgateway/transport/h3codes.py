@@ -1,4 +1,4 @@
-"""Error codes: WebTransport's application space inside HTTP/3's (draft-ietf-webtrans-http3 section 4.3).
+"""Error codes: WebTransport's application space inside HTTP/3's (draft-ietf-webtrans-http3 sections 4.4 and 9.5).
 
 Pure arithmetic; imports nothing.
 """
@@ -16,6 +16,9 @@ H3_REQUEST_REJECTED = 0x10B
 H3_MESSAGE_ERROR = 0x10E
 SESSION_GONE = 0x170D7B68
 BUFFERED_STREAM_REJECTED = 0x3994BD84
+FLOW_CONTROL_ERROR = 0x045D4487
+ALPN_ERROR = 0x0817B3DD
+REQUIREMENTS_NOT_MET = 0x212C0D48
 
 NOT_APPLICATION = -1  # what a peer's code outside the application space is shown as
 

@@ -1,28 +1,27 @@
-"""The header fields of a WebTransport CONNECT (RFC 9220, draft-ietf-webtrans-http3 section 3).
+"""The header fields of a WebTransport CONNECT (RFC 9220, draft-ietf-webtrans-http3-16 sections 3.2 and 3.3).
 
 Pure: lists of byte pairs in and out. Imports the values of this package only.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wtgateway.transport import structured_fields
+from wtgateway.transport.drafts import Draft
 from wtgateway.transport.webtransport import Refusal, SessionRequest
 
 Fields = list[tuple[bytes, bytes]]
 
 REASON_FIELD = b"wtgateway-reason"
 _PROTOCOLS = ("webtransport", "webtransport-h3")  # drafts before and after the rename
-_MAX_OFFERS = 32
 _MAX_REASON = 256
-_OFFER = re.compile(
-    r'[ \t]*(?:"((?:[^"\\]|\\["\\])*)"|([A-Za-z*][\w!#$%&\'*+.^`|~:/-]*))[ \t]*(?:;[^,]*)?(?:,|$)'
-)
 
 
-def parse_request(fields: Sequence[tuple[bytes, bytes]], remote: tuple[Any, ...]) -> SessionRequest | Refusal:
+def parse_request(
+    fields: Sequence[tuple[bytes, bytes]], remote: tuple[Any, ...], draft: Draft
+) -> SessionRequest | Refusal:
     """The CONNECT that ``fields`` are, or how to refuse what they are instead."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
     if headers.get(":method") != "CONNECT":
@@ -37,27 +36,18 @@ def parse_request(fields: Sequence[tuple[bytes, bytes]], remote: tuple[Any, ...]
         origin=headers.get("origin", ""),
         headers={name: value for name, value in headers.items() if not name.startswith(":")},
         remote=remote,
-        protocols=parse_protocols(headers.get("wt-available-protocols", "")),
+        protocols=parse_offers(headers.get("wt-available-protocols", ""), draft),
     )
 
 
-def parse_protocols(value: str) -> tuple[str, ...]:
-    """A structured-field list of strings (RFC 9651); tokens are taken too, a malformed list is empty."""
-    offers: list[str] = []
-    position = 0
-    while position < len(value):
-        found = _OFFER.match(value, position)
-        if found is None or len(offers) >= _MAX_OFFERS:
-            return ()
-        quoted, token = found.groups()
-        offers.append(token if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
-        position = found.end()
-    return tuple(offers)
+def parse_offers(value: str, draft: Draft) -> tuple[str, ...]:
+    """The sub-protocols of WT-Available-Protocols, best first; a field to be ignored is none."""
+    return structured_fields.parse_strings(value, tokens=draft < Draft.DRAFT_13) or ()
 
 
-def format_protocols(protocols: Sequence[str]) -> str:
-    """The structured-field list of those strings."""
-    return ", ".join('"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' for name in protocols)
+def parse_choice(value: str, draft: Draft) -> str:
+    """The sub-protocol of WT-Protocol; a field to be ignored is the empty string."""
+    return structured_fields.parse_string(value, tokens=draft < Draft.DRAFT_13) or ""
 
 
 def choose_protocol(offered: Sequence[str], supported: Sequence[str]) -> str:
@@ -65,11 +55,13 @@ def choose_protocol(offered: Sequence[str], supported: Sequence[str]) -> str:
     return next((name for name in offered if name in supported), "")
 
 
-def acceptance(protocol: str) -> Fields:
+def acceptance(protocol: str, draft: Draft) -> Fields:
     """The fields of 200. Browsers still announce draft 02 and want it answered."""
-    fields = [(b":status", b"200"), (b"sec-webtransport-http3-draft", b"draft02")]
+    fields = [(b":status", b"200")]
+    if draft < Draft.DRAFT_13:
+        fields.append((b"sec-webtransport-http3-draft", b"draft02"))
     if protocol:
-        fields.append((b"wt-protocol", format_protocols([protocol]).encode()))
+        fields.append((b"wt-protocol", structured_fields.format_strings([protocol]).encode()))
     return fields
 
 
@@ -79,16 +71,20 @@ def refusal(answer: Refusal) -> Fields:
     return [(b":status", str(answer.status).encode()), (REASON_FIELD, words.encode())]
 
 
-def request(authority: str, path: str, protocols: Sequence[str], extra: Mapping[str, str]) -> Fields:
+def request(
+    authority: str, path: str, protocols: Sequence[str], extra: Mapping[str, str], draft: Draft
+) -> Fields:
     """The fields of our own CONNECT."""
+    old = draft < Draft.DRAFT_13
     fields = [
         (b":method", b"CONNECT"),
-        (b":protocol", b"webtransport"),
+        (b":protocol", b"webtransport" if old else b"webtransport-h3"),
         (b":scheme", b"https"),
         (b":authority", authority.encode()),
         (b":path", path.encode()),
-        (b"sec-webtransport-http3-draft02", b"1"),
     ]
+    if old:
+        fields.append((b"sec-webtransport-http3-draft02", b"1"))
     if protocols:
-        fields.append((b"wt-available-protocols", format_protocols(protocols).encode()))
+        fields.append((b"wt-available-protocols", structured_fields.format_strings(protocols).encode()))
     return fields + [(name.lower().encode(), value.encode()) for name, value in extra.items()]

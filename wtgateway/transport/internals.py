@@ -304,8 +304,10 @@ def never_sent(quic: QuicConnection, stream_id: int, preamble_bytes: int) -> int
     sender: Any = quic._streams[stream_id].sender if COMPLETE and stream_id in quic._streams else None
     if sender is None:
         return 0
-    given = sender.size if hasattr(sender, "size") else sender._buffer_stop  # the lane's streams have a size
-    return max(0, int(given) - max(sender.highest_offset, preamble_bytes))
+    # The lane's streams have a size, aioquic's the end of a buffer.
+    given: int = sender.size if hasattr(sender, "size") else sender._buffer_stop
+    sent: int = max(sender.highest_offset, preamble_bytes)
+    return max(0, given - sent)
 
 
 def is_reset(quic: QuicConnection, stream_id: int) -> bool:

@@ -20,6 +20,7 @@ from wtgateway.transport import h3codes, internals
 from wtgateway.transport.urgency import Urgency
 
 if TYPE_CHECKING:
+    from wtgateway.transport.flow_control import Credit, Window
     from wtgateway.transport.h3 import WebTransportConnection
 
 LOST = -1  # close code of a session whose connection or CONNECT stream broke without a close capsule
@@ -92,11 +93,14 @@ class WebTransportSession:
         "_datagram_prefix",
         "_preamble",
         "closed",
+        "credit",
+        "draining",
         "handler",
         "id",
         "is_client",
         "protocol",
         "request",
+        "window",
     )
 
     def __init__(
@@ -115,6 +119,9 @@ class WebTransportSession:
         self.is_client = connection.is_client
         self.protocol = protocol  # the sub-protocol agreed on, or empty
         self.closed = False
+        self.draining = False  # the peer asked for the session's end
+        self.credit: Credit | None = None  # session flow control: what may be sent, what may come
+        self.window: Window | None = None
         self._preamble = encode_uint_var(StreamType.WEBTRANSPORT) + encode_uint_var(session_id)
         self._datagram_prefix = encode_uint_var(session_id // 4)  # RFC 9297, section 2.1
 
@@ -140,7 +147,13 @@ class WebTransportSession:
         """
         if self.closed:
             raise TransportError("the session is closed: open a new one")
-        connection = self._connection
+        connection, credit = self._connection, self.credit
+        if credit is not None:
+            if not credit.may_open(len(data)):  # a piece at a time, as the peer grants
+                stream_id = self.open_uni()
+                self.send(stream_id, data, fin=True)
+                return stream_id
+            credit.opened(len(data))
         stream_id = connection.lane.open_frame(self._preamble, data, urgency)
         connection.streams.add(stream_id, self)
         return stream_id
@@ -157,11 +170,13 @@ class WebTransportSession:
 
     def unsent(self, stream_id: int) -> int:
         """Bytes of that stream that wait to be sent, for the first time or again after a loss."""
-        return self._connection.lane.unsent_bytes(stream_id)
+        waiting = self.credit.waiting(stream_id) if self.credit is not None else 0
+        return waiting + self._connection.lane.unsent_bytes(stream_id)
 
     def unacknowledged(self, stream_id: int) -> int:
         """Bytes of that stream that the peer has not acknowledged yet."""
-        return self._connection.lane.unacknowledged_bytes(stream_id)
+        waiting = self.credit.waiting(stream_id) if self.credit is not None else 0
+        return waiting + self._connection.lane.unacknowledged_bytes(stream_id)
 
     # --- datagrams -------------------------------------------------------------------------------
 
@@ -204,7 +219,10 @@ class WebTransportSession:
 
     def room(self) -> int:
         """Bytes that may be handed over now so that QUIC's own queue stays shallow; may be <= 0."""
-        return 0 if self.closed else self._connection.lane.room()
+        if self.closed:
+            return 0
+        room = self._connection.lane.room()
+        return room if self.credit is None else min(room, self.credit.room())
 
     @property
     def waiting(self) -> int:

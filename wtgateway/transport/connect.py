@@ -1,0 +1,321 @@
+"""The CONNECT streams of a connection: how sessions begin, what capsules say, how sessions end.
+
+Part of :mod:`wtgateway.transport.h3`, which routes events here. What a peer does wrong ends its session
+with a code. Imports aioquic, errors and this package.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from aioquic.h3.events import HeadersReceived
+
+from wtgateway.errors import ProtocolError
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.transport import h3codes, headers, internals
+from wtgateway.transport.capsules import (
+    Capsule,
+    CapsuleParser,
+    CloseSession,
+    DrainSession,
+    FlowControlError,
+    MaxData,
+    MaxStreams,
+    encode_close,
+    encode_drain,
+)
+from wtgateway.transport.drafts import Draft, Limits
+from wtgateway.transport.early import EarlyRequests
+from wtgateway.transport.flow_control import MAX_HELD_BYTES, Credit, Window
+from wtgateway.transport.streams import is_unidirectional
+from wtgateway.transport.webtransport import (
+    LOST,
+    Refusal,
+    SessionHandler,
+    SessionRequest,
+    WebTransportSession,
+)
+
+if TYPE_CHECKING:
+    from wtgateway.transport.h3 import WebTransportConnection
+
+log = logging.getLogger("wtgateway.transport")
+
+MAX_SESSIONS = 16
+LIMITS = Limits(max_data=1 << 20, max_streams_uni=128, max_streams_bidi=128)  # of what a viewer may send
+CLIENT_LIMITS = Limits(max_data=16 << 20, max_streams_uni=512, max_streams_bidi=128)  # media comes there
+_MAX_GONE = 64  # sessions that ended, remembered so that their late streams are rejected
+
+
+class ConnectStreams:
+    """The sessions of ``connection``, from CONNECT to close."""
+
+    def __init__(self, connection: WebTransportConnection) -> None:
+        self.gone: set[int] = set()
+        self.early = EarlyRequests()
+        self._connection = connection
+        self._capsules: dict[int, CapsuleParser] = {}
+        self._asked: dict[int, tuple[SessionRequest, SessionHandler]] = {}
+        self._wanted: list[tuple[str, str, dict[str, str], SessionHandler]] = []
+        self._draft: Draft | None = None
+        self._initial_credit: Limits | None = None
+
+    # --- the draft ---------------------------------------------------------------------------------
+
+    def settings_arrived(self) -> None:
+        """The peer's SETTINGS are known: choose the draft, and go on with what waited for that."""
+        connection = self._connection
+        assert connection.h3 is not None
+        found = connection.h3.draft()
+        if found is None and connection.is_client and max(connection.drafts) >= Draft.DRAFT_13:
+            connection.refusal = (0, "the server speaks no draft of WebTransport over HTTP/3 that we do")
+            connection.fail(h3codes.REQUIREMENTS_NOT_MET, connection.refusal[1])
+            return
+        self._draft = connection.draft = found or Draft.DRAFT_02
+        self._initial_credit = connection.h3.credit(self._draft)
+        connection.streams.preambles_arrive = self._draft >= Draft.DRAFT_13
+        for event, data, ended in self.early.take():
+            self.request(event)
+            if data or ended:
+                self.data(event.stream_id, data, fin=ended)
+        for wanted in self._wanted:
+            self._ask(*wanted)
+        self._wanted.clear()
+
+    # --- client ------------------------------------------------------------------------------------
+
+    def ask(self, authority: str, path: str, extra: dict[str, str], handler: SessionHandler) -> None:
+        """CONNECT, as soon as the draft is known; draft 02 alone need not wait for that."""
+        if self._draft is None and max(self._connection.drafts) >= Draft.DRAFT_13:
+            self._wanted.append((authority, path, extra, handler))
+        else:
+            self._ask(authority, path, extra, handler)
+
+    def _ask(self, authority: str, path: str, extra: dict[str, str], handler: SessionHandler) -> None:
+        connection = self._connection
+        assert connection.h3 is not None
+        stream_id = connection.quic.get_next_available_stream_id()
+        asked = SessionRequest(path=path, authority=authority, headers=extra, protocols=connection.protocols)
+        self._asked[stream_id] = (asked, handler)
+        draft = self._draft or Draft.DRAFT_02
+        fields = headers.request(authority, path, connection.protocols, extra, draft)
+        connection.h3.send_headers(stream_id, fields)
+        connection.mark_dirty()
+
+    def response(self, event: HeadersReceived) -> None:
+        """The answer to a CONNECT, or an interim one."""
+        connection = self._connection
+        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
+        status = int(fields[":status"])
+        asked = self._asked.get(event.stream_id)
+        if asked is None or status < 200:
+            return
+        if not 200 <= status < 300:
+            connection.refusal = (status, fields.get(headers.REASON_FIELD.decode(), ""))
+            return
+        del self._asked[event.stream_id]
+        chosen = headers.parse_choice(fields.get("wt-protocol", ""), self._draft or Draft.DRAFT_02)
+        if chosen and chosen not in asked[0].protocols:
+            self._break_stream(event.stream_id, h3codes.ALPN_ERROR)
+            connection.refusal = (0, "the server chose a sub-protocol that was not offered")
+            return
+        self._open(event.stream_id, asked[0], asked[1], chosen)
+
+    def lost(self, reason: str) -> None:
+        """The connection is over: so is what was asked."""
+        if (self._asked or self._wanted) and self._connection.refusal is None:
+            self._connection.refusal = (0, reason)
+
+    # --- server ------------------------------------------------------------------------------------
+
+    def request(self, event: HeadersReceived) -> None:
+        """Answer a request; before the peer's SETTINGS it waits (section 7.1)."""
+        connection = self._connection
+        if self._draft is None:
+            if not self.early.put(event):
+                self._break_stream(event.stream_id, h3codes.H3_REQUEST_REJECTED)
+            elif event.stream_ended:
+                self.early.add(event.stream_id, b"", ended=True)
+            return
+        parsed = self._admit(event)
+        answer: SessionHandler | Refusal
+        try:
+            answer = parsed if isinstance(parsed, Refusal) else connection.on_request(parsed)
+        except Exception:  # a fault of ours must not take the endpoint down
+            log.exception("a CONNECT could not be answered: this is a bug of the gateway")
+            answer = Refusal(500, "the gateway failed")
+        if isinstance(answer, Refusal) or isinstance(parsed, Refusal):
+            assert isinstance(answer, Refusal)
+            self._refuse(event.stream_id, answer)
+            return
+        chosen = headers.choose_protocol(parsed.protocols, connection.protocols)
+        assert connection.h3 is not None
+        connection.h3.send_headers(event.stream_id, headers.acceptance(chosen, self._draft))
+        self._open(event.stream_id, parsed, answer, chosen)
+
+    def _admit(self, event: HeadersReceived) -> SessionRequest | Refusal:
+        connection = self._connection
+        assert self._draft is not None
+        assert connection.h3 is not None
+        parsed = headers.parse_request(event.headers, connection.remote, self._draft)
+        if isinstance(parsed, SessionRequest):
+            if event.stream_ended:
+                return Refusal(400, "the CONNECT stream ended with its headers")
+            if self._draft >= Draft.DRAFT_13 and not connection.h3.datagrams:
+                return Refusal(400, "WebTransport needs SETTINGS_H3_DATAGRAM")
+            if self._draft >= Draft.DRAFT_13 and self._initial_credit is None and connection.sessions:
+                return Refusal(429, "without flow control there is one session a connection")
+        if len(connection.sessions) >= MAX_SESSIONS:
+            return Refusal(429, f"at most {MAX_SESSIONS} sessions a connection")
+        return parsed
+
+    def _refuse(self, stream_id: int, answer: Refusal) -> None:
+        connection = self._connection
+        assert connection.h3 is not None
+        connection.counters["sessions_refused"] += 1
+        self._forget(stream_id)
+        connection.h3.send_headers(stream_id, headers.refusal(answer), end_stream=True)
+        connection.reject_early(stream_id)
+
+    # --- sessions ----------------------------------------------------------------------------------
+
+    def _open(self, session_id: int, request: SessionRequest, handler: SessionHandler, protocol: str) -> None:
+        connection = self._connection
+        session = WebTransportSession(connection, session_id, request, handler, protocol=protocol)
+        if self._initial_credit is not None:
+            session.credit = Credit(self._initial_credit)
+            session.window = Window(connection.limits)
+        connection.sessions[session_id] = session
+        self._capsules[session_id] = CapsuleParser(flow_control=session.credit is not None)
+        connection.counters["sessions"] += 1
+        connection.opened(session)
+
+    def data(self, session_id: int, data: bytes, *, fin: bool) -> None:
+        """Bytes of the capsule protocol."""
+        connection = self._connection
+        if session_id in self.early:
+            if not self.early.add(session_id, data, fin):
+                self._break_stream(session_id, h3codes.H3_EXCESSIVE_LOAD)
+            return
+        session = connection.sessions.get(session_id)
+        if session is None:
+            return
+        parser = self._capsules[session_id]
+        try:
+            for capsule in parser.feed(data):
+                self._capsule(session, capsule)
+            if fin and not session.closed:
+                if parser.in_capsule:
+                    raise ProtocolError(CloseCode.MALFORMED, "the CONNECT stream ended inside a capsule")
+                self._peer_closed(session, 0, "")
+        except ProtocolError as error:
+            self.abort(session, error)
+
+    def _capsule(self, session: WebTransportSession, capsule: Capsule) -> None:
+        if session.closed:
+            return
+        if isinstance(capsule, CloseSession):
+            self._peer_closed(session, capsule.code, capsule.reason)
+        elif isinstance(capsule, DrainSession):
+            session.draining = True
+        elif isinstance(capsule, MaxData | MaxStreams) and session.credit is not None:
+            session.credit.grant(capsule)
+            self._connection.streams.release(session.credit)
+            self._connection.mark_dirty()
+
+    def grant(self, session: WebTransportSession) -> None:
+        """Raise the session's limits that are half used up."""
+        if session.window is not None and not session.closed and (granted := session.window.grants()):
+            self._send(session, granted)
+
+    def tell_blocked(self, session: WebTransportSession) -> None:
+        """Say which limits are in the way; give up on a peer that lets too much pile up."""
+        credit = session.credit
+        if credit is None or session.closed:
+            return
+        if credit.held_bytes > MAX_HELD_BYTES:
+            self.close(session, CloseCode.TOO_SLOW, "the session's flow control let nothing through")
+        elif told := credit.blocked():
+            self._send(session, told)
+
+    def drain(self, session: WebTransportSession) -> None:
+        """Ask the peer to end the session."""
+        self._send(session, encode_drain())
+
+    def _send(self, session: WebTransportSession, capsules: bytes) -> None:
+        connection = self._connection
+        assert connection.h3 is not None
+        connection.h3.send_data(session.id, capsules, end_stream=False)
+        connection.mark_dirty()
+
+    # --- ends --------------------------------------------------------------------------------------
+
+    def close(self, session: WebTransportSession, code: int, reason: str) -> None:
+        """Send the close capsule and FIN; bidirectional streams may finish what was written."""
+        connection = self._connection
+        self._finish(session.id, encode_close(code, reason))
+        for stream_id in connection.streams.live(session):
+            waits = session.credit is not None and session.credit.waits(stream_id)
+            if is_unidirectional(stream_id) or waits:
+                connection.streams.reject(stream_id, h3codes.SESSION_GONE)
+            else:  # the peer ends its half when it has read the capsule
+                connection.streams.write(stream_id, b"", True)
+        internals.send_last(connection.quic, session.id)  # so that parting words arrive before the close
+        self.end(session, code, reason, streams_done=True)
+        connection.mark_dirty()
+
+    def _peer_closed(self, session: WebTransportSession, code: int, reason: str) -> None:
+        self._finish(session.id, b"")
+        self.end(session, code, reason)
+
+    def abort(self, session: WebTransportSession, error: ProtocolError) -> None:
+        """End a session for what the peer did in it."""
+        connection = self._connection
+        connection.counters["malformed"] += 1
+        if not session.closed:
+            broken = isinstance(error, FlowControlError)
+            self._break_stream(session.id, h3codes.FLOW_CONTROL_ERROR if broken else h3codes.H3_MESSAGE_ERROR)
+            self.end(session, error.code, str(error))
+
+    def reset(self, stream_id: int, reason: str) -> None:
+        """The peer broke off a CONNECT stream, or what may be one."""
+        self.early.drop(stream_id)
+        session = self._connection.sessions.get(stream_id)
+        if session is not None:
+            self._break_stream(stream_id, h3codes.H3_NO_ERROR)
+            self.end(session, LOST, reason)
+
+    def end(
+        self, session: WebTransportSession, code: int, reason: str, *, streams_done: bool = False
+    ) -> None:
+        """Forget the session; its handler is told when the batch of events is over."""
+        connection = self._connection
+        if session.closed:
+            return
+        if not streams_done:
+            for stream_id in connection.streams.live(session):
+                connection.streams.reject(stream_id, h3codes.SESSION_GONE)
+        session.closed = True
+        connection.sessions.pop(session.id, None)
+        self._capsules.pop(session.id, None)
+        self._forget(session.id)
+        connection.streams.forget(session)
+        connection.ended(session, code, reason)
+
+    def _forget(self, session_id: int) -> None:
+        self.gone.add(session_id)
+        if len(self.gone) > _MAX_GONE:
+            self.gone.discard(min(self.gone))
+
+    def _break_stream(self, stream_id: int, http3_code: int) -> None:
+        self._connection.streams.reset(stream_id, http3_code)
+        self._connection.streams.stop(stream_id, http3_code)
+
+    def _finish(self, session_id: int, capsule: bytes) -> None:
+        """The last bytes of our side of the CONNECT stream."""
+        assert self._connection.h3 is not None
+        try:
+            self._connection.h3.send_data(session_id, capsule, end_stream=True)
+        except Exception as error:  # H3Connection and QuicConnection each have their own for "it is over"
+            log.debug("the CONNECT stream could not be finished: %s", error)
