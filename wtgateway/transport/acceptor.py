@@ -27,6 +27,7 @@ log = logging.getLogger("wtgateway.transport")
 
 SHARE = 0.5  # of the time, for handshakes, while somebody watches
 SWEEP_S = 0.5
+TELL_S = 60.0  # a flood that comes and goes is told of so often at most
 
 MakeLink = Callable[[HalfOpen, Peer, UdpSocket, float], Link]
 
@@ -58,7 +59,7 @@ class Acceptor:
         self._turn: asyncio.Handle | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._was_validating = False
-        self._rest_until = 0.0
+        self._tell_after = self._rest_until = 0.0
 
     @property
     def half_open(self) -> int:
@@ -115,7 +116,7 @@ class Acceptor:
         decision = self.admission.decide(
             now, self._wall(), arrival.peer.address, header.destination_cid, header.token, cid
         )
-        self._tell_of_floods()
+        self._tell_of_floods(now)
         if isinstance(decision, Accept):
             return decision.half_open
         assert header.version is not None
@@ -133,17 +134,16 @@ class Acceptor:
         arrival.udp.send([(answer, arrival.peer)])
         return None
 
-    def _tell_of_floods(self) -> None:
+    def _tell_of_floods(self, now: float) -> None:
         validating = self.admission.validating
-        if validating != self._was_validating:
-            self._was_validating = validating
-            log.log(
-                logging.WARNING if validating else logging.INFO,
-                "more than %g new connections a second: each has to prove its address first"
-                if validating
-                else "new connections come at less than %g a second again",
+        if validating and not self._was_validating and now >= self._tell_after:
+            self._tell_after = now + TELL_S
+            log.warning(
+                "more than %g new connections a second: each has to prove its address first, until there "
+                "are fewer",
                 self.admission.limits.retry_above,
             )
+        self._was_validating = validating
 
     # --- work --------------------------------------------------------------------------------------
 

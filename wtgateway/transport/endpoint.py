@@ -19,7 +19,6 @@ from typing import Any, Protocol
 from aioquic._buffer import Buffer
 from aioquic.h3.connection import H3_ALPN
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
-from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import (
     QuicHeader,
     QuicPacketType,
@@ -29,11 +28,16 @@ from aioquic.quic.packet import (
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from wtgateway.errors import TransportError
 from wtgateway.protocol.codes import SUBPROTOCOL
 from wtgateway.transport import h3codes, internals
 from wtgateway.transport.acceptor import Acceptor
-from wtgateway.transport.admission import Admission, HalfOpen, Limits
+from wtgateway.transport.admission import (
+    HALF_OPEN_PER_NETWORK,
+    RETRY_ABOVE,
+    Admission,
+    HalfOpen,
+    Limits,
+)
 from wtgateway.transport.congestion import NAME as MEDIA
 from wtgateway.transport.connection_ids import ConnectionIds, ServerConnection, StatelessResets
 from wtgateway.transport.engine import LONELY_SERVER_S, Engine, Link
@@ -41,6 +45,7 @@ from wtgateway.transport.h3 import OnRequest, WebTransportConnection
 from wtgateway.transport.handshakes import Arrival
 from wtgateway.transport.lane import Lane
 from wtgateway.transport.pacer import MediaPacer
+from wtgateway.transport.prober import PathProber
 from wtgateway.transport.retry import SECRET_BYTES, RetryTokens
 from wtgateway.transport.steering import unusable
 from wtgateway.transport.udp import Peer, UdpSocket, plain_address
@@ -77,9 +82,10 @@ class Elsewhere(Protocol):
 class QuicEndpoint:
     """Listens on UDP. ``on_request`` answers each CONNECT at once with a handler or a Refusal.
 
-    ``limits`` bound what new connections may cost. ``secret``: SECRET_BYTES that all share who shall take
-    each other's Retry tokens; one of its own if there is none. ``connection_ids`` and ``elsewhere`` are for
-    one endpoint of several on the same port.
+    ``retry_above`` (new connections a second) and ``half_open_per_address`` bound what those may cost that
+    are no viewers yet: :class:`~wtgateway.transport.admission.Limits`. ``secret``: SECRET_BYTES that all
+    share who shall take each other's Retry tokens; one of its own if there is none. ``connection_ids`` and
+    ``elsewhere`` are for one endpoint of several on the same port.
     """
 
     def __init__(
@@ -90,7 +96,8 @@ class QuicEndpoint:
         loop: asyncio.AbstractEventLoop | None = None,
         congestion: str = MEDIA,
         protocols: Sequence[str] = (SUBPROTOCOL,),
-        limits: Limits | None = None,
+        retry_above: float = RETRY_ABOVE,
+        half_open_per_address: int = HALF_OPEN_PER_NETWORK,
         secret: bytes | None = None,
         connection_ids: ConnectionIds | None = None,
         elsewhere: Elsewhere | None = None,
@@ -112,7 +119,9 @@ class QuicEndpoint:
         self._acceptor = Acceptor(
             self._engine,
             Admission(
-                tokens=RetryTokens(secret or os.urandom(SECRET_BYTES)), counters=self.stats, limits=limits
+                tokens=RetryTokens(secret or os.urandom(SECRET_BYTES)),
+                counters=self.stats,
+                limits=Limits(retry_above=retry_above, half_open_per_network=half_open_per_address),
             ),
             make=self._make_link,
             issue=self._ids.issue,
@@ -208,7 +217,7 @@ class QuicEndpoint:
     def _route(
         self, data: bytes, peer: Peer, udp: UdpSocket, now: float, *, handed_over: bool = False
     ) -> Link | None:
-        """The link a datagram belongs to; None: it is part of a handshake, whose turn is later, or nothing."""
+        """The link a datagram belongs to; None: it waits as part of a handshake, or leads nowhere."""
         if data and not data[0] & 0x80:
             link = self._engine.links.get(data[1:9])
             if link is None:
@@ -278,6 +287,8 @@ class QuicEndpoint:
         if self._congestion == MEDIA:
             internals.install_pacer(quic, MediaPacer(max_datagram_size=SMALLEST_MAX_DATAGRAM_SIZE))
         link = Link(Lane(quic), udp, now)
+        if internals.EXPRESS and self._congestion == MEDIA:
+            link.prober = PathProber(link.lane, self.stats)
         link.webtransport = WebTransportConnection(
             quic,
             on_request=self._on_request,
