@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from wtgateway.cli import build_parser
-from wtgateway.config import AudioConfig, BroadcastConfig, GatewayConfig, VideoConfig, load
+from wtgateway.config import (
+    AudioConfig,
+    BroadcastConfig,
+    GatewayConfig,
+    TransportConfig,
+    VideoConfig,
+    load,
+)
 from wtgateway.config import settings as tables
 from wtgateway.config.values import RESERVED_NAMES
 
@@ -21,7 +28,7 @@ WORDS = set(re.findall(r"`([^`\s=]+)`", DOCS)) | set(re.findall(r"--[a-z][a-z-]*
 UNITS = ("_bps", "_s")
 
 
-@pytest.mark.parametrize("model", [GatewayConfig, BroadcastConfig, VideoConfig, AudioConfig])
+@pytest.mark.parametrize("model", [GatewayConfig, TransportConfig, BroadcastConfig, VideoConfig, AudioConfig])
 def test_every_field_is_documented(model: type) -> None:
     for field in dataclasses.fields(model):
         name = field.name
@@ -31,7 +38,7 @@ def test_every_field_is_documented(model: type) -> None:
 
 
 def test_every_key_and_variable_is_documented() -> None:
-    for table in (tables.GATEWAY, tables.BROADCAST, tables.VIDEO, tables.AUDIO):
+    for table in (tables.GATEWAY, tables.TRANSPORT, tables.BROADCAST, tables.VIDEO, tables.AUDIO):
         assert {setting.key for setting in table} <= WORDS
     assert set(tables.layer_keys().values()) <= WORDS
     assert set(RESERVED_NAMES) <= WORDS

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wtgateway.config import AudioConfig, BroadcastConfig, GatewayConfig, VideoConfig, load
+from wtgateway.config import (
+    AudioConfig,
+    BroadcastConfig,
+    GatewayConfig,
+    TransportConfig,
+    VideoConfig,
+    load,
+)
 from wtgateway.config.settings import layer_keys
 from wtgateway.errors import ConfigError
 
@@ -111,6 +118,23 @@ def test_a_whole_file(write: Write) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("transport:", TransportConfig()),
+        ("transport: {retry_above: 25/s}", TransportConfig(retry_above=25)),
+        ("transport: {retry_above: 0.5}", TransportConfig(retry_above=0.5)),
+        (
+            "transport: {retry_above: 0, half_open_per_address: 100}",
+            TransportConfig(retry_above=0, half_open_per_address=100),
+        ),
+        ("transport: {half_open_per_address: }", TransportConfig()),
+    ],
+)
+def test_what_new_connections_may_cost(write: Write, text: str, expected: TransportConfig) -> None:
+    assert load({}, {}, write(text)).transport == expected
+
+
 def test_flags_and_variables_reach_every_broadcast(write: Write) -> None:
     path = write("broadcasts:\n  a: {source: x.mp4, video: {fps: 60}}\n  b: {source: y.mp4, loop: true}\n")
     overrides = {"loop": False, "fps": "25", "size": "640x360", "on_demand": True}
@@ -206,6 +230,13 @@ def test_an_empty_file_is_no_error(write: Write, text: str) -> None:
         ("broadcasts:\n  a: {source: x, video: {fps: nan}}", "frames a second"),
         ("broadcasts:\n  a: {source: x, video: {codec: h266}}", "one of auto, h264"),
         ("broadcasts:\n  a: {source: x, video: no, audio: no}", "at least one of them on"),
+        ("transport: 5", "wtgateway.yml:1: transport: '5' .*a mapping"),
+        ("transport: {retry: 5}", "transport.retry: .*'retry_above'?"),
+        ("transport: {retry_above: -1}", "transport.retry_above: '-1' .*from 0"),
+        ("transport: {retry_above: 100/m}", "connections a second"),
+        ("transport: {retry_above: nan}", "connections a second"),
+        ("transport: {half_open_per_address: 0}", "from 1 to 512"),
+        ("transport: {half_open_per_address: {}}", "transport.half_open_per_address: 'a mapping'"),
         ("defaults: {source: x}", "source only inside a broadcast"),
         ("? [a]\n: b", "a plain word as key"),
         ("- a", "a list"),

@@ -13,6 +13,7 @@ from wtgateway.config.model import (
     BroadcastConfig,
     GatewayConfig,
     RenditionConfig,
+    TransportConfig,
     VideoConfig,
 )
 from wtgateway.config.names import derive_name
@@ -31,6 +32,7 @@ __all__ = [
     "BroadcastConfig",
     "GatewayConfig",
     "RenditionConfig",
+    "TransportConfig",
     "VideoConfig",
     "derive_name",
     "format_duration",

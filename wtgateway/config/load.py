@@ -14,12 +14,12 @@ from typing import Any
 from wtgateway.config import settings
 from wtgateway.config.broadcasts import Layer, broadcasts_from_file, broadcasts_from_sources
 from wtgateway.config.document import Section, Text, parsed, read_document, unknown_key
-from wtgateway.config.model import Address, BroadcastConfig, GatewayConfig
+from wtgateway.config.model import Address, BroadcastConfig, GatewayConfig, TransportConfig
 from wtgateway.errors import ConfigError
 
 PUBLIC_BIND = Address("::", 4433)
 PUBLIC_WEB = Address("::", 8443)
-_FILE_KEYS = (*(s.key for s in settings.GATEWAY), "defaults", "broadcasts")
+_FILE_KEYS = (*(s.key for s in settings.GATEWAY), "transport", "defaults", "broadcasts")
 _FLAGS = {"loop": "--loop/--no-loop", "video": "--no-video", "audio": "--no-audio", "source": "SOURCE"}
 
 
@@ -38,7 +38,11 @@ def load(
     top = _top_level(root)
     layer = _layer(overrides, environ)
     values = _gateway_values(top, layer)
-    config = GatewayConfig(**values, broadcasts=_broadcasts(top, layer, overrides, environ))
+    config = GatewayConfig(
+        **values,
+        transport=_transport(top.get("transport")),
+        broadcasts=_broadcasts(top, layer, overrides, environ),
+    )
     _check_tls(config, layer, top)
     return config
 
@@ -77,6 +81,22 @@ def _gateway_values(top: Mapping[str, Text | Section], layer: Layer) -> dict[str
     if values.get("public"):
         values = {"bind": PUBLIC_BIND, "web": PUBLIC_WEB} | values
     return values
+
+
+def _transport(block: Text | Section | None) -> TransportConfig:
+    """The file's `transport:`."""
+    if block is None or (isinstance(block, Text) and block.is_null):
+        return TransportConfig()
+    if isinstance(block, Text):
+        raise ConfigError(block.where, block.key, block.text, "a mapping such as {retry_above: 100}")
+    known = {setting.key: setting for setting in settings.TRANSPORT}
+    values: dict[str, Any] = {}
+    for name, given in block.items():
+        if name not in known:
+            raise unknown_key(given.where, given.key, name, known)
+        if not (isinstance(given, Text) and given.is_null):
+            values[name] = parsed(given, known[name].parse)
+    return TransportConfig(**values)
 
 
 def _broadcasts(

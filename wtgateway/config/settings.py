@@ -79,6 +79,13 @@ def _same(key: str, parse: Callable[[str], object], layer_key: str | None = None
 _ROTATE = between(parse_duration, MIN_ROTATE_S, MAX_ROTATE_S, "a duration from 1s to 13d, such as 90s or 13d")
 _FPS = between(float, 0.0, 240.0, "frames a second from 0 (the source's own) to 240")
 _INTERVAL = between(parse_duration, 0.0, 3600.0, "a duration from 0s (only on demand) to 1h")
+_RETRY_ABOVE = between(
+    lambda text: float(text.strip().removesuffix("/s")),
+    0.0,
+    100_000.0,
+    "connections a second from 0 (prove each address) to 100000",
+)
+_HALF_OPEN = between(int, 1, 512, "a number of connections from 1 to 512")
 _VIDEO_BPS = between(parse_bitrate, 50_000, 200_000_000, "a bit rate from 50k to 200M, such as 4M")
 _AUDIO_BPS = between(parse_bitrate, 6_000, 512_000, "a bit rate from 6k to 512k, such as 128k")
 
@@ -92,6 +99,10 @@ GATEWAY: Final = (
     _same("certs_dir", _path),
     _same("json_log", parse_bool),
     _same("log_level", one_of("debug", "info", "warning", "error")),
+)
+TRANSPORT: Final = (
+    _same("retry_above", _RETRY_ABOVE, ""),
+    _same("half_open_per_address", _HALF_OPEN, ""),
 )
 BROADCAST: Final = (
     _same("on_demand", parse_bool),
