@@ -296,6 +296,32 @@ async def test_loopback_takes_the_largest(host: str) -> None:
         await served.endpoint.close(0, "", 1.0)
 
 
+async def test_an_idle_connection_is_woken_for_a_probe_and_for_nothing_else() -> None:
+    served = Served()
+    addresses = await served.endpoint.start("127.0.0.1", 0)
+    session = await connect(
+        f"https://127.0.0.1:{addresses[0][1]}/test", Recorder(), certificate_hashes=[fingerprint(CERTIFICATE)]
+    )
+    try:
+        await served.found()
+        engine = served.endpoint._engine
+        (link,) = engine.live
+        assert link.prober is not None
+        async with asyncio.timeout(10):
+            while internals.in_flight(link.quic) or engine._timers._deadlines[link] < engine.clock() + 5:
+                await asyncio.sleep(0)
+        link.prober.due = engine.clock() + 0.02
+        engine._set_timer(link)
+        engine._set_alarm(engine.clock())
+        async with asyncio.timeout(5):
+            while link.prober.due != NEVER:  # at the ceiling: there is nothing to be tried
+                await asyncio.sleep(0)
+        assert engine._timers._deadlines[link] > engine.clock() + 5
+    finally:
+        await disconnect(session)
+        await served.endpoint.close(0, "", 1.0)
+
+
 def test_a_probe_that_is_too_large_is_told_at_once() -> None:
     udp = UdpSocket.bind(socket.AF_INET, ("127.0.0.1", 0), counters=Counter())
     peer = Peer(("127.0.0.1", udp.address[1]))
