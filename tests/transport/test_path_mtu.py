@@ -351,6 +351,23 @@ def test_what_the_kernel_says_to_a_probe(code: int, told: bool | None) -> None:
     udp.close()
 
 
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EMSGSIZE])
+def test_a_run_that_is_too_large_is_no_reason_to_give_segmentation_up(code: int) -> None:
+    class Shrunk(socket.socket):
+        def sendmsg(self, buffers: Any, *_: Any) -> int:
+            raise OSError(code, "as asked")
+
+        def sendto(self, data: Any, *_: Any) -> int:
+            raise OSError(errno.EMSGSIZE, "as asked")
+
+    udp = UdpSocket(Shrunk(socket.AF_INET, socket.SOCK_DGRAM), counters=Counter(), segmented=True)
+    udp.send_run([bytes(1452)] * 3, Peer(("192.0.2.1", 1)))
+    assert udp.segmented
+    assert udp.counters["send_too_big"] == 3
+    assert udp.refused_bytes == 1452
+    udp.close()
+
+
 NAMESPACE = f"wtg-mtu-{os.getpid()}"
 OURS = {socket.AF_INET: "198.18.77.1", socket.AF_INET6: "fd77:77::1"}
 THEIRS = {socket.AF_INET: "198.18.77.2", socket.AF_INET6: "fd77:77::2"}
@@ -414,6 +431,11 @@ def bound_inside(family: int) -> socket.socket:
     return made[0]
 
 
+def _shrink(mtu: int) -> None:
+    """The sender's interface takes less from now on."""
+    _ip("-n", NAMESPACE, "link", "set", "far", "mtu", str(mtu))
+
+
 needs_namespaces = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and iproute2 for a network namespace"
 )
@@ -443,4 +465,33 @@ async def test_the_mtu_of_an_interface_is_found(family: int, sender: int, receiv
             # a veth lets frames pass that are a VLAN tag longer than its MTU
             assert found <= size <= found + (4 if sender != receiver else 0)
         finally:
+            await served.endpoint.close(0, "", 1.0)
+
+
+@needs_namespaces
+async def test_an_interface_that_takes_less_than_it_did_is_followed_at_once() -> None:
+    with veth(1500, 1500):
+        sock = bound_inside(socket.AF_INET)
+        served = Served()
+        port = sock.getsockname()[1]
+        served.endpoint.start_on([sock])
+        client = Counting()
+        session = await connect(
+            f"https://{THEIRS[socket.AF_INET]}:{port}/test",
+            client,
+            certificate_hashes=[fingerprint(CERTIFICATE)],
+        )
+        try:
+            assert await served.found() == 1472
+            segmented = served.endpoint._sockets[0].segmented
+            _shrink(1400)
+            served.handlers[0].open.send_frame(bytes(30_000), Urgency.KEYFRAME)
+            served.handlers[0].open.flush()
+            await client.whole()
+            assert await served.found() == 1372
+            assert served.endpoint.stats["mtu_black_holes"] == 0
+            assert 0 < served.endpoint.stats["send_too_big"] <= 30
+            assert served.endpoint._sockets[0].segmented == segmented
+        finally:
+            await disconnect(session)
             await served.endpoint.close(0, "", 1.0)

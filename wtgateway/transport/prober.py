@@ -66,6 +66,12 @@ class PathProber:
         timer = mtu.next_timer()
         self.due = NEVER if timer is None else timer
 
+    def refused(self, size: int) -> None:
+        """The interface takes ``size`` bytes no more, though it did: it need not be found out by losses."""
+        if self.mtu is not None and size <= self.mtu.size:
+            self.mtu.on_too_big(size)
+            self.due = 0.0
+
     def _probe(self, mtu: PathMtu, size: int, now: float, send: Fits) -> bool:
         """Whether the search has to wait now: for an answer, or for a better moment."""
         made = self._lane.send_probe(size, now, self._answer(mtu, size))

@@ -27,6 +27,7 @@ _MAX_DATAGRAM_BYTES = 65535
 _MOST_PEERS = 4096
 _MAX_SEGMENTS = 64
 _MAX_SEGMENTED_BYTES = 65000
+_ALWAYS_FITS = 1200  # RFC 9000, section 14: a path that takes less is none for QUIC
 
 _SOL_UDP, _UDP_SEGMENT = 17, 103
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 10, 23, 3
@@ -61,6 +62,7 @@ class UdpSocket:
         self.counters = counters
         self.segmented = _probe_segmentation(sock) if segmented is None else segmented
         self.on_blocked: Callable[[], None] = lambda: None
+        self.refused_bytes = 0  # size of a datagram just now that is larger than the interface takes
         self._connected_to: tuple[Any, ...] | None = None
         self._with_local = False
         self._peers: dict[tuple[Any, ...], Peer] = {}  # one value for all datagrams of one path
@@ -198,6 +200,7 @@ class UdpSocket:
                 return
             self._backlog.popleft()
             self._backlog_bytes -= sum(map(len, batch))
+        self.refused_bytes = 0
 
     def _batch_end(self, datagrams: Sequence[Datagram], start: int) -> int:
         """The end of the run that one segmented call can take: same peer, same size, a shorter last."""
@@ -248,7 +251,11 @@ class UdpSocket:
         except OSError as error:
             if error.errno in _BUSY:
                 return False
-            self.counters["send_too_big" if error.errno == errno.EMSGSIZE else "send_errors"] += 1
+            if error.errno == errno.EMSGSIZE:
+                self.counters["send_too_big"] += 1
+                self.refused_bytes = len(batch[0])
+            else:
+                self.counters["send_errors"] += 1
         return True
 
     def _send_segmented(self, batch: Sequence[bytes], peer: Peer) -> bool | None:
@@ -259,7 +266,9 @@ class UdpSocket:
         except OSError as error:
             if error.errno in _BUSY:
                 return False
-            if error.errno in _NO_OFFLOAD:
+            # Linux before 6.13 says EINVAL where a segment is larger than the interface takes.
+            too_big = error.errno == errno.EINVAL and len(batch[0]) > _ALWAYS_FITS
+            if error.errno in _NO_OFFLOAD and not too_big:
                 self.segmented = False
                 log.info(
                     "the kernel or a network card cannot segment UDP (%s): datagrams leave singly", error
