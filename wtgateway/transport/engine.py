@@ -212,6 +212,11 @@ class Engine:
         runs = lane.transmit(now)
         for peer, packets in runs:
             link.udp.send_run(packets, peer)
+        if link.udp.refused_bytes:
+            if prober is not None:
+                prober.refused(link.udp.refused_bytes)
+                self.mark_sending(link)
+            link.udp.refused_bytes = 0
         if lane.can_send:
             self.mark_sending(link)
         if lane.visited or probing:
