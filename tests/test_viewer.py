@@ -451,6 +451,50 @@ def test_every_codec_is_decoded_picture_by_picture_and_recorded(tmp_path: Path, 
         assert sum(1 for _ in recording.decode(video=0)) == 10
 
 
+@pytest.mark.parametrize(("rate", "layout"), [(48_000, "stereo"), (44_100, "mono"), (48_000, "5.1")])
+def test_aac_is_decoded_and_recorded(tmp_path: Path, rate: int, layout: str) -> None:
+    context: Any = av.CodecContext.create("aac", "w")
+    context.sample_rate, context.layout, context.format = rate, layout, "fltp"
+    context.bit_rate = 96_000 * context.layout.nb_channels
+    channels = context.layout.nb_channels
+    packets = []
+    for n in range(20):
+        wave = np.float32(0.3) * np.sin(2 * np.pi * 440 * (np.arange(1024) + n * 1024) / rate)
+        samples = np.repeat(wave[None].astype(np.float32), channels, axis=0)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts = rate, n * 1024
+        packets += [bytes(packet) for packet in context.encode(frame)]
+    rendition = Rendition(
+        id=0, codec="mp4a.40.2", sample_rate=rate, channels=channels, description=bytes(context.extradata)
+    )
+    decoded: list[Decoded] = []
+    decoder = Decoder(decoded.append, lambda _, words: pytest.fail(words))
+    path = tmp_path / "out.m4a"
+    recorder = Recorder(path, (Track(id=AUDIO, kind=Kind.AUDIO, renditions=(rendition,)),))
+    for n, payload in enumerate(packets):
+        at_us = n * 1024_000_000 // rate
+        sound = Frame(
+            track=AUDIO, rendition=0, group=0, index=n, keyframe=True, pts_us=at_us, capture_us=at_us,
+            duration_us=1024_000_000 // rate, payload=payload,
+        )  # fmt: skip
+        item = Encoded(sound, Kind.AUDIO, rendition)
+        decoder.decode(item)
+        recorder.write(item)
+        assert len(decoded) == n + 1, "one in, one out"
+    recorder.close()
+    shapes = {(d.media.sample_rate, d.media.layout.nb_channels, d.media.samples) for d in decoded}
+    assert shapes == {(rate, channels, 1024)}
+    with av.open(str(path)) as recording:
+        stream = recording.streams.audio[0]
+        assert (stream.codec.canonical_name, stream.rate, stream.channels) == ("aac", rate, channels)
+        assert [bytes(packet) for packet in recording.demux(stream) if packet.size] == packets
+    with av.open(str(path)) as recording:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in recording.decode(audio=0)])
+    direct = np.concatenate([d.media.to_ndarray()[0] for d in decoded])
+    assert np.abs(heard[2048:16_384]).max() == pytest.approx(0.3, abs=0.05)
+    assert np.abs(heard[:16_384] - direct[: len(heard)][:16_384]).max() < 0.01
+
+
 async def test_a_recording_goes_on_after_a_reconnect(tmp_path: Path) -> None:
     path = tmp_path / "out.mkv"
     start = clock.now_us()

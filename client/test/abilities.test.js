@@ -9,7 +9,7 @@ test('codec strings have the names that the gateway gives them', () => {
     'avc1.42C01F': 'avc1', 'avc3.64001f': 'avc1', 'avc1.6E0028': 'avc1.6E', 'avc1.f4000b': 'avc1.F4',
     'hvc1.1.6.L93.90': 'hvc1', 'hev1.2.4.L120.B0': 'hvc1.2', 'hvc1.A4.10.L30.9E.8': 'hvc1.4', 'hvc1.3.E.L30.90': 'hvc1',
     'av01.0.04M.08': 'av01', 'av01.0.04M.10': 'av01.0.10', 'av01.1.04M.08': 'av01.1.08',
-    'vp09.00.31.08': 'vp09', 'vp09.01.10.08.03': 'vp09.01', 'vp09.02.10.10': 'vp09.02', opus: 'opus', 'made.up': 'made',
+    'vp09.00.31.08': 'vp09', 'vp09.01.10.08.03': 'vp09.01', 'vp09.02.10.10': 'vp09.02', opus: 'opus', 'mp4a.40.2': 'mp4a', 'mp4a.40.29': 'mp4a.40.29', 'made.up': 'made',
   };
   for (const [codec, name] of Object.entries(names)) assert.equal(abilityName(codec), name, codec);
 });
@@ -68,7 +68,7 @@ test('another browser, another clock, and what is not ours, are not believed', (
   assert.equal(knownAbilities(place, 'B/2', 1000).codecs, '');
   assert.equal(knownAbilities(place, 'B/1', 999).codecs, '');
   const [[key, text] = ['', '']] = place.kept;
-  for (const other of [text.replace('"proof":1', '"proof":0'), text.replace('avc1,opus', 'avc1&x=1'), 'null', '{', '[]', '7']) {
+  for (const other of [text.replace('"proof":2', '"proof":1'), text.replace('avc1,opus', 'avc1&x=1'), 'null', '{', '[]', '7']) {
     place.kept.set(key, other);
     assert.deepEqual(knownAbilities(place, 'B/1', 1000), { codecs: '', stale: true }, other);
   }

@@ -23,7 +23,13 @@ CENTRE = 2  # of 5.1, in FFmpeg's order: FL FR FC LFE BL BR
 
 
 def write_movie(
-    path: Path, *, seconds: float = 6.0, fps: int = 25, tone_hz: float = 440.0, layout: str = "stereo"
+    path: Path,
+    *,
+    seconds: float = 6.0,
+    fps: int = 25,
+    tone_hz: float = 440.0,
+    layout: str = "stereo",
+    rate: int = SAMPLE_RATE,
 ) -> None:
     """H.264 with B-frames and AAC, 640x360: frame n carries n as barcode in its top sixteenth.
 
@@ -33,14 +39,14 @@ def write_movie(
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=fps, options=options)
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        audio = container.add_stream("aac", rate=SAMPLE_RATE)
+        audio = container.add_stream("aac", rate=rate)
         audio.layout = layout
         for number in range(int(seconds * fps)):
             frame = av.VideoFrame.from_ndarray(_picture(number), format="gray")
             frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(video.encode(frame.reformat(format="yuv420p")))
         container.mux(video.encode(None))
-        for block in _tone(seconds, tone_hz, layout):
+        for block in _tone(seconds, tone_hz, layout, rate):
             container.mux(audio.encode(block))
         container.mux(audio.encode(None))
 
@@ -111,14 +117,14 @@ def _picture(number: int) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _tone(seconds: float, tone_hz: float, layout: str) -> list[av.AudioFrame]:
-    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+def _tone(seconds: float, tone_hz: float, layout: str, rate: int = SAMPLE_RATE) -> list[av.AudioFrame]:
+    time = np.arange(int(seconds * rate)) / rate
     wave = (0.25 * np.sin(2 * np.pi * tone_hz * time)).astype(np.float32)
     frames = []
     for start in range(0, len(wave) - 1023, 1024):
         part = np.zeros((CHANNELS[layout], 1024), np.float32)
         part[CENTRE if layout == "5.1" else slice(None)] = wave[start : start + 1024]
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
+        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
         frames.append(frame)
     return frames

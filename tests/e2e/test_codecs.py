@@ -25,6 +25,17 @@ async def test_abilities_are_proven_by_decoding(tab: Tab, gateways: StartGateway
     assert able == {"avc1": True, "hvc1": False, "av01": True, "vp09": True, "made": False}
 
 
+async def test_sound_is_proven_by_decoding(tab: Tab, gateways: StartGateway) -> None:
+    """Debian's Chromium and Firefox have a decoder for AAC; others may have none."""
+    gateway = await gateways("test:")
+    await tab.goto(f"{gateway.url}/test")
+    able = await tab.evaluate(
+        "import('/_client/worker/abilities.js').then(async ({canHear}) => "
+        "[await canHear('opus'), await canHear('mp4a'), await canHear('made-up')])"
+    )
+    assert able == [True, True, False]
+
+
 @pytest.mark.parametrize("codec", CODEC_STRINGS)
 async def test_pictures_of_another_codec_carry_the_frame_counter(
     tab: Tab, gateways: StartGateway, codec: str

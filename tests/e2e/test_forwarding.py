@@ -57,6 +57,49 @@ async def test_a_file_is_forwarded_with_its_pixels_and_its_sound(
     assert watching.frequency(tone) == pytest.approx(440, abs=10)
 
 
+def sounds(gateway: Gateway, name: str) -> list[tuple[bool, str]]:
+    """Of the broadcast's sound: whether it is forwarded, and its codec."""
+    (broadcast,) = [b for b in gateway.get("/api/v1/broadcasts") if b["name"] == name]
+    (audio,) = [track for track in broadcast["tracks"] if track["kind"] == "audio"]
+    return [(r.get("forwarded", False), r["codec"]) for r in audio["renditions"]]
+
+
+@pytest.mark.parametrize(("rate", "layout"), [(48_000, "stereo"), (44_100, "stereo"), (48_000, "5.1")])
+async def test_aac_is_forwarded_once_the_browser_has_proven_it_and_nothing_is_lost_on_the_way_over(
+    tab: Tab, gateways: StartGateway, tmp_path: Path, rate: int, layout: str
+) -> None:
+    files.write_movie(tmp_path / "movie.mp4", seconds=20, layout=layout, rate=rate)
+    gateway = await gateways(tmp_path / "movie.mp4", "--name", "movie")
+    await watching.watch(tab, f"{gateway.url}/movie", sound=True)
+    await watching.until(tab, "window.player.stats().audioCodec === 'mp4a.40.2'", "the source's own sound")
+    assert sounds(gateway, "movie") == [(True, "mp4a.40.2"), (False, "opus")]
+    before = await watching.stats(tab)
+    await watching.until(
+        tab, f"window.player.stats().audioFramesDecoded > {before['audioFramesDecoded'] + 100}", "two seconds"
+    )
+    after = await watching.stats(tab)
+    names = ("audioFramesDropped", "decoderErrors", "framesLost", "audioUnderruns")
+    assert {name: after[name] - before[name] for name in names} == dict.fromkeys(names, 0)
+    received = await tab.evaluate("window.player.debug.received()")
+    assert (received["audio"]["lost"], received["audio"]["outOfOrder"]) == (0, 0)
+    # Of 5.1 it is in the centre, which two loudspeakers share.
+    heard = await (watching.track_sound(tab, 0) if layout == "5.1" else watching.sound(tab))
+    tone = watching.loudest(heard)
+    assert watching.frequency(tone) == pytest.approx(440, abs=10)
+
+
+async def test_who_does_not_decode_aac_hears_opus(tab: Tab, gateways: StartGateway, tmp_path: Path) -> None:
+    files.write_movie(tmp_path / "movie.mp4")
+    gateway = await gateways(tmp_path / "movie.mp4", "--name", "movie")
+    await tab.goto(f"{gateway.url}/movie")
+    known = "{proof: 2, browser: navigator.userAgent, codecs: 'avc1,opus', atMs: Date.now()}"
+    await tab.evaluate(f"localStorage.setItem('wtgateway.abilities', JSON.stringify({known}))")
+    await watching.watch(tab, f"{gateway.url}/movie", sound=True)
+    stats = await watching.stats(tab)
+    assert (stats["audioCodec"], stats["audioFramesDropped"]) == ("opus", 0)
+    assert watching.frequency(watching.loudest(await watching.sound(tab))) == pytest.approx(440, abs=10)
+
+
 async def test_who_cannot_decode_the_source_gets_what_is_encoded_for_him(
     tab: Tab, gateways: StartGateway, tmp_path: Path
 ) -> None:

@@ -123,7 +123,7 @@ async def test_surround_sound_is_heard_where_there_are_two_speakers(
     gateway = await gateways(movie)
     await watching.watch(tab, f"{gateway.url}/surround", sound=True)
     tracks = (await tab.evaluate("fetch('/api/v1/broadcasts').then(r => r.json())"))[0]["tracks"]
-    assert [r["channels"] for t in tracks if t["kind"] == "audio" for r in t["renditions"]] == [6]
+    assert [r["channels"] for t in tracks if t["kind"] == "audio" for r in t["renditions"]] == [6, 6]
     for side in (0, 1):
         tone = await watching.track_sound(tab, side)
         assert watching.frequency(tone) == pytest.approx(440, abs=10), f"channel {side}"

@@ -267,6 +267,65 @@ def test_what_is_proven_later_changes_the_rendition_without_a_gap() -> None:
     ]
 
 
+SOUND = Catalog(
+    revision=3,
+    tracks=(
+        Track(
+            id=AUDIO,
+            kind=Kind.AUDIO,
+            renditions=(
+                Rendition(id=0, codec="mp4a.40.2", sample_rate=48_000, channels=2, forwarded=True),
+                Rendition(id=1, codec="opus", sample_rate=48_000, channels=2),
+            ),
+        ),
+    ),
+)
+
+
+def hear(session: ServerSession, rendition: int, number: int) -> None:
+    """The frame of that number, of 20 ms."""
+    frame = make_frame(
+        AUDIO, 0, number, rendition=rendition, pts_us=number * 20_000, duration_us=20_000, size=50
+    )
+    session.offer(frame, encode_frame(frame), Kind.AUDIO, 0.0)
+
+
+def heard(session: ServerSession) -> list[tuple[int, int]]:
+    return [(q.frame.rendition, q.frame.index) for q in iter(lambda: session.next_frame(0.0), None) if q]
+
+
+def test_sound_that_is_proven_later_begins_before_the_old_one_ends() -> None:
+    session = make("/cam?subscribe=audio")
+    session.set_catalog(SOUND)
+    assert session.poll_events() == [SubscriptionChanged(AUDIO, 1)], "Opus, until more is known"
+    hear(session, 1, 4)
+    said(session)
+    assert tell(session, m.Abilities(codecs="avc1,mp4a,opus")) == [RenditionAwaited(AUDIO, 0)]
+    assert session.wanted() == {(AUDIO, 0), (AUDIO, 1)}
+    hear(session, 0, 7)  # what is forwarded is ahead
+    for number in range(5, 10):
+        hear(session, 1, number)
+        hear(session, 0, number + 3)
+    assert session.poll_events() == [], "the old one has come over 60 ms of the new one"
+    hear(session, 1, 10)
+    hear(session, 0, 13)
+    assert session.poll_events() == [RenditionSwitched(AUDIO, 0)]
+    assert said(session) == [m.Subscribed(track=AUDIO, rendition=0, delivery="stream")]
+    hear(session, 1, 11)
+    hear(session, 0, 14)
+    assert heard(session) == [(1, n) for n in range(4, 11)] + [(0, n) for n in range(7, 15)]
+    assert session.wanted() == {(AUDIO, 0)}
+
+
+def test_who_cannot_decode_aac_is_never_sent_it() -> None:
+    session = make("/cam?subscribe=audio&codecs=avc1,opus")
+    session.set_catalog(SOUND)
+    for number in range(4):
+        hear(session, 0, number)
+        hear(session, 1, number)
+    assert heard(session) == [(1, n) for n in range(4)]
+
+
 def test_a_change_of_mind_before_it_begins_is_none() -> None:
     session = make("/cam?subscribe=video&codecs=avc1")
     session.set_catalog(CHOICE)

@@ -7,8 +7,15 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocol.pair import VIDEO, make_frame
-from wtgateway.protocol.switching import MOST_HELD, Switch, Verdict
+from tests.protocol.pair import AUDIO, VIDEO, make_frame
+from wtgateway.protocol.switching import (
+    MOST_HELD,
+    MOST_SOUND_HELD,
+    SOUND_OVERLAP_US,
+    SoundSwitch,
+    Switch,
+    Verdict,
+)
 
 OLD, NEW, OTHER = 0, 1, 2
 
@@ -100,3 +107,48 @@ def successive(first: tuple[int, ...], held: list[tuple[int, int, int]]) -> list
         last = found[-1]
         found.append((last[0] + 1, 0) if (group, index) == (last[0] + 1, 0) else (last[0], last[1] + 1))
     return found
+
+
+def test_sound_that_stopped_is_not_waited_for() -> None:
+    switch = SoundSwitch(OLD, NEW)
+    verdicts = [
+        switch.take(make_frame(AUDIO, 0, i, rendition=NEW, pts_us=i * 20_000))
+        for i in range(MOST_SOUND_HELD + 1)
+    ]
+    assert verdicts == [Verdict.HOLD] * MOST_SOUND_HELD + [Verdict.BEGIN]
+    assert switch.take(make_frame(AUDIO, rendition=OTHER)) is Verdict.DROP
+
+
+@given(
+    old_us=st.sampled_from([10_000, 20_000, 21_333, 60_000]),
+    new_us=st.sampled_from([10_000, 20_000, 21_333, 60_000]),
+    phase_us=st.integers(0, 60_000),
+    late_us=st.integers(-80_000, 80_000),
+    starts_us=st.integers(0, 500_000),
+)
+def test_sound_has_no_gap_and_a_decoder_its_time_to_converge(
+    old_us: int, new_us: int, phase_us: int, late_us: int, starts_us: int
+) -> None:
+    """Frames come when they are over; the new rendition's by so much later or earlier than the old one's."""
+    arrivals = [(n * old_us + old_us, OLD, n * old_us, old_us) for n in range(2_000_000 // old_us)]
+    for n in range(2_000_000 // new_us):
+        pts_us = n * new_us + phase_us
+        if pts_us >= starts_us:
+            arrivals.append((pts_us + new_us + late_us, NEW, pts_us, new_us))
+    switch, sent, held = SoundSwitch(OLD, NEW), [], []
+    begun = False
+    for _, rendition, pts_us, duration_us in sorted(arrivals):
+        frame = make_frame(AUDIO, rendition=rendition, pts_us=pts_us, duration_us=duration_us)
+        if begun:
+            sent += [frame] * (rendition == NEW)
+            continue
+        verdict = switch.take(frame)
+        assert verdict in (Verdict.PASS, Verdict.HOLD, Verdict.BEGIN)
+        (held if verdict is Verdict.HOLD else sent).append(frame)
+        if verdict is Verdict.BEGIN:
+            begun = True
+            sent[-1:-1] = held
+    old, new = ([f for f in sent if f.rendition == r] for r in (OLD, NEW))
+    assert all(b.pts_us - a.pts_us == a.duration_us for a, b in itertools.pairwise(new)), "none is missing"
+    if old:
+        assert old[-1].pts_us + old_us - new[0].pts_us >= SOUND_OVERLAP_US

@@ -75,6 +75,8 @@ def ability_name(codec: str) -> str:
         return family if profile in ("1", "3") else f"{family}.{profile}"
     if family == "av01" and len(fields) >= 3:
         return family if (fields[0], fields[2]) == ("0", "08") else f"{family}.{fields[0]}.{fields[2]}"
+    if family == "mp4a" and fields:  # AAC-LC
+        return family if fields == ["40", "2"] else codec
     if family == "vp09" and fields:
         return family if fields[0] == "00" else f"{family}.{fields[0]}"
     return family

@@ -17,7 +17,7 @@ from wtgateway.protocol.session_events import (
     SubscriptionChanged,
 )
 from wtgateway.protocol.subscriptions import Change, Subscription, Subscriptions
-from wtgateway.protocol.switching import Switch, Verdict
+from wtgateway.protocol.switching import SoundSwitch, Switch, Verdict
 
 
 class Choices:
@@ -40,7 +40,7 @@ class Choices:
         self._subscriptions = subscriptions
         self._say, self._tell, self._restart, self._forget_held = say, tell, restart, forget_held
         self._catalog = Catalog()
-        self._switches: dict[int, Switch] = {}
+        self._switches: dict[int, Switch | SoundSwitch] = {}
         self._newest_group: dict[int, int] = {}  # of each track, that the viewer was sent a frame of
 
     def of(self, track_id: int) -> Subscription | None:
@@ -122,9 +122,9 @@ class Choices:
         self._tell(SubscriptionChanged(track_id, after.rendition if after else None))
 
     def _changes_softly(self, change: Change, after: Subscription) -> bool:
-        """Whether the viewer goes on with what it gets until the other rendition's group begins."""
+        """Whether the viewer goes on with what it gets until the other rendition takes its place."""
         track_id, track = change.track_id, self._catalog.track(change.track_id)
-        if not change.restarts or change.before is None or track is None or track.kind is not Kind.VIDEO:
+        if not change.restarts or change.before is None or track is None or track.kind is Kind.DATA:
             return False
         under_way = self._switches.get(track_id)
         old = under_way.old if under_way else change.before.rendition
@@ -138,7 +138,10 @@ class Choices:
         sent = self._newest_group.get(track_id)
         if sent is None or track.rendition(old) is None:
             return False
-        self._switches[track_id] = Switch(old, after.rendition, sent)
+        sound = track.kind is Kind.AUDIO
+        self._switches[track_id] = (
+            SoundSwitch(old, after.rendition) if sound else Switch(old, after.rendition, sent)
+        )
         self._tell(RenditionAwaited(track_id, after.rendition))
         return True
 

@@ -21,6 +21,7 @@ from wtgateway.protocol import messages
 from wtgateway.protocol.clock_sync import ClockSync
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.ordering import FrameOrder
+from wtgateway.protocol.sound_order import SoundOrder
 from wtgateway.protocol.wire import PROTOCOL_VERSION, FrameParser
 
 MAX_JITTER_US = 1_000_000_000  # timestamps are the peer's: nonsense must not overflow our own messages
@@ -58,7 +59,7 @@ class TrackState:
     """One track as it arrives."""
 
     kind: Kind
-    order: FrameOrder
+    order: FrameOrder | SoundOrder
     frames: int = 0
     bytes: int = 0
     newest: tuple[int, int] = (0, 0)
@@ -145,7 +146,11 @@ class ClientSession:
         header = parser.header
         track = self.tracks.get(header.track) if header else None
         if header and track:
-            self._deliver(header.track, track, track.order.lost(header.group, header.index, _us(now)), now)
+            if isinstance(track.order, SoundOrder):
+                frames = track.order.lost(header.rendition, header.group, header.index, _us(now))
+            else:
+                frames = track.order.lost(header.group, header.index, _us(now))
+            self._deliver(header.track, track, frames, now)
 
     # --- to the wire -------------------------------------------------------------------------------
 
@@ -294,12 +299,17 @@ class ClientSession:
         self.tracks = {i: t for i, t in self.tracks.items() if kinds.get(i) is t.kind}
         for track_id, kind in kinds.items():
             if track_id not in self.tracks:
-                order = FrameOrder(independent=kind is not Kind.VIDEO, patience_us=self._patience_us(kind))
-                self.tracks[track_id] = TrackState(kind, order)
+                self.tracks[track_id] = TrackState(kind, self._order_of(kind))
         self._events.append(events.CatalogChanged(catalog))
         early, self._early, self._early_bytes = self._early, [], 0
         for frame in early:
             self._arrived(frame, now)
+
+    def _order_of(self, kind: Kind) -> FrameOrder | SoundOrder:
+        patience_us = self._patience_us(kind)
+        if kind is Kind.AUDIO:
+            return SoundOrder(patience_us=patience_us)
+        return FrameOrder(independent=kind is not Kind.VIDEO, patience_us=patience_us)
 
     def _patience_us(self, kind: Kind) -> int:
         return _us(self.limits.video_patience if kind is Kind.VIDEO else self.limits.audio_patience)
@@ -330,7 +340,7 @@ class ClientSession:
             self.request_keyframe(track_id, "gap")
 
 
-def _undelivered(order: FrameOrder) -> int:
+def _undelivered(order: FrameOrder | SoundOrder) -> int:
     return order.counters.late + order.counters.discarded
 
 

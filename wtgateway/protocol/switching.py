@@ -1,9 +1,13 @@
 """From one rendition of a track to another without a gap. Pure; imports media only.
 
-The groups of a track's encoded renditions begin at the same picture and have the same number, so a
+Pictures: the groups of a track's encoded renditions begin at the same picture and have the same number, so a
 viewer changes at a group's beginning: the old rendition's frames up to it, the new one's from it.
 The old one goes on for as long as the new one is not running. One that is forwarded is ahead of one that
 is encoded, so what comes early is held for the few frames that the other still has to send.
+
+Sound: every frame stands alone, but renditions are not cut at the same samples, and a decoder that begins
+takes a moment until what comes out is right. So the new one's frames begin before the old one's end, and the
+viewer, who has both for that moment, goes over at the very sample where the old one ends.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from dataclasses import dataclass
 from wtgateway.media import Frame
 
 MOST_HELD = 8  # frames; a rendition that is later than that has stopped
+SOUND_OVERLAP_US = 80_000  # until an Opus decoder has converged (RFC 7845, section 4.6); AAC needs one frame
+MOST_SOUND_HELD = 16
 
 
 class Verdict(enum.Enum):
@@ -70,3 +76,29 @@ class Switch:
             return Verdict.HOLD
         first, self._running = not self._running, True
         return Verdict.ASK if first or frame.index == 0 else Verdict.DROP
+
+
+@dataclass(slots=True)
+class SoundSwitch:
+    """One change of sound on its way. The old one goes on for as long as the new one is not running."""
+
+    old: int
+    new: int
+    _old_ends_us: int | None = None  # of the frames that the viewer was sent since the change began
+    _new_begins_us: int | None = None
+    _held: int = 0
+
+    def take(self, frame: Frame) -> Verdict:
+        """Judge the next frame of either rendition."""
+        if frame.rendition == self.old:
+            self._old_ends_us = frame.pts_us + frame.duration_us
+            return Verdict.PASS
+        if frame.rendition != self.new:
+            return Verdict.DROP
+        if self._new_begins_us is None:
+            self._new_begins_us = frame.pts_us
+        enough = self._old_ends_us is not None and self._old_ends_us - self._new_begins_us >= SOUND_OVERLAP_US
+        if enough or self._held >= MOST_SOUND_HELD:
+            return Verdict.BEGIN
+        self._held += 1
+        return Verdict.HOLD

@@ -56,6 +56,7 @@ _DECODERS = {  # by the first part of a codec string (RFC 6381), FFmpeg's name
     "av01": "libdav1d",
     "vp09": "vp9",
     "opus": "opus",
+    "mp4a": "aac",
 }
 
 

@@ -148,6 +148,8 @@ def _template(kind: Kind, rendition: Rendition, sample: bytes) -> av.container.I
             return av.open(io.BytesIO(_ivf(_IVF[name], rendition, sample)), "r", format="ivf")
         return av.open(io.BytesIO(sample), "r", format="hevc" if name in ("hvc1", "hev1") else "h264")
     if kind is Kind.AUDIO:
+        if rendition.codec.startswith("mp4a."):
+            return av.open(_mp4_aac(rendition), "r", format="mp4")
         return av.open(io.BytesIO(_ogg_opus(rendition)), "r", format="ogg")
     return None
 
@@ -160,6 +162,22 @@ def _ivf(fourcc: bytes, rendition: Rendition, sample: bytes) -> bytes:
     size = (rendition.width, rendition.height)
     header = struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, fourcc, *size, 1_000_000, 1, 1, 0)
     return header + struct.pack("<IQ", len(sample), 0) + sample
+
+
+def _mp4_aac(rendition: Rendition) -> io.BytesIO:
+    """An MP4 file of silence: AAC-LC of the same rate and channels is told to decoders in the same way."""
+    file = io.BytesIO()
+    layout = {1: "mono", 6: "5.1"}.get(rendition.channels, "stereo")
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=rendition.sample_rate, layout=layout)
+        silence = av.AudioFrame(format="fltp", layout=layout, samples=1024)
+        for plane in silence.planes:
+            plane.update(bytes(plane.buffer_size))
+        silence.sample_rate = rendition.sample_rate
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode(None))
+    file.seek(0)
+    return file
 
 
 def _ogg_opus(rendition: Rendition) -> bytes:

@@ -8,7 +8,7 @@ import { isAbilities } from '../media/abilities.js';
 /** @typedef {{codecs: string, stale: boolean}} Known `stale`: to be proven again when there is time */
 
 const KEY = 'wtgateway.abilities';
-const PROOF = 1; // to be counted up when more is proven, or otherwise
+const PROOF = 2; // to be counted up when more is proven, or otherwise
 const DAY_MS = 24 * 3600e3;
 const EXPIRES_MS = 7 * DAY_MS;
 

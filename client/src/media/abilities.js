@@ -30,6 +30,7 @@ export function abilityName(codec) {
     return named(profile === '1' || profile === '3', profile);
   }
   if (family === 'av01' && third) return named(first === '0' && third === '08', `${first}.${third}`);
+  if (family === 'mp4a' && first) return fields.join('.') === '40.2' ? family : codec;
   if (family === 'vp09' && first) return named(first === '00', first);
   return family;
 }

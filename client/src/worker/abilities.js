@@ -6,9 +6,16 @@
 
 import { abilityName } from '../media/abilities.js';
 import { PROBES } from '../media/probes.js';
+import { SOUND_PROBES } from '../media/sound_probes.js';
+import { levelsOf, planesOf } from './samples.js';
 
 const PATIENCE_MS = 2000; // a hardware decoder may have to be started first
 const APART = 60; // luma, between the halves of the picture that came out
+const LOUD = 0.2; // root mean square of the tone on the left
+const SILENT = 0.02; // and of nothing on the right
+
+/** @param {string} data base64 */
+const bytesOf = (data) => Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
 
 const USUAL_FPS = 60;
 const HIGH_FPS = [240, 120];
@@ -17,12 +24,6 @@ const SIZES = [{ width: 3840, height: 2160 }, { width: 1920, height: 1080 }, SMA
 
 /** Of a level that has room for the largest. @type {Record<string, string>} */
 const LARGE = { avc1: 'avc1.640034', hvc1: 'hvc1.1.6.L153.90', av01: 'av01.0.13M.08', vp09: 'vp09.00.51.08' };
-
-/** @type {Record<string, AudioDecoderConfig>} */
-const SOUND = {
-  opus: { codec: 'opus', sampleRate: 48000, numberOfChannels: 2 },
-  mp4a: { codec: 'mp4a.40.2', sampleRate: 48000, numberOfChannels: 2 },
-};
 
 /** @type {Map<string, Promise<boolean>>} */ const known = new Map();
 
@@ -35,7 +36,7 @@ export async function canDecode(codec) {
   const name = abilityName(codec);
   const probe = PROBES[name];
   if (!supported || !probe) return Boolean(supported);
-  const tried = known.get(name) ?? decodes(probe.codec, Uint8Array.from(atob(probe.data), (c) => c.charCodeAt(0)));
+  const tried = known.get(name) ?? decodes(probe.codec, bytesOf(probe.data));
   known.set(name, tried);
   return tried;
 }
@@ -43,7 +44,7 @@ export async function canDecode(codec) {
 /** All that can be proven. @returns {Promise<string>} as in media/abilities.js; families side by side, profiles in turn */
 export async function prove() {
   const video = await Promise.all(Object.keys(LARGE).map(proveFamily));
-  const sound = await Promise.all(Object.keys(SOUND).map(async (name) => ((await canHear(name)) ? name : '')));
+  const sound = await Promise.all(Object.keys(SOUND_PROBES).map(async (name) => ((await canHear(name)) ? name : '')));
   return [...video.flat(), ...sound].filter(Boolean).join(',');
 }
 
@@ -78,12 +79,45 @@ async function manages(codec, width, height, fps) {
   return !told?.supported || told.smooth; // a container that it does not play says nothing of the codec
 }
 
-/** @param {string} name */
-async function canHear(name) {
-  const config = SOUND[name];
-  if (!config || typeof AudioDecoder === 'undefined') return false;
+/** @param {string} name of a codec of sound @returns {Promise<boolean>} whether it came out as it should */
+export async function canHear(name) {
+  const probe = SOUND_PROBES[name];
+  if (!probe || typeof AudioDecoder === 'undefined') return false;
+  const config = {
+    codec: probe.codec, sampleRate: 48000, numberOfChannels: 2,
+    ...(probe.description ? { description: bytesOf(probe.description) } : {}),
+  };
   const { supported } = await AudioDecoder.isConfigSupported(config).catch(() => ({ supported: false }));
-  return Boolean(supported);
+  if (!supported) return false;
+  const { levels, flushed } = await heard(config, probe.packets.map(bytesOf));
+  return flushed && levels.some(([left = 0, right = 1, ...more]) => left > LOUD && right < SILENT && more.length === 0);
+}
+
+/**
+ * @param {AudioDecoderConfig} config @param {Uint8Array<ArrayBuffer>[]} packets
+ * @returns {Promise<{levels: number[][], flushed: boolean}>} of each packet, one for each channel
+ */
+async function heard(config, packets) {
+  /** @type {number[][]} */ const levels = [];
+  const decoder = new AudioDecoder({
+    output: (data) => {
+      if (data.sampleRate === config.sampleRate) levels.push(levelsOf(planesOf(data)));
+      data.close();
+    },
+    error: () => {},
+  });
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ let patience;
+  try {
+    decoder.configure(config);
+    packets.forEach((data, i) => decoder.decode(new EncodedAudioChunk({ type: 'key', timestamp: i * 20_000, data })));
+    const late = new Promise((resolve) => { patience = setTimeout(() => resolve(false), PATIENCE_MS); });
+    return { levels, flushed: Boolean(await Promise.race([decoder.flush().then(() => true, () => false), late])) };
+  } catch {
+    return { levels, flushed: false };
+  } finally {
+    clearTimeout(patience);
+    if (decoder.state !== 'closed') decoder.close();
+  }
 }
 
 /**

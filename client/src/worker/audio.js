@@ -1,37 +1,42 @@
 /**
- * The path of the sound: from the wire in order through the AudioDecoder to the playout. Owns
- * every AudioData. Sound is decoded even while it cannot be heard, so that it begins at once.
+ * The path of the sound: from the wire in order through an AudioDecoder for each rendition to the playout.
+ * Sound is decoded even while it cannot be heard, so that it begins at once. Before the gateway goes over
+ * to another rendition it sends both for a moment; what is heard goes over where the old one ends.
  */
 
-import { FrameOrder } from '../media/ordering.js';
+import { SoundOrder } from '../media/sound_order.js';
 import { Recent } from '../media/statistics.js';
 import { Playout } from './playout.js';
-import { levelsOf, planesOf } from './samples.js';
+import { levelsOf } from './samples.js';
+import { OUTPUT_RATE, shapeOf, SoundDecoder } from './sound_decoder.js';
 import { nowUs } from './time.js';
 
 /** @typedef {import('../types.js').Frame} Frame */
 /** @typedef {import('../types.js').Rendition} Rendition */
+/** @typedef {import('./sound_decoder.js').Samples} Samples */
 /** @typedef {import('./timeline.js').Timeline} Timeline */
 
 const PATIENCE_US = 60_000; // a packet that is missing longer is bridged
 const MAX_WAITING = 100; // packets before the catalog has told how to decode them
+const NEW_TIMELINE_US = 1_000_000; // so far back a source has begun anew
 
 export class AudioPath {
   received = 0;
   decoded = 0;
   outOfOrder = 0;
   errors = 0;
-  codec = '';
   names = /** @type {Recent<string>} */ (new Recent(4096));
   running = false;
   measures = false; // whether someone looks at the levels
   /** @type {Frame | null} */ newest = null;
-  /** @type {FrameOrder<Frame>} */ #order = new FrameOrder({ independent: true, patienceUs: PATIENCE_US });
-  /** @type {AudioDecoder | null} */ #decoder = null;
-  /** @type {AudioDecoderConfig | null} */ #config = null;
+  /** What is heard, or was decoded last where nothing is. */ rendition = -1;
+  /** @type {SoundOrder<Frame>} */ #order = new SoundOrder({ patienceUs: PATIENCE_US });
+  /** @type {Map<number, Rendition>} */ #renditions = new Map();
+  /** @type {Map<number, SoundDecoder>} */ #decoders = new Map();
   /** @type {Frame[]} */ #waiting = [];
-  #format = '';
+  #channels = 0;
   #lastPts = -Infinity;
+  #endUs = -Infinity; // of what was decoded of the rendition that is heard
   #lostBefore = 0;
   #droppedBefore = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
@@ -47,17 +52,17 @@ export class AudioPath {
     this.onLevels = levels;
   }
 
-  /** @param {Rendition} rendition how to decode */
-  configure({ codec, sample_rate: sampleRate, channels, description }) {
-    const known = this.#config;
-    const config = {
-      codec, sampleRate: sampleRate || 48000, numberOfChannels: channels || 2,
-      ...(description?.length ? { description: /** @type {BufferSource} */ (description) } : {}),
-    };
-    if (known && known.codec === codec && known.numberOfChannels === config.numberOfChannels) return;
-    this.codec = codec;
-    this.#config = config;
-    this.#closeDecoder();
+  get codec() {
+    return this.#renditions.get(this.rendition)?.codec ?? '';
+  }
+
+  /** @param {Rendition[]} renditions how to decode each */
+  configure(renditions) {
+    this.#renditions = new Map(renditions.map((rendition) => [rendition.id, rendition]));
+    for (const [id, decoder] of this.#decoders) {
+      const rendition = this.#renditions.get(id);
+      if (!rendition || shapeOf(rendition) !== decoder.shape) this.#drop(id);
+    }
     for (const frame of this.#waiting.splice(0)) this.#decode(frame);
   }
 
@@ -78,7 +83,7 @@ export class AudioPath {
 
   /** A stream was reset inside that frame. @param {Frame} frame */
   lose(frame) {
-    this.#deliver(this.#order.lost(frame.group, frame.index, nowUs()));
+    this.#deliver(this.#order.lost(frame.rendition, frame.group, frame.index, nowUs()));
   }
 
   /** @param {Frame[]} frames */
@@ -92,61 +97,63 @@ export class AudioPath {
 
   /** @param {Frame} frame */
   #decode(frame) {
-    if (!this.#config) {
+    if (!this.#renditions.size) {
       this.#waiting.push(frame);
       if (this.#waiting.length > MAX_WAITING) this.#waiting.shift();
       return;
     }
+    const rendition = this.#renditions.get(frame.rendition);
+    if (!rendition) return; // of a catalog that is over
     this.names.push(`${frame.group}:${frame.index}`);
-    const data = /** @type {BufferSource} */ (frame.payload);
-    try {
-      this.#decoder ??= this.#open(this.#config);
-      this.#decoder.decode(new EncodedAudioChunk({ type: 'key', timestamp: frame.ptsUs, data }));
-    } catch {
-      this.#fail();
-    }
+    this.#decoderOf(rendition).decode(frame);
   }
 
-  /** @param {AudioDecoderConfig} config */
-  #open(config) {
-    const decoder = new AudioDecoder({
-      output: (data) => this.#take(data),
-      error: () => { if (this.#decoder === decoder) this.#fail(); },
-    });
-    decoder.configure(config);
+  /** @param {Rendition} rendition */
+  #decoderOf(rendition) {
+    const { id } = rendition;
+    let decoder = this.#decoders.get(id);
+    if (!decoder) {
+      decoder = new SoundDecoder(rendition, (samples) => this.#take(id, samples), () => this.errors++);
+      this.#decoders.set(id, decoder);
+    }
     return decoder;
   }
 
-  /** Every packet can be decoded by itself: the next one simply builds a new decoder. */
-  #fail() {
-    this.errors++;
-    this.#closeDecoder();
+  /** @param {number} id of a rendition */
+  #drop(id) {
+    this.#decoders.get(id)?.close();
+    this.#decoders.delete(id);
   }
 
-  #closeDecoder() {
-    const decoder = this.#decoder;
-    this.#decoder = null;
-    if (decoder && decoder.state !== 'closed') decoder.close();
-  }
-
-  /** @param {AudioData} data */
-  #take(data) {
-    const { timestamp, sampleRate, numberOfChannels } = data;
+  /** @param {number} rendition @param {Samples} samples */
+  #take(rendition, samples) {
+    const { planes, ptsUs, durationUs } = samples;
     const now = nowUs();
     this.decoded++;
-    if (timestamp < this.#lastPts) this.outOfOrder++;
-    this.#lastPts = timestamp;
-    this.playout.need.add(now - timestamp, now);
-    const format = `${numberOfChannels}@${sampleRate}`;
-    if (format !== this.#format) {
-      this.#format = format;
-      this.onFormat(numberOfChannels, sampleRate);
+    if (rendition !== this.rendition && !this.#goesOver(rendition, ptsUs + durationUs)) return;
+    if (ptsUs < this.#lastPts) this.outOfOrder++;
+    this.#lastPts = ptsUs;
+    this.#endUs = ptsUs + durationUs;
+    this.playout.need.add(now - ptsUs, now);
+    if (planes.length !== this.#channels) {
+      this.#channels = planes.length;
+      this.onFormat(planes.length, OUTPUT_RATE);
     }
-    const plays = this.running && this.playout.ready;
-    const planes = plays || this.measures ? planesOf(data) : [];
     if (this.measures) this.onLevels(levelsOf(planes));
-    if (plays) this.playout.write(planes, timestamp, now);
-    data.close();
+    if (this.running && this.playout.channels === planes.length) this.playout.write(planes, ptsUs, now);
+  }
+
+  /**
+   * Whether another rendition is heard from now on: not while what it says has been heard already, so that
+   * its decoder may converge, and what comes late of one that was left is not heard twice.
+   * @param {number} rendition @param {number} endUs of its samples
+   */
+  #goesOver(rendition, endUs) {
+    if (endUs <= this.#endUs && endUs > this.#endUs - NEW_TIMELINE_US) return false;
+    this.rendition = rendition;
+    this.#lastPts = -Infinity;
+    for (const other of [...this.#decoders.keys()]) if (other !== rendition) this.#drop(other);
+    return true;
   }
 
   /** Times that packets never came and were skipped. */
@@ -163,10 +170,11 @@ export class AudioPath {
     clearTimeout(this.#timer);
     this.#lostBefore = this.lost;
     this.#droppedBefore = this.dropped - this.playout.late;
-    this.#order = new FrameOrder({ independent: true, patienceUs: PATIENCE_US });
+    this.#order = new SoundOrder({ patienceUs: PATIENCE_US });
     this.newest = null;
     this.#waiting = [];
-    this.#lastPts = -Infinity;
+    this.#lastPts = this.#endUs = -Infinity;
+    this.rendition = -1;
     this.playout.newSession();
   }
 }

@@ -1,11 +1,8 @@
-/** The worker's side of player.debug; see main/debug.js. Costs nothing until asked. */
-
-import { Recent } from '../media/statistics.js';
+/** The worker's side of player.debug; see main/debug.js. Fetched by itself when it is asked. */
 
 /** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
 /** @typedef {import('./presenter.js').Presenter} Presenter */
 /** @typedef {import('../main/debug.js').Pixels} Pixels */
-/** @typedef {import('../main/debug.js').PaintRecord} PaintRecord */
 
 const GRAB_TIMEOUT_MS = 1000;
 
@@ -42,12 +39,12 @@ function grabNext(presenter) {
  * What player.debug asks for; throws what it cannot.
  * @param {import('./engine.js').Engine} engine @param {import('../main/debug.js').Command} command @returns {unknown}
  */
-export function answer({ video, audio, connector, presenter, clock }, command) {
+export function answer({ video, audio, connector, presenter, clock, report }, command) {
   switch (command) {
     case 'failDecoder': return video.decoder.feedGarbage();
     case 'dropSession': return connector.drop();
     case 'grab': return grabNext(presenter);
-    case 'frames': return paintLog.list();
+    case 'frames': return report.paintLog.list();
     case 'received': return { ...received(video, clock), audio: received(audio, clock) };
   }
 }
@@ -61,6 +58,3 @@ function received(path, clock) {
     frames: path.names.list(),
   };
 }
-
-/** The last frames painted. */
-export const paintLog = /** @type {Recent<PaintRecord>} */ (new Recent(600));

@@ -7,7 +7,6 @@ import { ClockSync } from '../media/clock.js';
 import { codecFromAnnexB } from '../media/h264.js';
 import { AudioPath } from './audio.js';
 import { Connector } from './connector.js';
-import { answer } from './debug.js';
 import { Presenter } from './presenter.js';
 import { Report } from './report.js';
 import { PortWriter, SharedWriter } from './ring_writer.js';
@@ -23,6 +22,9 @@ import { Viewing } from './viewing.js';
 /** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
 /** @typedef {import('./sinks.js').Post} Post */
 /** @typedef {{transport: WebTransport, connectUs: number, readyUs: number}} EarlyTransport */
+
+/** @returns {Promise<typeof import('./debug.js')>} not joined to this script: nobody asks it in earnest */
+const loadDebug = () => import(new URL('./debug.js', import.meta.url).href);
 
 const TICK_MS = 200;
 const PING_EVERY_US = 2_000_000;
@@ -189,7 +191,7 @@ export class Engine {
     switch (message.kind) {
       case 'welcome': return this.#ping();
       case 'catalog': return this.#setCatalog(/** @type {any} */ (message));
-      case 'subscribed': return this.#subscribed(message);
+      case 'subscribed': return this.viewing.subscribed(message);
       case 'pong': return this.#pong(message, arrivalUs);
       case 'statistics':
         this.report.stages.queueUs = message.queue_us;
@@ -202,21 +204,12 @@ export class Engine {
   /** @param {import('../types.js').Catalog} catalog */
   #setCatalog({ revision, tracks }) {
     const catalog = { revision, tracks };
-    const rendition = tracks.find((track) => track.kind === 'audio')?.renditions[0];
-    if (rendition) this.audio.configure(rendition);
+    this.audio.configure(tracks.find((track) => track.kind === 'audio')?.renditions ?? []);
     const video = tracks.find((track) => track.kind === 'video')?.renditions ?? [];
     this.video.decoder.renditions = new Map(video.map((one) => [one.id, one]));
     this.viewing.setCatalog(catalog);
     this.#sortEarly(() => true);
     this.post({ type: 'catalog', catalog });
-  }
-
-  /** @param {Message} message */
-  #subscribed(message) {
-    const track = this.viewing.catalog?.tracks.find(({ id }) => id === message.track);
-    const rendition = track?.renditions.find(({ id }) => id === message.rendition);
-    if (track?.kind === 'audio' && rendition) this.audio.configure(rendition);
-    this.viewing.subscribed(message);
   }
 
   /** @param {boolean} on */
@@ -301,7 +294,7 @@ export class Engine {
   /** @param {number} id @param {Extract<ToWorker, {type: 'debug'}>['command']} command */
   async #debug(id, command) {
     try {
-      this.post({ type: 'debug', id, value: await answer(this, command) });
+      this.post({ type: 'debug', id, value: await (await loadDebug()).answer(this, command) });
     } catch (error) {
       this.post({ type: 'debug', id, error: error instanceof Error ? error.message : String(error) });
     }

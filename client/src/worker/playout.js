@@ -6,7 +6,7 @@
 
 import { HOLD, PLAYED, RATE, READ, RUNNING, SKIP_TO, START, UNDERRUNS, WRITTEN } from '../audio/ring.js';
 import { AudioNeed, steer } from '../media/jitter.js';
-import { bridge, rampIn } from './samples.js';
+import { bridge, joinOn, rampIn } from './samples.js';
 
 /** @typedef {import('./timeline.js').Timeline} Timeline */
 /** @typedef {import('./ring_writer.js').SharedWriter | import('./ring_writer.js').PortWriter} Writer */
@@ -37,8 +37,9 @@ export class Playout {
     this.timeline = timeline;
   }
 
-  get ready() {
-    return this.#writer !== null;
+  /** That the ring takes; 0 without one. */
+  get channels() {
+    return this.#writer?.ring.planes.length ?? 0;
   }
 
   /** @param {Writer} writer @param {number} sampleRate */
@@ -57,13 +58,19 @@ export class Playout {
     this.#holdUntilUs = now + MODE_CHANGE_US;
   }
 
-  /** Samples in order. @param {Float32Array[]} planes one per channel @param {number} pts µs @param {number} now */
+  /** Samples in order. @param {Float32Array[]} planes one per channel @param {number} pts µs @param {number} now @returns {void} */
   write(planes, pts, now) {
     const writer = this.#writer;
     if (!writer) return;
     const durationUs = ((planes[0]?.length ?? 0) / this.#rate) * 1e6;
     const gap = this.#endPts === null ? 0 : pts - this.#endPts;
-    if (gap < -SAME_US && gap > -1e6) return void this.late++; // its place has passed already
+    if (gap < -SAME_US && gap > -1e6) {
+      const passed = Math.round((-gap * this.#rate) / 1e6);
+      if (passed >= (planes[0]?.length ?? 0)) return void this.late++;
+      const rest = planes.map((plane) => plane.slice(passed)); // the beginning was heard of another rendition
+      joinOn(this.#edge, rest);
+      return this.write(rest, /** @type {number} */ (this.#endPts), now);
+    }
     if (Math.abs(gap) > MAX_BRIDGE_US) this.restart(); // another timeline
     else if (gap > SAME_US) {
       writer.write(bridge(this.#edge, Math.round((gap * this.#rate) / 1e6)));

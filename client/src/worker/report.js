@@ -1,14 +1,14 @@
 /** Gathers what PlayerStats and the feedback message say. */
 
 import { Jitter } from '../media/jitter.js';
-import { Rate, Window } from '../media/statistics.js';
-import { paintLog } from './debug.js';
+import { Rate, Recent, Window } from '../media/statistics.js';
 import { Stages } from './stages.js';
 import { nowUs } from './time.js';
 
 /** @typedef {import('../types.js').PlayerStats} PlayerStats */
 /** @typedef {import('../media/messages.js').Message} Message */
 /** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
+/** @typedef {import('../main/debug.js').PaintRecord} PaintRecord */
 /** @typedef {import('./video.js').VideoPath} VideoPath */
 /** @typedef {import('./audio.js').AudioPath} AudioPath */
 /** @typedef {import('../media/clock.js').ClockSync} ClockSync */
@@ -29,6 +29,7 @@ export class Report {
   #latency = new Window(WINDOW_MS);
   #recent = new Window(250, 64); // for feedback: what happened since the last one
   stages = new Stages();
+  /** The last frames painted. */ paintLog = /** @type {Recent<PaintRecord>} */ (new Recent(600));
   #skewMs = 0;
 
   /** @param {FrameInfo} info @param {number} paintUs @param {ClockSync} clock @param {number | null} skewUs */
@@ -44,7 +45,7 @@ export class Report {
       this.#recent.add(latencyUs, now);
     }
     this.stages.add(info, paintUs, clock);
-    paintLog.push({
+    this.paintLog.push({
       group: frame.group, index: frame.index, ptsUs: frame.ptsUs, paintUs: Math.round(clock.toGateway(paintUs)),
       latencyMs: ms(latencyUs), skewMs: skewUs === null ? null : ms(skewUs),
     });

@@ -31,3 +31,12 @@ export function rampIn(planes) {
     for (let i = 0; i < Math.min(RAMP, plane.length); i++) plane[i] = (plane[i] ?? 0) * (i / RAMP);
   }
 }
+
+/** What follows other samples must not begin with a step either. @param {number[]} edge last sample of each channel @param {Float32Array[]} planes */
+export function joinOn(edge, planes) {
+  planes.forEach((plane, channel) => {
+    const [first = 0, second = first] = plane;
+    const step = (edge[channel] ?? 0) + (second - first) - first; // from where the edge leads to
+    for (let i = 0; i < Math.min(RAMP, plane.length); i++) plane[i] = (plane[i] ?? 0) + step * (1 - i / RAMP);
+  });
+}
