@@ -11,6 +11,17 @@ import time
 _EPOCH_OFFSET_NS = time.time_ns() - time.monotonic_ns()
 
 
+def epoch_offset_ns() -> int:
+    """What lies between this process's gateway time and the monotonic clock, for :func:`follow`."""
+    return _EPOCH_OFFSET_NS
+
+
+def follow(offset_ns: int) -> None:
+    """Show the gateway time of another process of this machine; before anything was stamped."""
+    global _EPOCH_OFFSET_NS
+    _EPOCH_OFFSET_NS = offset_ns
+
+
 def now_us() -> int:
     """Gateway time in µs since the Unix epoch; monotonic within the process."""
     return (time.monotonic_ns() + _EPOCH_OFFSET_NS) // 1000

@@ -7,52 +7,54 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-import secrets
+import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wtgateway import __version__, clock
-from wtgateway.errors import ConfigError, ProtocolError
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from wtgateway.errors import ConfigError
 from wtgateway.hub import Hub
 from wtgateway.log import redact_url
 from wtgateway.pipeline.recipe import check_sources
 from wtgateway.protocol.codes import CloseCode
-from wtgateway.protocol.session import ServerSession, SessionLimits, parse_connect_path
+from wtgateway.transport import steering
+from wtgateway.transport.connection_ids import MAX_WORKERS
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
-from wtgateway.transport.session import ViewerSession
-from wtgateway.transport.webtransport import Refusal, SessionHandler, SessionRequest
 from wtgateway.web.app import create_app
-from wtgateway.web.view import BroadcastSummary
+from wtgateway.web.view import BroadcastSummary, SessionSummary, WorkerSummary
+from wtgateway.workers import control
+from wtgateway.workers.pool import WorkerPool
+from wtgateway.workers.service import ViewerService
 
 if TYPE_CHECKING:
     from wtgateway.certs import Certificate, CertificateManager, CertificateSet
     from wtgateway.config import GatewayConfig
     from wtgateway.pipeline import Pipeline
+    from wtgateway.transport.session import ViewerSession
 
 log = logging.getLogger("wtgateway")
 
-TICK_S = 0.25
-GOODBYE_PATIENCE_S = 0.5
 RETRY_AFTER_RESTART_MS = 500
-MAX_SESSIONS = 1000
 
 
 class Gateway:
-    """One gateway process. Make it inside a running loop, then ``await run()``."""
+    """One gateway, with its workers. Make it inside a running loop, then ``await run()``."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self.config = config
         self.hub = Hub()
-        self.sessions: dict[str, ViewerSession] = {}
         self.quic_addresses: list[tuple[str, int]] = []
         self.web_address: tuple[str, int] | None = None
         self.pipelines: dict[str, Pipeline] = {}
         self._certificates: CertificateManager | None = None
-        self._endpoint: QuicEndpoint | None = None
+        self._service: ViewerService | None = None  # with one worker, which is this process
+        self._pool: WorkerPool | None = None  # with several
         self._stop = asyncio.Event()
         self._ready = False
         self._started = time.monotonic()
@@ -76,6 +78,8 @@ class Gateway:
                 source=redact_url(pipeline.config.source),
                 uptime_s=pipeline.uptime_s,
                 findings=pipeline.coded.findings if pipeline.coded else (),
+                frames_published=broadcast.frames_published,
+                keyframe_requests=broadcast.keyframe_requests,
             )
             for broadcast in self.hub
             if (pipeline := self.pipelines.get(broadcast.name)) is not None
@@ -94,7 +98,29 @@ class Gateway:
 
     def certificate_hashes(self) -> list[dict[str, Any]]:
         """Hashes of the current and the next certificate."""
-        return [dict(entry) for entry in self._certificate_set().hashes()]
+        return _hashes(self._certificate_set())
+
+    def session_summaries(self) -> list[SessionSummary]:
+        """All viewers' sessions, whichever worker serves them."""
+        if self._pool is not None:
+            return self._pool.session_summaries()
+        return self._service.summaries() if self._service is not None else []
+
+    def worker_summaries(self) -> list[WorkerSummary]:
+        """All workers."""
+        if self._pool is not None:
+            return self._pool.worker_summaries()
+        return [self._service.worker_summary()] if self._service is not None else []
+
+    @property
+    def sessions(self) -> dict[str, ViewerSession]:
+        """The sessions of this process, by their id."""
+        return self._service.sessions if self._service is not None else {}
+
+    @property
+    def pool(self) -> WorkerPool | None:
+        """The workers, if there are several."""
+        return self._pool
 
     @property
     def certificate(self) -> Certificate:
@@ -118,13 +144,18 @@ class Gateway:
             await self._start_quic(stack)
             await self._start_web(stack)
             await self._start_pipelines(stack)
-            ticker = asyncio.create_task(self._tick())
-            stack.push_async_callback(_cancel, ticker)
+            self._admit()
             self._ready = True
             announce(self)
             await self._stop.wait()
             self._ready = False
-            log.info("stopping viewers=%d", len(self.sessions))
+            log.info("stopping viewers=%d", sum(broadcast.viewers for broadcast in self.hub))
+
+    def _admit(self) -> None:
+        if self._service is not None:
+            self._service.admitting = True
+        if self._pool is not None:
+            self._pool.admit()
 
     async def _start_certificates(self, stack: contextlib.AsyncExitStack) -> None:
         from wtgateway.certs import CertificateManager, CertificateStore, subject_names
@@ -136,34 +167,49 @@ class Gateway:
         stack.push_async_callback(self._certificates.close)
 
     def _certificates_changed(self, certificates: CertificateSet) -> None:
-        if self._endpoint is not None:
-            self._endpoint.use_certificate(_server_certificate(certificates))
-        hashes = self.certificate_hashes()
-        for session in list(self.sessions.values()):
-            session.set_certificates(hashes)
+        if self._service is not None:
+            self._service.use_certificate(_server_certificate(certificates), _hashes(certificates))
+        if self._pool is not None:
+            self._pool.use_certificate(_certificate_message(certificates))
 
     def _certificate_set(self) -> CertificateSet:
         assert self._certificates is not None
         return self._certificates.certificates
 
     async def _start_quic(self, stack: contextlib.AsyncExitStack) -> None:
-        certificate = _server_certificate(self._certificate_set())
-        endpoint = QuicEndpoint(on_request=self._on_request, certificate=certificate)
-        self._endpoint = endpoint
+        for config in self.config.broadcasts:
+            self.hub.add(config.name)
+        workers = worker_count(self.config.workers)
+        if workers > 1 and (why := steering.why_not()):
+            log.warning("one worker instead of %d: %s", workers, why)
+            workers = 1
         host, port = self.config.bind
-        self.quic_addresses = [(a[0], a[1]) for a in await endpoint.start(host, port)]
-        stack.push_async_callback(self._close_quic)
+        settings = _endpoint_settings(self.config, workers)
+        if workers == 1:
+            service = self._service = ViewerService(
+                self.hub.get,
+                _server_certificate(self._certificate_set()),
+                self.certificate_hashes(),
+                make_endpoint=functools.partial(QuicEndpoint, **settings),
+            )
+            stack.push_async_callback(self._close_quic, service)
+            addresses = await service.endpoint.start(host, port)
+            service.start()
+        else:
+            pool = self._pool = WorkerPool(
+                workers,
+                list(self.hub),
+                _certificate_message(self._certificate_set()),
+                json_log=self.config.json_log,
+                log_level=self.config.log_level,
+                settings=settings,
+            )
+            stack.push_async_callback(self._close_quic, pool)
+            addresses = await pool.start(host, port)
+        self.quic_addresses = [(a[0], a[1]) for a in addresses]
 
-    async def _close_quic(self) -> None:
-        for session in list(self.sessions.values()):
-            session.goodbye(CloseCode.GOING_AWAY, "the gateway is restarting", RETRY_AFTER_RESTART_MS)
-        # A close overtakes what was said before it, so first let the words arrive.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_PATIENCE_S):
-                while not all(s.told for s in self.sessions.values()):  # noqa: ASYNC110 - once a life
-                    await asyncio.sleep(0.005)
-        assert self._endpoint is not None
-        await self._endpoint.close(CloseCode.GOING_AWAY, "the gateway is restarting", 1.0)
+    async def _close_quic(self, viewers: ViewerService | WorkerPool) -> None:
+        await viewers.close(CloseCode.GOING_AWAY, "the gateway is restarting", RETRY_AFTER_RESTART_MS)
 
     async def _start_web(self, stack: contextlib.AsyncExitStack) -> None:
         from wtgateway.web import assets, server
@@ -203,52 +249,38 @@ class Gateway:
 
         tasks = []
         for config in self.config.broadcasts:
-            broadcast = self.hub.add(config.name)
+            broadcast = self.hub.get(config.name)
+            assert broadcast is not None
             pipeline = Pipeline(config, broadcast)
             self.pipelines[config.name] = pipeline
             tasks.append(asyncio.create_task(pipeline.run(), name=f"pipeline:{config.name}"))
         stack.push_async_callback(_cancel, *tasks)
 
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            now = time.monotonic()
-            for session in list(self.sessions.values()):
-                session.tick(now)
 
-    # --- viewers -----------------------------------------------------------------------------------
+def worker_count(configured: int) -> int:
+    """How many workers there are to be; 0 (auto): one for each core but that of sources and encoders."""
+    if configured:
+        return configured
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(1, usable - 1), MAX_WORKERS)
 
-    def _on_request(self, request: SessionRequest) -> SessionHandler | Refusal:
-        if not self._ready:
-            return Refusal(503, "the gateway is starting or stopping; try again in a moment")
-        if len(self.sessions) >= MAX_SESSIONS:
-            return Refusal(503, "the gateway has as many viewers as it takes; try again later")
-        try:
-            query = parse_connect_path(request.path)
-        except ProtocolError as error:
-            return Refusal(421 if error.code == CloseCode.VERSION else 400, str(error))
-        broadcast = self.hub.get(query.broadcast)
-        if broadcast is None:
-            return Refusal(404, f"there is no broadcast named {query.broadcast!r} here")
-        core = ServerSession(
-            session_id=secrets.token_hex(6),
-            broadcast=broadcast.name,
-            query=query,
-            limits=SessionLimits(),
-            now_us=clock.now_us(),
-            server=f"wtgateway/{__version__}",
-        )
-        session = ViewerSession(
-            core,
-            broadcast,
-            certificates=self.certificate_hashes(),
-            on_closed=self._session_closed,
-        )
-        self.sessions[session.id] = session
-        return session
 
-    def _session_closed(self, session: ViewerSession) -> None:
-        self.sessions.pop(session.id, None)
+def _hashes(certificates: CertificateSet) -> list[dict[str, Any]]:
+    return [dict(entry) for entry in certificates.hashes()]
+
+
+def _certificate_message(certificates: CertificateSet) -> control.Certificate:
+    current = certificates.current
+    key = current.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    return control.Certificate(current.cert.public_bytes(Encoding.DER), key, _hashes(certificates))
+
+
+def _endpoint_settings(config: GatewayConfig, workers: int) -> dict[str, Any]:
+    """What each worker's endpoint is told; new connections are spread evenly over them."""
+    return {
+        "retry_above": config.transport.retry_above / workers,
+        "half_open_per_address": config.transport.half_open_per_address,
+    }
 
 
 def _server_certificate(certificates: CertificateSet) -> ServerCertificate:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -107,6 +107,14 @@ def replay_is_faster(deltas: int, delta_bytes: int, frame_interval_us: int) -> b
     return replay_us <= FRESH_KEYFRAME_COST_US + frame_interval_us / 4
 
 
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Viewers whom another process serves: how many they are, and what they need to be produced."""
+
+    viewers: int = 0
+    wanted: frozenset[tuple[int, int]] = frozenset()
+
+
 class Broadcast:
     """One named thing to watch. All methods belong to the event loop's thread."""
 
@@ -120,14 +128,16 @@ class Broadcast:
         self._producer: Producer | None = None
         self._viewers: dict[Viewer, frozenset[tuple[int, int]]] = {}  # and what each wants
         self._wanted: frozenset[tuple[int, int]] = frozenset()
+        self._relays: list[Viewer] = []
+        self._elsewhere: dict[Hashable, Audience] = {}
         self._groups: dict[tuple[int, int], GroupCache] = {}
         self._recent_audio: dict[tuple[int, int], deque[CutFrame]] = {}
         self._keyframe_asked_us: dict[tuple[int, int], int] = {}
 
     @property
     def viewers(self) -> int:
-        """How many viewers are attached."""
-        return len(self._viewers)
+        """How many viewers there are, here and elsewhere."""
+        return len(self._viewers) + sum(audience.viewers for audience in self._elsewhere.values())
 
     def bind(self, producer: Producer) -> None:
         """Name the producer that keyframe requests and demand go to."""
@@ -145,6 +155,19 @@ class Broadcast:
             self._demand()
             self._count_wanted()
 
+    def relay_to(self, relay: Viewer) -> None:
+        """Let ``relay`` hear of all that a viewer hears of; it is none, and wants nothing."""
+        self._relays.append(relay)
+
+    def serve_elsewhere(self, place: Hashable, audience: Audience) -> None:
+        """Whom ``place`` serves now; an empty audience for one that is gone."""
+        before = self._elsewhere.pop(place, Audience())
+        if audience != Audience():
+            self._elsewhere[place] = audience
+        if audience.viewers != before.viewers:
+            self._demand()
+        self._count_wanted()
+
     def want(self, viewer: Viewer, wanted: frozenset[tuple[int, int]]) -> None:
         """What an attached viewer needs to be produced, as (track, rendition)."""
         if self._viewers.get(viewer, wanted) != wanted:
@@ -152,19 +175,24 @@ class Broadcast:
             self._count_wanted()
 
     def _count_wanted(self) -> None:
-        wanted = frozenset().union(*self._viewers.values())
+        elsewhere = (audience.wanted for audience in self._elsewhere.values())
+        wanted = frozenset().union(*self._viewers.values(), *elsewhere)
         if wanted != self._wanted:
             self._wanted = wanted
             if self._producer is not None:
                 self._producer.wanted_changed(wanted)
 
     def publish(self, frame: Frame) -> None:
-        """Hand a frame to the cache and to every viewer."""
+        """Cut a frame, and hand it to the cache and to every viewer."""
+        self.publish_cut(CutFrame(frame, encode_frame(frame)))
+
+    def publish_cut(self, cut: CutFrame) -> None:
+        """The same for one that was cut elsewhere."""
+        frame = cut.frame
         track = self.catalog.track(frame.track)
         if track is None:
             log.warning("frame of an unannounced track dropped broadcast=%s track=%d", self.name, frame.track)
             return
-        cut = CutFrame(frame, encode_frame(frame))
         key = (frame.track, frame.rendition)
         if track.kind is Kind.VIDEO:
             self._groups.setdefault(key, GroupCache()).add(cut)
@@ -173,8 +201,12 @@ class Broadcast:
         else:
             self._recent_audio.setdefault(key, deque(maxlen=AUDIO_CACHE_FRAMES)).append(cut)
         self.frames_published += 1
-        for viewer in list(self._viewers):
+        for viewer in (*self._relays, *self._viewers):
             viewer.on_frame(frame, cut.data, track.kind)
+
+    def forget_group(self, track_id: int, rendition: int) -> None:
+        """Something of a rendition's current group is missing here: nobody is to be sent it any more."""
+        self._groups.pop((track_id, rendition), None)
 
     def set_catalog(self, catalog: Catalog) -> None:
         """Announce what is offered now; caches of renditions that are gone are dropped."""
@@ -182,7 +214,7 @@ class Broadcast:
         alive = {(t.id, r.id) for t in catalog.tracks for r in t.renditions}
         self._groups = {k: v for k, v in self._groups.items() if k in alive}
         self._recent_audio = {k: v for k, v in self._recent_audio.items() if k in alive}
-        for viewer in list(self._viewers):
+        for viewer in (*self._relays, *self._viewers):
             viewer.on_catalog(catalog)
 
     def set_status(self, status: Status) -> None:
@@ -194,7 +226,7 @@ class Broadcast:
             # What is cached is the past: nobody who joins later wants to be shown it as live.
             self._groups.clear()
             self._recent_audio.clear()
-        for viewer in list(self._viewers):
+        for viewer in (*self._relays, *self._viewers):
             viewer.on_state(status)
 
     def join(self, track_id: int, rendition: int, now_us: int) -> Iterator[CutFrame]:
@@ -236,11 +268,15 @@ class Broadcast:
         if self._producer is not None:
             self._keyframe_asked_us[track_id, rendition] = now_us
             self.keyframe_requests += 1
-            self._producer.request_keyframe(track_id)
+            self._ask_for_keyframe(self._producer, track_id, rendition)
+
+    def _ask_for_keyframe(self, producer: Producer, track_id: int, rendition: int) -> None:
+        """What is encoded begins its groups together, so a producer is not asked for one rendition."""
+        producer.request_keyframe(track_id)
 
     def _demand(self) -> None:
         if self._producer is not None:
-            self._producer.demand_changed(len(self._viewers))
+            self._producer.demand_changed(self.viewers)
 
 
 class Hub:

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from typing import TextIO
 
 MAX_LINE = 4096
@@ -35,20 +36,28 @@ def redact_url(text: str) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """``12:34:56.789 WARNING sources: message``; the time is UTC."""
+    """``12:34:56.789 WARNING sources: message worker=1``; the time is UTC, ``fields`` go to the end."""
+
+    def __init__(self, fields: Mapping[str, object] | None = None) -> None:
+        super().__init__()
+        self._fields = "".join(f" {name}={value}" for name, value in (fields or {}).items())
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; a traceback, which only a defect of ours leaves, follows on its own lines."""
         time = _utc(record).strftime("%H:%M:%S.%f")[:-3]
         room = record.name.removeprefix("wtgateway.")
-        line = f"{time} {record.levelname:<7} {room}: {_one_line(record.getMessage())}"
+        line = f"{time} {record.levelname:<7} {room}: {_one_line(record.getMessage())}{self._fields}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return redact_url(line)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339), level, room, message, and the fields given by ``extra=``."""
+    """One JSON object a line: time (RFC 3339), level, room, message, ``fields``, and those of ``extra=``."""
+
+    def __init__(self, fields: Mapping[str, object] | None = None) -> None:
+        super().__init__()
+        self._fields = dict(fields or {})
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -57,6 +66,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "room": record.name,
             "message": redact_url(_one_line(record.getMessage())),
+            **self._fields,
         }
         for name, value in vars(record).items():
             if name not in _STANDARD and name not in entry:
@@ -66,10 +76,19 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False, default=lambda value: redact_url(str(value)))
 
 
-def setup(*, json_log: bool = False, level: str = "info", stream: TextIO | None = None) -> None:
-    """Log to ``stream`` (standard error); ``level`` is debug, info, warning or error. May be called again."""
+def setup(
+    *,
+    json_log: bool = False,
+    level: str = "info",
+    stream: TextIO | None = None,
+    fields: Mapping[str, object] | None = None,
+) -> None:
+    """Log to ``stream`` (standard error); ``level`` is debug, info, warning or error. May be called again.
+
+    ``fields`` are added to every line (the number of a worker).
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if json_log else TextFormatter())
+    handler.setFormatter(JsonFormatter(fields) if json_log else TextFormatter(fields))
     root = logging.getLogger()
     for old in list(root.handlers):
         if getattr(old, "wtgateway", False):

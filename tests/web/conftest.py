@@ -12,7 +12,7 @@ import pytest
 
 from wtgateway.media import BroadcastState, Catalog, Kind, Rendition, Track
 from wtgateway.web.app import create_app
-from wtgateway.web.view import BroadcastSummary
+from wtgateway.web.view import BroadcastSummary, SessionSummary, WorkerSummary
 
 CLIENT_DIR = Path(__file__).parents[2] / "client" / "src"
 
@@ -69,6 +69,8 @@ class FakeView:
     hashes: list[dict[str, Any]] = field(default_factory=lambda: [hash_entry(0xAB), hash_entry(0xCD)])
     is_ready: bool = True
     hosts: list[str] = field(default_factory=list)
+    sessions: list[SessionSummary] = field(default_factory=list)
+    workers: list[WorkerSummary] = field(default_factory=list)
 
     def broadcasts(self) -> list[BroadcastSummary]:
         return self.summaries
@@ -82,6 +84,12 @@ class FakeView:
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def session_summaries(self) -> list[SessionSummary]:
+        return self.sessions
+
+    def worker_summaries(self) -> list[WorkerSummary]:
+        return self.workers
 
 
 @pytest.fixture

@@ -163,6 +163,9 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 def _add_network(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
     group.add_argument("--bind", metavar="ADDR", help="UDP address of QUIC (default: localhost:4433)")
+    group.add_argument(
+        "--workers", metavar="N", help="processes that serve viewers: a number, or auto (default: 1)"
+    )
     group.add_argument("--web", metavar="ADDR", help="TCP address of the pages (default: 127.0.0.1:8080)")
     group.add_argument(
         "--web-tls-cert", metavar="FILE", help="serve the pages by HTTPS with this certificate"

@@ -93,7 +93,7 @@ class TransportConfig:
     """What new connections may cost the gateway."""
 
     retry_above: float = 100.0  # new connections a second, above which each proves its address; 0: always
-    half_open_per_address: int = 32  # handshakes under way of one IPv4 address, or one IPv6 /64
+    half_open_per_address: int = 64  # handshakes under way of one IPv4 address, or one IPv6 /64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,5 +109,6 @@ class GatewayConfig:
     certs_dir: Path = Path("certs")
     json_log: bool = False
     log_level: str = "info"
+    workers: int = 1  # processes that serve viewers; 0 (auto): as many as there are cores to spare
     transport: TransportConfig = field(default_factory=TransportConfig)
     broadcasts: tuple[BroadcastConfig, ...] = (BroadcastConfig(name="test", source="test:"),)

@@ -63,6 +63,12 @@ def _preset(text: str) -> str:
     return text.lower()
 
 
+def _workers(text: str) -> int:
+    if text.strip().lower() == "auto":
+        return 0
+    return _WORKERS(text)
+
+
 def _of_numbers(*numbers: int) -> Callable[[str], int]:
     choose = one_of(*(str(number) for number in numbers))
     return lambda text: int(choose(text))
@@ -79,6 +85,7 @@ def _same(key: str, parse: Callable[[str], object], layer_key: str | None = None
 _ROTATE = between(parse_duration, MIN_ROTATE_S, MAX_ROTATE_S, "a duration from 1s to 13d, such as 90s or 13d")
 _FPS = between(float, 0.0, 240.0, "frames a second from 0 (the source's own) to 240")
 _INTERVAL = between(parse_duration, 0.0, 3600.0, "a duration from 0s (only on demand) to 1h")
+_WORKERS = between(int, 1, 64, "a number of processes from 1 to 64, or auto")
 _RETRY_ABOVE = between(
     lambda text: float(text.strip().removesuffix("/s")),
     0.0,
@@ -99,6 +106,7 @@ GATEWAY: Final = (
     _same("certs_dir", _path),
     _same("json_log", parse_bool),
     _same("log_level", one_of("debug", "info", "warning", "error")),
+    _same("workers", _workers),
 )
 TRANSPORT: Final = (
     _same("retry_above", _RETRY_ABOVE, ""),

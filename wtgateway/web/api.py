@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from wtgateway.media import Rendition, Track
-from wtgateway.web.view import BroadcastSummary, GatewayView
+from wtgateway.web.view import BroadcastSummary, GatewayView, SessionSummary
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?")
 
@@ -61,6 +61,22 @@ def broadcast_value(summary: BroadcastSummary) -> dict[str, Any]:
         "uptimeS": round(summary.uptime_s, 1),
         "findings": list(summary.findings),
         "tracks": [track_value(t) for t in summary.catalog.tracks],
+    }
+
+
+def session_value(summary: SessionSummary) -> dict[str, Any]:
+    """A session as ``/api/v1/sessions`` lists it."""
+    return {
+        "id": summary.id,
+        "broadcast": summary.broadcast,
+        "worker": summary.worker,
+        "client": summary.client,
+        "ageS": round(summary.age_s, 1),
+        "framesSent": summary.frames_sent,
+        "framesDropped": summary.frames_dropped,
+        "bytesSent": summary.bytes_sent,
+        "streamsReset": summary.streams_reset,
+        "rttUs": summary.rtt_us,
     }
 
 

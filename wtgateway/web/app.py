@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route, Router
 
-from wtgateway.web import pages
-from wtgateway.web.api import broadcast_value, transport_value
+from wtgateway.web import metrics, pages
+from wtgateway.web.api import broadcast_value, session_value, transport_value
 from wtgateway.web.assets import Assets, find_client_dir
 from wtgateway.web.headers import SECURITY_HEADERS, SecurityHeaders
 from wtgateway.web.view import BroadcastSummary, GatewayView, is_broadcast_name
@@ -52,6 +52,14 @@ class _Web:
 
     async def broadcasts(self, _: Request) -> Response:
         return JSONResponse([broadcast_value(b) for b in self._view.broadcasts()], headers=self._open)
+
+    async def sessions(self, _: Request) -> Response:
+        """For whoever runs the gateway: not for pages of other origins, even where the rest is open."""
+        return JSONResponse([session_value(s) for s in self._view.session_summaries()], headers=_NO_CACHE)
+
+    async def metrics(self, _: Request) -> Response:
+        text = metrics.exposition(metrics.families(self._view))
+        return Response(text, media_type=metrics.MEDIA_TYPE, headers=_NO_CACHE)
 
     async def transport(self, request: Request) -> Response:
         if not self._view.ready():
@@ -158,7 +166,11 @@ def create_app(view: GatewayView, client_dir: Path, *, open_access: bool = False
     """
     web = _Web(view, Assets(client_dir), open_access=open_access)
     api = Router(
-        [Route("/v1/broadcasts", web.broadcasts), Route("/v1/transport", web.transport)],
+        [
+            Route("/v1/broadcasts", web.broadcasts),
+            Route("/v1/sessions", web.sessions),
+            Route("/v1/transport", web.transport),
+        ],
         redirect_slashes=False,
     )
     app = Starlette(
@@ -166,6 +178,7 @@ def create_app(view: GatewayView, client_dir: Path, *, open_access: bool = False
             Route("/", web.index),
             Route("/healthz", web.healthz),
             Route("/readyz", web.readyz),
+            Route("/metrics", web.metrics),
             Route("/certificate.sha256", web.certificate),
             Route("/favicon.ico", web.icon),
             Mount("/api", app=api),

@@ -7,6 +7,7 @@ methods answer at once from memory, since they are called on the event loop.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +15,9 @@ from wtgateway.media import BroadcastState, Catalog
 
 _SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
-_RESERVED = frozenset({"api", "healthz", "readyz", "certificate.sha256", "favicon.ico", "robots.txt"})
+_RESERVED = frozenset(
+    {"api", "healthz", "readyz", "metrics", "certificate.sha256", "favicon.ico", "robots.txt"}
+)
 MAX_NAME_LENGTH = 200
 
 
@@ -43,6 +46,36 @@ class BroadcastSummary:
     source: str = ""  # what it is made from, without passwords
     findings: tuple[str, ...] = ()  # what in the source's own coding makes browsers hold pictures back
     uptime_s: float = 0.0  # since it last became live; 0: it is not
+    frames_published: int = 0
+    keyframe_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSummary:
+    """One viewer's session as the API shows it. Without the viewer's address: anybody may ask the API."""
+
+    id: str
+    broadcast: str
+    worker: int = 0
+    client: str = ""  # what the viewer calls itself
+    age_s: float = 0.0
+    frames_sent: int = 0
+    frames_dropped: int = 0
+    bytes_sent: int = 0
+    streams_reset: int = 0
+    rtt_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSummary:
+    """One transport process; with a single one it is the gateway's own. ``counters`` only ever grow."""
+
+    worker: int = 0
+    up: bool = True
+    restarts: int = 0
+    connections: int = 0
+    sessions: int = 0
+    counters: Mapping[str, int] = field(default_factory=dict)
 
 
 class GatewayView(Protocol):
@@ -65,3 +98,9 @@ class GatewayView(Protocol):
 
     def ready(self) -> bool:
         """Whether viewers can be served."""
+
+    def session_summaries(self) -> list[SessionSummary]:
+        """All viewers' sessions, whichever worker serves them."""
+
+    def worker_summaries(self) -> list[WorkerSummary]:
+        """All workers, by their number."""

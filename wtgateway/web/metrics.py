@@ -1,0 +1,110 @@
+"""``/metrics``: what the gateway counts, as text for Prometheus (exposition format 0.0.4).
+
+Each worker counts for itself and is told apart by the label ``worker``, so that sums are the reader's
+choice, and a counter that begins anew with a worker is seen as what it is. Pure; imports the view only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from wtgateway.media import BroadcastState
+from wtgateway.web.view import GatewayView, WorkerSummary
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PREFIX = "wtgateway_"
+
+_COUNTERS = {
+    "frames_sent": "Frames handed to QUIC, over all viewers",
+    "frames_dropped": "Frames dropped in viewers' send queues",
+    "bytes_sent": "Bytes of frames handed to QUIC",
+    "streams_reset": "Streams reset because their frame came too late",
+    "sessions": "Sessions opened",
+    "handshakes": "Handshakes begun",
+    "connections": "QUIC connections taken in",
+    "datagrams_in": "UDP datagrams received",
+    "datagrams_out": "UDP datagrams sent",
+    "datagrams_dropped": "UDP datagrams that belonged to no connection",
+    "stateless_resets": "Stateless resets sent",
+    "bus_records": "Records read from the frame bus",
+    "bus_lost": "Records of the frame bus overwritten before they were read",
+    "frames_undecodable": "Frames left out because one before them was lost on the frame bus",
+    "connections_handed_over": "New connections given to a worker with fewer",
+}
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+@dataclass(slots=True)
+class Family:
+    """One metric: its samples have a value and labels each."""
+
+    name: str
+    kind: str  # counter or gauge
+    help: str
+    samples: list[tuple[Mapping[str, object], float]] = field(default_factory=list)
+
+    def add(self, value: float, **labels: object) -> None:
+        """One sample."""
+        self.samples.append((labels, value))
+
+
+def families(view: GatewayView) -> list[Family]:
+    """All that is counted now."""
+    return [*_of_workers(view.worker_summaries()), *_of_broadcasts(view)]
+
+
+def exposition(all_families: Iterable[Family]) -> str:
+    """The text; families without a sample are left out."""
+    lines: list[str] = []
+    for family in all_families:
+        if family.samples:
+            lines += [f"# HELP {family.name} {_escaped(family.help)}", f"# TYPE {family.name} {family.kind}"]
+            lines += [f"{family.name}{_labels(labels)} {value:.17g}" for labels, value in family.samples]
+    return "\n".join(lines) + "\n"
+
+
+def _of_workers(workers: list[WorkerSummary]) -> list[Family]:
+    up = Family(f"{PREFIX}worker_up", "gauge", "Whether the worker serves viewers")
+    restarts = Family(f"{PREFIX}worker_restarts_total", "counter", "How often the worker was replaced")
+    connections = Family(f"{PREFIX}connections", "gauge", "QUIC connections now")
+    sessions = Family(f"{PREFIX}sessions", "gauge", "Viewers' sessions now")
+    counted: dict[str, Family] = {}
+    for worker in workers:
+        up.add(worker.up, worker=worker.worker)
+        restarts.add(worker.restarts, worker=worker.worker)
+        connections.add(worker.connections, worker=worker.worker)
+        sessions.add(worker.sessions, worker=worker.worker)
+        for name, value in worker.counters.items():
+            if name not in counted and _NAME.fullmatch(name):
+                text = _COUNTERS.get(name, name.replace("_", " ").capitalize())
+                counted[name] = Family(f"{PREFIX}{name}_total", "counter", text)
+            if name in counted:
+                counted[name].add(value, worker=worker.worker)
+    return [up, restarts, connections, sessions, *(counted[name] for name in sorted(counted))]
+
+
+def _of_broadcasts(view: GatewayView) -> list[Family]:
+    live = Family(f"{PREFIX}broadcast_live", "gauge", "Whether the broadcast's source is there")
+    viewers = Family(f"{PREFIX}broadcast_viewers", "gauge", "Viewers of the broadcast")
+    frames = Family(f"{PREFIX}broadcast_frames_total", "counter", "Frames that the broadcast brought")
+    asked = Family(f"{PREFIX}broadcast_keyframe_requests_total", "counter", "Keyframes asked of the encoders")
+    for broadcast in view.broadcasts():
+        live.add(broadcast.state is BroadcastState.LIVE, broadcast=broadcast.name)
+        viewers.add(broadcast.viewers, broadcast=broadcast.name)
+        frames.add(broadcast.frames_published, broadcast=broadcast.name)
+        asked.add(broadcast.keyframe_requests, broadcast=broadcast.name)
+    return [live, viewers, frames, asked]
+
+
+def _labels(labels: Mapping[str, object]) -> str:
+    if not labels:
+        return ""
+    values = (f'{name}="{_escaped(str(value), quotes=True)}"' for name, value in labels.items())
+    return "{" + ",".join(values) + "}"
+
+
+def _escaped(text: str, *, quotes: bool = False) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quotes else text

@@ -1,0 +1,350 @@
+"""All workers: started, given their share, watched, replaced when they die, stopped in order.
+
+The main process binds the sockets, holds them all, and never reads from them. So a worker that dies
+changes nothing for the others, and what arrives for it waits in its socket for the process that takes its
+place. One process more than needed stands by with its modules loaded, since loading them takes longer than
+a viewer should wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wtgateway import clock
+from wtgateway.errors import TransportError
+from wtgateway.hub import Audience, Broadcast
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.transport import steering
+from wtgateway.transport.connection_ids import SECRET_BYTES
+from wtgateway.transport.endpoint import resolve_bind
+from wtgateway.web.view import SessionSummary, WorkerSummary
+from wtgateway.workers import control
+from wtgateway.workers.board import Board
+from wtgateway.workers.bus import FrameBus
+from wtgateway.workers.process import Stage, WorkerProcess
+from wtgateway.workers.spread import inboxes
+
+log = logging.getLogger("wtgateway.workers")
+
+START_PATIENCE_S = 30.0
+STOP_PATIENCE_S = 3.0
+SPARE_AFTER_S = 1.0  # after a death the machine has better to do than to load modules
+WATCH_EVERY_S = 1.0
+MOST_SILENT = 10  # looks of the watchdog without a word from a worker: it hangs
+BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 0.25, 10.0
+STEADY_S = 10.0  # a worker that lived so long is replaced without a pause
+
+
+@dataclass(slots=True)
+class _Place:
+    """One worker's place: who is in it, and what it said last."""
+
+    number: int
+    process: WorkerProcess | None = None
+    event_fd: int = -1
+    restarts: int = 0
+    quick_deaths: int = 0
+    vacant_since: float = 0.0
+    filled_at: float = 0.0
+    paused: bool = False
+    report: control.Report | None = None
+    sessions: list[SessionSummary] = field(default_factory=list)
+
+    @property
+    def up(self) -> bool:
+        return self.process is not None and self.process.stage is Stage.READY
+
+
+class WorkerPool:
+    """``workers`` processes for the viewers of ``broadcasts``. ``settings`` go to each one's endpoint."""
+
+    def __init__(
+        self,
+        workers: int,
+        broadcasts: Sequence[Broadcast],
+        certificate: control.Certificate,
+        *,
+        json_log: bool = False,
+        log_level: str = "info",
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._broadcasts = list(broadcasts)
+        self._certificate = certificate
+        self._json_log, self._log_level, self._settings = json_log, log_level, settings or {}
+        self._secret = os.urandom(SECRET_BYTES)
+        self._places = [_Place(number) for number in range(workers)]
+        self._starting: set[WorkerProcess] = set()
+        self._spare: WorkerProcess | None = None
+        self._failures = 0  # processes that died before they were ready, one after the other
+        self._admitting = self._closing = self._started = False
+        self._changed = asyncio.Event()
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._watchdog: asyncio.Task[None] | None = None
+        self._groups: list[list[socket.socket]] = []
+        self._bus = FrameBus(self._loop)
+        self._board = Board(workers)
+        self._inboxes, self._outboxes = inboxes(workers)
+        for broadcast in self._broadcasts:
+            self._bus.carry(broadcast)
+
+    async def start(self, host: str, port: int) -> list[tuple[Any, ...]]:
+        """Bind, start all workers and wait until they serve; the bound addresses. Raises TransportError."""
+        addresses = await resolve_bind(self._loop, host, port)
+        try:
+            self._groups = steering.bind_groups(addresses, len(self._places))
+        except OSError as error:
+            raise steering.unusable(host, port, error) from error
+        for _ in self._places:
+            self._spawn()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_PATIENCE_S):
+                while not all(place.up for place in self._places) and self._failures <= len(self._places):
+                    self._changed.clear()
+                    await self._changed.wait()
+        if not all(place.up for place in self._places):
+            raise TransportError("the workers do not start: the log says why; --workers 1 does without them")
+        self._started = True
+        self._later(SPARE_AFTER_S, self._stand_by)
+        self._watchdog = asyncio.create_task(self._watch(), name="workers")
+        return [group[0].getsockname() for group in self._groups]
+
+    def admit(self) -> None:
+        """Viewers are taken in from now on."""
+        self._admitting = True
+        self._tell(control.Admit())
+
+    def use_certificate(self, certificate: control.Certificate) -> None:
+        """New connections get this one; viewers are told the hashes."""
+        self._certificate = certificate
+        self._tell(certificate)
+
+    def session_summaries(self) -> list[SessionSummary]:
+        """All sessions, as of some tenths of a second ago."""
+        return [summary for place in self._places for summary in place.sessions]
+
+    def worker_summaries(self) -> list[WorkerSummary]:
+        """All workers."""
+        return [
+            WorkerSummary(
+                worker=place.number,
+                up=place.up,
+                restarts=place.restarts,
+                connections=place.report.connections if place.report else 0,
+                sessions=len(place.sessions),
+                counters=place.report.counters if place.report else {},
+            )
+            for place in self._places
+        ]
+
+    def process_ids(self) -> list[int | None]:
+        """Of each worker's process; None while its place is vacant."""
+        return [place.process.pid if place.process else None for place in self._places]
+
+    async def close(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
+        """Have all viewers told, and end all processes."""
+        self._closing = True
+        for timer in self._timers:
+            timer.cancel()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            await asyncio.gather(self._watchdog, return_exceptions=True)
+        processes = self._processes()
+        for process in processes:
+            if process.stage is Stage.READY:
+                process.send(control.Stop(int(code), reason, retry_after_ms))
+            else:
+                process.kill()
+        ends = asyncio.gather(*(process.over.wait() for process in processes))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(ends), STOP_PATIENCE_S)
+        for process in processes:
+            process.kill()
+        await ends
+        steering.close_groups([*self._groups, self._inboxes, self._outboxes])
+        self._bus.close()
+        self._board.close()
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def _processes(self) -> list[WorkerProcess]:
+        placed = [place.process for place in self._places if place.process is not None]
+        return [*placed, *self._starting, *([self._spare] if self._spare else [])]
+
+    def _tell(self, message: control.Message) -> None:
+        for place in self._places:
+            if place.process is not None:
+                place.process.send(message)
+
+    def _spawn(self) -> None:
+        process = WorkerProcess(self._loop, on_message=self._said, on_gone=self._gone)
+        self._starting.add(process)
+
+    def _fill(self) -> None:
+        """Fill vacant places with what stands by, and start what is missing."""
+        if self._closing:
+            return
+        vacant = [place for place in self._places if place.process is None and not place.paused]
+        if vacant and self._spare is not None:
+            spare, self._spare = self._spare, None
+            self._assign(vacant.pop(0), spare)
+        for _ in range(len(vacant) - len(self._starting)):
+            self._spawn()
+        if self._started:
+            self._later(SPARE_AFTER_S, self._stand_by)
+
+    def _stand_by(self) -> None:
+        """See to it that a process stands by for the next death."""
+        if not self._closing and self._spare is None and not self._starting:
+            self._spawn()
+
+    def _assign(self, place: _Place, process: WorkerProcess) -> None:
+        place.process, process.stage = process, Stage.ASSIGNED
+        place.event_fd, start = self._bus.add_reader()
+        snapshot = self._bus.snapshot()
+        fds = [
+            self._bus.fd,
+            self._board.fd,
+            place.event_fd,
+            self._inboxes[place.number].fileno(),
+            *(sock.fileno() for sock in self._outboxes),
+            *(group[place.number].fileno() for group in self._groups),
+        ]
+        assign = control.Assign(
+            worker=place.number,
+            workers=len(self._places),
+            secret=self._secret,
+            epoch_offset_ns=clock.epoch_offset_ns(),
+            broadcasts=[broadcast.name for broadcast in self._broadcasts],
+            start=[start.position, start.record, start.readable],
+            admit=self._admitting,
+            json_log=self._json_log,
+            log_level=self._log_level,
+            settings=self._settings,
+        )
+        process.send(assign, fds)
+        process.send(self._certificate)
+        process.send(control.Snapshot(snapshot.position, snapshot.messages))
+
+    def _gone(self, process: WorkerProcess, how: str) -> None:
+        self._changed.set()
+        if process is self._spare or process in self._starting:
+            self._spare = None if process is self._spare else self._spare
+            self._starting.discard(process)
+            self._failed(how)
+            return
+        place = next((place for place in self._places if place.process is process), None)
+        if place is None:
+            return
+        was_up = place.report is not None
+        self._vacate(place)
+        if self._closing:
+            return
+        place.restarts += 1
+        place.vacant_since = self._loop.time()
+        log.warning("worker died worker=%d pid=%d how=%s", place.number, process.pid, how)
+        if not was_up:
+            self._failed(how)
+        steady = place.vacant_since - place.filled_at >= STEADY_S
+        place.quick_deaths = 0 if steady else place.quick_deaths + 1
+        if place.quick_deaths > 1:
+            place.paused = True
+            self._later(_backoff(place.quick_deaths - 2), lambda: self._resume(place))
+        self._fill()
+
+    def _vacate(self, place: _Place) -> None:
+        self._board.down(place.number)
+        self._bus.remove_reader(place.event_fd)
+        place.process, place.report, place.sessions = None, None, []
+        for broadcast in self._broadcasts:
+            broadcast.serve_elsewhere(place.number, Audience())
+
+    def _resume(self, place: _Place) -> None:
+        place.paused = False
+        self._fill()
+
+    def _failed(self, how: str) -> None:
+        """A process has died before it was of any use."""
+        self._failures += 1
+        if not self._closing:
+            log.warning("a process for a worker died before it served how=%s", how)
+            self._later(_backoff(self._failures - 1), self._fill)
+
+    def _later(self, delay_s: float, call: Any) -> None:
+        def due() -> None:
+            self._timers.discard(timer)
+            call()
+
+        timer = self._loop.call_later(delay_s, due)
+        self._timers.add(timer)
+
+    async def _watch(self) -> None:
+        """A worker whose loop stands still is as good as dead. Counts looks: we may have stood still, too."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            for place in self._places:
+                process = place.process
+                if process is None:
+                    continue
+                process.silent = 0 if process.heard else process.silent + 1
+                process.heard = False
+                if process.silent >= MOST_SILENT:
+                    log.error("worker hangs worker=%d pid=%d: it is ended", place.number, process.pid)
+                    process.kill()
+
+    # --- what they say ---------------------------------------------------------------------------
+
+    def _said(self, process: WorkerProcess, message: control.Message) -> None:
+        process.heard = True
+        if isinstance(message, control.Warm):
+            self._warm(process)
+            return
+        place = next((place for place in self._places if place.process is process), None)
+        if place is None:
+            return
+        match message:
+            case control.Ready():
+                self._ready(place, process)
+            case control.Wishes(broadcast=number, viewers=viewers, wanted=wanted):
+                audience = Audience(viewers, frozenset((track, rendition) for track, rendition in wanted))
+                self._broadcasts[number].serve_elsewhere(place.number, audience)
+            case control.Keyframe(broadcast=number, track=track, rendition=rendition):
+                self._broadcasts[number].request_keyframe(track, rendition, clock.now_us())
+            case control.Overtaken():
+                snapshot = self._bus.snapshot()
+                process.send(control.Snapshot(snapshot.position, snapshot.messages))
+            case control.Report():
+                place.report = message
+                if message.sessions is not None:
+                    place.sessions = [SessionSummary(**fields) for fields in message.sessions]
+
+    def _warm(self, process: WorkerProcess) -> None:
+        self._starting.discard(process)
+        process.stage = Stage.WARM
+        if self._spare is not None:  # one is enough
+            process.kill()
+            return
+        self._spare = process
+        self._fill()
+
+    def _ready(self, place: _Place, process: WorkerProcess) -> None:
+        process.stage = Stage.READY
+        place.filled_at = self._loop.time()
+        self._failures = 0
+        if self._admitting:
+            process.send(control.Admit())
+        if place.restarts:
+            away = place.filled_at - place.vacant_since
+            log.info("worker replaced worker=%d pid=%d after=%.0fms", place.number, process.pid, away * 1000)
+        self._changed.set()
+
+
+def _backoff(failures: int) -> float:
+    return float(min(BACKOFF_LIMIT_S, BACKOFF_FIRST_S * 2 ** max(0, failures)))

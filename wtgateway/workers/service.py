@@ -1,0 +1,166 @@
+"""One process's viewers: its QUIC endpoint, their sessions, and what is counted of them.
+
+The gateway has one of these in its own process, or each of its workers has one. May import transport,
+hub and protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from wtgateway import __version__, clock
+from wtgateway.errors import ProtocolError
+from wtgateway.hub import Broadcast
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.session import ServerSession, SessionLimits, parse_connect_path
+from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
+from wtgateway.transport.session import ViewerSession
+from wtgateway.transport.webtransport import Refusal, SessionHandler, SessionRequest
+from wtgateway.web.view import SessionSummary, WorkerSummary
+
+TICK_S = 0.25
+GOODBYE_PATIENCE_S = 0.5
+CLOSE_PATIENCE_S = 1.0
+MAX_SESSIONS = 1000
+
+Hashes = list[dict[str, Any]]
+
+
+class ViewerService:
+    """``find`` gives the broadcast of a name; ``make_endpoint`` the endpoint that asks for sessions.
+
+    ``admitting``: until it is set, and after the end has begun, viewers are told to come back.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Broadcast | None],
+        certificate: ServerCertificate,
+        hashes: Hashes,
+        *,
+        make_endpoint: Callable[..., QuicEndpoint] = QuicEndpoint,
+        worker: int = 0,
+    ) -> None:
+        self.sessions: dict[str, ViewerSession] = {}
+        self.admitting = False
+        self.changes = 0  # grows with every session that is opened or closed
+        self._find, self._hashes, self._worker = find, hashes, worker
+        self._over: Counter[str] = Counter()  # the figures of sessions that are over
+        self.endpoint = make_endpoint(on_request=self._on_request, certificate=certificate)
+        self._ticker: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look after the sessions; the endpoint is started by whoever knows its sockets."""
+        self._ticker = asyncio.create_task(self._tick(), name="sessions")
+
+    def use_certificate(self, certificate: ServerCertificate, hashes: Hashes) -> None:
+        """New connections get this one; viewers are told the hashes."""
+        self._hashes = hashes
+        self.endpoint.use_certificate(certificate)
+        for session in list(self.sessions.values()):
+            session.set_certificates(hashes)
+
+    async def close(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
+        """Tell the viewers, close all sessions and connections."""
+        self.admitting = False
+        for session in list(self.sessions.values()):
+            session.goodbye(code, reason, retry_after_ms)
+        # A close overtakes what was said before it, so first let the words arrive.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_PATIENCE_S):
+                while not all(s.told for s in self.sessions.values()):  # noqa: ASYNC110 - once a life
+                    await asyncio.sleep(0.005)
+        await self.endpoint.close(code, reason, CLOSE_PATIENCE_S)
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+
+    # --- figures ---------------------------------------------------------------------------------
+
+    def summaries(self) -> list[SessionSummary]:
+        """All sessions, the oldest first."""
+        now = time.monotonic()
+        return [self._summary(session, now) for session in self.sessions.values()]
+
+    def counters(self) -> dict[str, int]:
+        """What has been counted since the start; the values only grow."""
+        counted = Counter(self.endpoint.stats)
+        counted.update(self._over)
+        for session in self.sessions.values():
+            counted.update(_figures(session))
+        return dict(counted)
+
+    def worker_summary(self) -> WorkerSummary:
+        """This process as the one worker that there is."""
+        return WorkerSummary(
+            worker=self._worker,
+            connections=self.endpoint.connections,
+            sessions=len(self.sessions),
+            counters=self.counters(),
+        )
+
+    def _summary(self, session: ViewerSession, now: float) -> SessionSummary:
+        return SessionSummary(
+            id=session.id,
+            broadcast=session.broadcast.name,
+            worker=self._worker,
+            client=session.core.client,
+            age_s=now - session.opened_at,
+            rtt_us=session.rtt_us,
+            **_figures(session),
+        )
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            for session in list(self.sessions.values()):
+                session.tick(now)
+
+    # --- viewers ---------------------------------------------------------------------------------
+
+    def _on_request(self, request: SessionRequest) -> SessionHandler | Refusal:
+        if not self.admitting:
+            return Refusal(503, "the gateway is starting or stopping; try again in a moment")
+        if len(self.sessions) >= MAX_SESSIONS:
+            return Refusal(503, "the gateway has as many viewers as it takes; try again later")
+        try:
+            query = parse_connect_path(request.path)
+        except ProtocolError as error:
+            return Refusal(421 if error.code == CloseCode.VERSION else 400, str(error))
+        broadcast = self._find(query.broadcast)
+        if broadcast is None:
+            return Refusal(404, f"there is no broadcast named {query.broadcast!r} here")
+        core = ServerSession(
+            session_id=secrets.token_hex(6),
+            broadcast=broadcast.name,
+            query=query,
+            limits=SessionLimits(),
+            now_us=clock.now_us(),
+            server=f"wtgateway/{__version__}",
+        )
+        session = ViewerSession(core, broadcast, certificates=self._hashes, on_closed=self._session_closed)
+        self.sessions[session.id] = session
+        self.changes += 1
+        return session
+
+    def _session_closed(self, session: ViewerSession) -> None:
+        if self.sessions.pop(session.id, None) is not None:
+            self._over.update(_figures(session))
+            self.changes += 1
+
+
+def _figures(session: ViewerSession) -> dict[str, int]:
+    core = session.core
+    return {
+        "frames_sent": core.frames_sent,
+        "frames_dropped": core.queue.dropped,
+        "bytes_sent": core.bytes_sent,
+        "streams_reset": session.streams_reset,
+    }

@@ -1,0 +1,243 @@
+"""A worker process: a QUIC endpoint with its viewers, copies of the broadcasts, a line to the main process.
+
+It loads its modules, says that it is warm, and waits to be assigned a number: so a process that stands by
+takes a dead one's place in milliseconds. Signals are the main process's business; the worker ends when it
+is told to, or when the main process is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine
+from dataclasses import asdict
+from typing import Any
+
+import msgpack  # noqa: F401 - loaded while nobody waits
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from wtgateway import clock
+from wtgateway import log as logs
+from wtgateway.hub import Audience
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.transport.connection_ids import ConnectionIds
+from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
+from wtgateway.workers import bus, control
+from wtgateway.workers.board import Board
+from wtgateway.workers.replica import Replica
+from wtgateway.workers.service import ViewerService
+from wtgateway.workers.spread import Spread
+
+log = logging.getLogger("wtgateway.workers")
+
+REPORT_EVERY_S = 0.25
+SESSIONS_EVERY_S = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+def main(fd: int) -> int:
+    """The process's body; its exit code."""
+    _die_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and service managers address the whole group
+        signal.signal(number, signal.SIG_IGN)
+    logs.setup()
+    _run(_serve(socket.socket(fileno=fd)))
+    return 0
+
+
+async def _serve(sock: socket.socket) -> None:
+    worker = Worker(sock)
+    await worker.done.wait()
+
+
+def _run(body: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(body)
+    else:
+        uvloop.run(body)
+
+
+def _die_with_parent() -> None:
+    """prctl(2): the kernel kills us when the main process dies, however it does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+class Worker:
+    """``done`` is set when the process is to end."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.done = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._assigned: control.Assign | None = None
+        self._certificate: control.Certificate | None = None
+        self._serving: _Serving | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channel = control.Channel(
+            sock, on_message=self._message, on_lost=self._orphaned, loop=self._loop
+        )
+        self._channel.send(control.Warm())
+
+    def _orphaned(self) -> None:
+        """Without the main process there are no frames: viewers do better to find another gateway at once."""
+        os._exit(1)
+
+    def _message(self, message: control.Message) -> None:
+        match message:
+            case control.Assign():
+                self._assigned = message
+            case control.Certificate():
+                self._certificate = message
+                if self._serving is not None:
+                    self._serving.service.use_certificate(_certificate(message), message.hashes)
+            case control.Snapshot():
+                snapshot = bus.Snapshot(message.position, message.states)
+                if self._serving is None:
+                    self._begin(snapshot)
+                else:
+                    self._serving.reader.apply(snapshot)
+            case control.Admit():
+                if self._serving is not None:
+                    self._serving.service.admitting = True
+            case control.Stop():
+                self._start(self._stop(message))
+
+    def _start(self, body: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(body)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _begin(self, snapshot: bus.Snapshot) -> None:
+        assert self._assigned is not None
+        assert self._certificate is not None
+        assigned = self._assigned
+        logs.setup(json_log=assigned.json_log, level=assigned.log_level, fields={"worker": assigned.worker})
+        clock.follow(assigned.epoch_offset_ns)
+        self._serving = _Serving(assigned, self._certificate, self._channel, self._loop)
+        self._serving.begin(snapshot)
+        self._start(self._serving.report())
+
+    async def _stop(self, message: control.Stop) -> None:
+        if self._serving is not None:
+            await self._serving.close(CloseCode(message.code), message.reason, message.retry_after_ms)
+        self._channel.send(control.Stopped())
+        self.done.set()
+
+
+class _Serving:
+    """All that an assigned worker has."""
+
+    def __init__(
+        self,
+        assigned: control.Assign,
+        certificate: control.Certificate,
+        channel: control.Channel,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._assigned, self._channel, self._loop = assigned, channel, loop
+        memory_fd, board_fd, event_fd, inbox_fd, *rest = channel.take_fds()
+        outboxes, sockets = rest[: assigned.workers], rest[assigned.workers :]
+        self._replicas = [
+            Replica(name, number, self, loop) for number, name in enumerate(assigned.broadcasts)
+        ]
+        self._board = Board(assigned.workers, board_fd)
+        self._spread = Spread(
+            assigned.worker,
+            self._board,
+            socket.socket(fileno=inbox_fd),
+            [socket.socket(fileno=fd) for fd in outboxes],
+            loop,
+        )
+        self.reader = bus.BusReader(
+            self._replicas,
+            memory_fd=memory_fd,
+            event_fd=event_fd,
+            start=bus.Start(*assigned.start),
+            on_overtaken=lambda: channel.send(control.Overtaken()),
+            loop=loop,
+        )
+        self._sockets = [socket.socket(fileno=fd) for fd in sockets]
+        by_name = {replica.name: replica for replica in self._replicas}
+        ids = ConnectionIds(worker=assigned.worker, workers=assigned.workers, secret=assigned.secret)
+        self.service = ViewerService(
+            by_name.get,
+            _certificate(certificate),
+            certificate.hashes,
+            make_endpoint=functools.partial(
+                QuicEndpoint,
+                connection_ids=ids,
+                elsewhere=self._spread,
+                secret=assigned.secret,
+                **assigned.settings,
+            ),
+            worker=assigned.worker,
+        )
+        self.service.admitting = assigned.admit
+
+    def begin(self, snapshot: bus.Snapshot) -> None:
+        """Read what the bus holds, then serve."""
+        self.reader.start(snapshot, self._caught_up)
+
+    def _caught_up(self) -> None:
+        endpoint = self.service.endpoint
+        endpoint.start_on(self._sockets)
+        self.service.start()
+        self._spread.start(endpoint.take_over, lambda: endpoint.connections)
+        self._channel.send(control.Ready())
+        log.info("worker serves pid=%d", os.getpid())
+
+    async def report(self) -> None:
+        """Tell the main process how it is, again and again."""
+        changes, sessions_at = -1, 0.0
+        while True:
+            now = time.monotonic()
+            sessions = None
+            if changes != self.service.changes or now - sessions_at >= SESSIONS_EVERY_S:
+                changes, sessions_at = self.service.changes, now
+                sessions = [asdict(summary) for summary in self.service.summaries()]
+            self._spread.tell()
+            self._channel.send(control.Report(self.service.endpoint.connections, self._counters(), sessions))
+            await asyncio.sleep(REPORT_EVERY_S)
+
+    def _counters(self) -> dict[str, int]:
+        return self.service.counters() | {
+            "bus_records": self.reader.records,
+            "bus_lost": self.reader.lost,
+            "frames_undecodable": sum(replica.frames_undecodable for replica in self._replicas),
+            "connections_handed_over": self._spread.handed_over,
+        }
+
+    async def close(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
+        """Tell the viewers and close all."""
+        await self.service.close(code, reason, retry_after_ms)
+        self._spread.close()
+        self.reader.close()
+        self._board.close()
+
+    # --- Upstream ----------------------------------------------------------------------------------
+
+    def audience(self, number: int, audience: Audience) -> None:
+        """The viewers of a broadcast changed, or what they want."""
+        wanted = [list(pair) for pair in sorted(audience.wanted)]
+        self._channel.send(control.Wishes(number, audience.viewers, wanted))
+
+    def keyframe(self, number: int, track: int, rendition: int) -> None:
+        """A rendition's next frame should be a keyframe."""
+        self._channel.send(control.Keyframe(number, track, rendition))
+
+
+def _certificate(message: control.Certificate) -> ServerCertificate:
+    key = serialization.load_der_private_key(message.key, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return ServerCertificate(x509.load_der_x509_certificate(message.certificate), key)
