@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 from wtgateway.transport.retry import ForeignToken, RetryTokens, StaleToken, packed_address
 
 RETRY_ABOVE = 100.0
-HALF_OPEN_PER_NETWORK = 32
+HALF_OPEN_PER_NETWORK = 64
 HALF_OPEN = 512  # of about 100 KiB each
 UNPROVEN = 64  # so many half open make the next one prove its address
 UNPROVEN_PER_NETWORK = 8
