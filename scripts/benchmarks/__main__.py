@@ -19,6 +19,14 @@ REGISTRY = {
         "scripts.benchmarks.codecs.bench",
         "cost and likeness of each codec; forwarding, beside aiortc",
     ),
+    "fanout": (
+        "scripts.benchmarks.fanout.bench",
+        "many viewers on one core, beside aioquic, pywebtransport and moq-rs; latency, floods, memory",
+    ),
+    "packets": (
+        "scripts.benchmarks.packets",
+        "no sockets: time per packet sealed, ACK handled, packet opened",
+    ),
 }
 
 
@@ -33,6 +41,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("name", nargs="?", choices=list(REGISTRY), help="which bench; none: list them")
     parser.add_argument("--quick", action="store_true", help="few short runs: shows that it works")
     parser.add_argument("--no-peers", action="store_true", help="leave the peers out")
+    parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="fanout: memory over time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args(argv)
     if chosen.name is None:
@@ -48,7 +57,12 @@ def main(argv: list[str] | None = None) -> int:
     module, _ = REGISTRY[chosen.name]
     on = machine()
     with tempfile.TemporaryDirectory(prefix="wtgateway-bench-") as directory:
-        options = Options(quick=chosen.quick, peers=not chosen.no_peers, directory=Path(directory))
+        options = Options(
+            quick=chosen.quick,
+            peers=not chosen.no_peers,
+            soak_minutes=chosen.soak,
+            directory=Path(directory),
+        )
         figures: list[Figure] = asyncio.run(importlib.import_module(module).run(options))
     print(table(figures))
     if chosen.json:

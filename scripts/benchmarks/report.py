@@ -19,6 +19,7 @@ class Options:
 
     quick: bool = False  # fewer and shorter runs: shows that it works, measures nothing
     peers: bool = True
+    soak_minutes: float = 0.0  # `fanout` alone: nothing but joins and leaves for so long
     directory: Path = Path()  # for certificates, logs and the like; removed afterwards
 
 
