@@ -16,7 +16,7 @@ Pure arithmetic on what aioquic reports; all times in s, windows in bytes. Impor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
@@ -81,12 +81,17 @@ class MediaCongestionControl(QuicCongestionControl):
         self._delayed_samples = 0
         self._ceiling = 0
         self._ceiling_at = -CEILING_S
+        self._latest_rtt: Callable[[], float] | None = None
         self.sizes: SizeWatch | None = None
 
     def set_max_datagram_size(self, size: int) -> None:
         """The path takes packets of ``size`` bytes; the window stays, but for its least."""
         self._mtu = size
         self._set(self.congestion_window)
+
+    def follow(self, latest_rtt: Callable[[], float]) -> None:
+        """Ask ``latest_rtt`` for each sample, in place of what aioquic measured with the peer's delay."""
+        self._latest_rtt = latest_rtt
 
     # --- what aioquic calls ------------------------------------------------------------------------
 
@@ -156,7 +161,13 @@ class MediaCongestionControl(QuicCongestionControl):
         self._sample_acked = self._sample_lost = 0
 
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
-        """Keep the least of this round and of the last half minute."""
+        """Keep the least of this round and of the last half minute.
+
+        A viewer that is sent less than a few packets delays its ACK, by 25 ms and more than the path
+        takes; that is no queue, and the viewer says how long it was.
+        """
+        if self._latest_rtt is not None:
+            rtt = self._latest_rtt()
         if rtt < self._round_rtt:
             self._round_rtt = rtt
         self._round_rtts += rtt

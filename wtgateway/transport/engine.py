@@ -33,6 +33,7 @@ log = logging.getLogger("wtgateway.transport")
 DATAGRAMS_PER_TURN = 64  # of one socket; what is left comes in the next turn, after everybody else's work
 LONELY_SERVER_S = 10.0  # a connection without a session is closed after so long
 LONELY_CLIENT_S = 1.0
+LEAST_WAIT_S = 0.001
 
 
 class Link:
@@ -289,20 +290,32 @@ class Engine:
 
     def _set_alarm(self, now: float) -> None:
         when = self._timers.next_wakeup()
-        if when is None or (self._alarm is not None and self._alarm_at <= when):
+        if when is None:
             return
+        # A loop's clock ticks in milliseconds: it would call too early, again and again.
+        when = max(when, now + LEAST_WAIT_S)
         if self._alarm is not None:
+            if self._alarm_at <= when:
+                return
             self._alarm.cancel()
         self._alarm_at = when
-        self._alarm = self.loop.call_later(max(0.0, when - now), self._alarmed)
+        self._alarm = self.loop.call_later(when - now, self._alarmed)
 
     def _alarmed(self) -> None:
         self._alarm = None
         now = self.clock()
         for link in self._timers.due(now):
-            self._guarded(link, link.lane.handle_timer, now)
-            link.attend = True
-            self._dirty[link] = None
+            try:
+                due = link.lane.handle_timer(now)
+            except Exception as error:
+                self._broken(link, error)
+                continue
+            probing = link.prober is not None and link.prober.due <= now
+            if due or probing or link.lonely_since is not None:
+                link.attend = True
+                self._dirty[link] = None
+            else:
+                self._set_timer(link)
         self._flush_dirty()
 
     def _resume(self, udp: UdpSocket) -> None:

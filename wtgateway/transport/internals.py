@@ -16,6 +16,7 @@ from __future__ import annotations
 import hmac
 import logging
 import os
+import weakref
 from importlib.metadata import version
 from typing import Any
 
@@ -172,9 +173,18 @@ CONNECTED = QuicConnectionState.CONNECTED
 
 
 def install_pacer(quic: QuicConnection, pacer: Any) -> None:
-    """Replace the packet pacer; ``pacer`` has the three methods of aioquic's QuicPacketPacer."""
-    if COMPLETE:
-        quic._loss._pacer = pacer
+    """Replace the packet pacer; ``pacer`` has the three methods of aioquic's QuicPacketPacer.
+
+    A congestion controller with a method ``follow`` is given a function that tells the latest round trip
+    without the peer's delay in acknowledging (RFC 9002, section 5.3): aioquic tells it the whole.
+    """
+    if not COMPLETE:
+        return
+    quic._loss._pacer = pacer
+    follow = getattr(quic._loss._cc, "follow", None)
+    if follow is not None and hasattr(quic._loss, "_rtt_latest"):
+        recovery = weakref.proxy(quic._loss)  # which holds the controller
+        follow(lambda: recovery._rtt_latest)
 
 
 def window_room(quic: QuicConnection) -> int:
@@ -367,6 +377,12 @@ def request_bytes_buffered(h3: H3Connection, stream_id: int) -> int:
     """Bytes of an unfinished HTTP/3 frame that H3Connection holds for that stream."""
     stream = h3._stream.get(stream_id) if COMPLETE else None
     return len(stream.buffer) if stream is not None else 0
+
+
+def session_of(h3: H3Connection, stream_id: int) -> int | None:
+    """The session that the preamble of a peer's stream named, if that has come."""
+    stream = h3._stream.get(stream_id) if COMPLETE else None
+    return stream.session_id if stream is not None else None
 
 
 def forget_request_stream(h3: H3Connection, stream_id: int) -> None:

@@ -223,19 +223,15 @@ class Lane:
             # A probe carries data if there is some (RFC 9002, section 6.2.4), whatever the window says.
             runs = self._send(now, least=quic._max_datagram_size)
             quic._probe_pending = not runs
-        if self._touched or self._has_ordinary(now):
+        if self._must_visit(now):
             self.visited = True
             runs += runs_of(quic.datagrams_to_send(now))
-            # With the window full or the pacer holding back, aioquic may have more to say than it could.
-            self._touched = quic._pacing_at is not None or self._window_is_full()
+            self._touched = quic._pacing_at is not None  # it may have more to say than the pacer lets it
             self._release()
         self._paced_at = None
         if self._unsent and not probed and self._sendable():
             runs += self._send(now)
         return runs
-
-    def _window_is_full(self) -> bool:
-        return internals.window_room(self.quic) < self.quic._max_datagram_size
 
     @property
     def can_send(self) -> bool:
@@ -257,13 +253,19 @@ class Lane:
                 self._short = ShortPath(quic)
         return self._confirmed and quic._close_event is None and quic._state is internals.CONNECTED
 
-    def _has_ordinary(self, now: float) -> bool:
-        """Whether aioquic has anything to send that it was not asked for through this class."""
+    def _must_visit(self, now: float) -> bool:
+        """Whether aioquic has something to send, and may; also what it was asked for past this class."""
         quic = self.quic
-        ack_at = quic._spaces[_ONE_RTT].ack_at if self._confirmed else 0.0
+        if not self._confirmed or quic._close_pending or quic._probe_pending:
+            return True
+        ack_at = quic._spaces[_ONE_RTT].ack_at
         if ack_at is not None and ack_at <= now:
             return True
-        if quic._close_pending or quic._probe_pending or quic._datagrams_pending or quic._ping_pending:
+        if quic._pacing_at is not None and quic._pacing_at <= now:
+            return True  # or its timer would stay in the past
+        if internals.window_room(quic) < quic._max_datagram_size and quic._network_paths[0].is_validated:
+            return False  # nothing else of it may leave now; what it has is asked for again with every ACK
+        if self._touched or quic._datagrams_pending or quic._ping_pending:
             return True
         for stream in quic._streams_queue:
             sender = stream.sender
@@ -473,12 +475,15 @@ class Lane:
             when = space.loss_time
         return when
 
-    def handle_timer(self, now: float) -> None:
-        """A deadline has come."""
-        when = self.quic.get_timer()  # aioquic acts on what it computed there
+    def handle_timer(self, now: float) -> bool:
+        """A deadline seems to have come. False: all of them moved away meanwhile, there is nothing to do."""
+        quic = self.quic
+        when = quic.get_timer()  # aioquic acts on what it computed there
         if when is not None and when <= now:
             self._touched = True
-            self.quic.handle_timer(now)
+            quic.handle_timer(now)
+            return True
+        return not self.express or (self._paced_at is not None and self._paced_at <= now)
 
 
 def _paced(pacer: Any, now: float) -> int:
