@@ -22,10 +22,14 @@ MAX_HELD_BYTES = 4 << 20  # of one session; a peer that grants so little does no
 
 @dataclass(slots=True)
 class Release:
-    """What may go into QUIC now for a stream: bytes, the end, or a reset with an HTTP/3 code after them."""
+    """What may go into QUIC now for a stream: bytes, the end, or a reset with an HTTP/3 code after them.
+
+    ``size`` bytes of ``data`` were counted; who cannot send them gives them back with ``given_up``.
+    """
 
     stream_id: int
-    data: bytes = b""
+    data: bytes
+    size: int
     fin: bool = False
     reset: int | None = None
 
@@ -156,22 +160,24 @@ class Credit:
 
     def _take(self, stream_id: int, held: _Held) -> Release | None:
         parts = [held.preamble] if held.preamble else []
+        size = 0
         if held.preamble:
             self._opened[held.unidirectional] += 1
             held.preamble = b""
-        while held.chunks and (free := self._max_data - self._sent) >= min(1, len(held.chunks[0])):
+        while held.chunks and (free := self._max_data - self._sent - size) >= min(1, len(held.chunks[0])):
             chunk = held.chunks.popleft()
             if len(chunk) > free:
                 held.chunks.appendleft(chunk[free:])
                 chunk = chunk[:free]
             parts.append(chunk)
-            self._sent += len(chunk)
-            held.size -= len(chunk)
-            self.held_bytes -= len(chunk)
+            size += len(chunk)
+        self._sent += size
+        held.size -= size
+        self.held_bytes -= size
         if held.chunks:
-            return Release(stream_id, b"".join(parts)) if parts else None
+            return Release(stream_id, b"".join(parts), size) if parts else None
         del self._held[stream_id]
-        return Release(stream_id, b"".join(parts), held.fin, held.reset)
+        return Release(stream_id, b"".join(parts), size, held.fin, held.reset)
 
     # --- the peer's limits -------------------------------------------------------------------------
 

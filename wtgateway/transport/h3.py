@@ -236,6 +236,7 @@ class WebTransportConnection:
 
     def _stream_reset(self, event: StreamReset) -> None:
         stream_id = event.stream_id
+        self._recognize(stream_id)
         if not self.streams.is_answer(stream_id):
             self._h3_events(event)
         self._early.drop(stream_id)
@@ -254,6 +255,15 @@ class WebTransportConnection:
         if (owner := self.streams.owner(stream_id)) is not None:
             self.streams.stopped(stream_id)
             self._call(owner, owner.handler.stop_sending, stream_id, h3codes.from_http3(event.error_code))
+
+    def _recognize(self, stream_id: int) -> None:
+        """A stream may be reset when nothing but its preamble has come, of which aioquic tells nobody."""
+        if self.h3 is None or not self.streams.preambles_arrive or self.streams.owner(stream_id) is not None:
+            return
+        session_id = internals.session_of(self.h3, stream_id)
+        session = self.sessions.get(session_id) if session_id is not None else None
+        if session is not None:
+            self._adopt(session, stream_id)
 
     # --- what CONNECT streams ask for --------------------------------------------------------------
 
@@ -288,14 +298,17 @@ class WebTransportConnection:
 
     def _accept(self, session: WebTransportSession, stream_id: int, data: bytes, fin: bool) -> None:
         """Bytes of a stream that the peer opened."""
+        self._adopt(session, stream_id)
+        self._deliver(session, stream_id, data, fin)
+
+    def _adopt(self, session: WebTransportSession, stream_id: int) -> None:
+        """A stream that the peer opened belongs to that session, if it may open so many."""
         self.streams.add(stream_id, session)
         if session.window is not None:
             try:
                 session.window.stream(stream_id, unidirectional=is_unidirectional(stream_id))
             except FlowControlError as error:
                 self._connect.abort(session, error)
-                return
-        self._deliver(session, stream_id, data, fin)
 
     def _deliver(self, session: WebTransportSession | None, stream_id: int, data: bytes, fin: bool) -> None:
         if session is None or session.closed or not self._count(session, stream_id, len(data), fin):

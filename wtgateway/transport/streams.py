@@ -111,6 +111,9 @@ class StreamTable:
     def release(self, credit: Credit) -> None:
         """Write what waited for the session's credit."""
         for released in credit.release():
+            if internals.is_reset(self._quic, released.stream_id):  # stopped by the peer a moment ago
+                credit.given_up(released.stream_id, released.size)
+                continue
             self._write(released.stream_id, released.data, released.fin)
             if released.reset is not None:
                 self.reset(released.stream_id, released.reset)
