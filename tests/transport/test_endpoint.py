@@ -6,6 +6,8 @@ import asyncio
 import errno
 import logging
 import socket
+import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -345,12 +347,26 @@ def test_an_answer_leaves_from_the_address_that_was_asked() -> None:
         asking.connect(("127.0.0.2", udp.address[1]))
         asking.settimeout(5)
         asking.send(b"question")
-        udp.sock.settimeout(5)
-        ((data, peer),) = [udp._receive_one()]
+        ((data, peer, _),) = udp.receive(1)  # loopback delivers before send() returns
         assert data == b"question"
         assert plain_address(peer.address) == ("127.0.0.1", asking.getsockname()[1])
         udp.send([(b"answer", peer), (b"answer", peer)])
         assert asking.recv(100) == b"answer"  # a connected socket takes it from 127.0.0.2 only
+    udp.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux stamps datagrams")
+@pytest.mark.parametrize("host", ["::", "::1"])
+def test_a_datagram_has_the_time_it_arrived_not_that_it_was_read(host: str) -> None:
+    udp = UdpSocket.bind(socket.AF_INET6, (host, 0, 0, 0), counters=Counter())
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
+        before = time.monotonic()
+        sender.sendto(b"x", ("::1", udp.address[1]))
+        after = time.monotonic()
+    while time.monotonic() < after + 0.005:
+        pass  # the loop is busy
+    ((_, _, arrived),) = udp.receive(10)
+    assert before - 0.001 <= arrived <= after + 0.001
     udp.close()
 
 
@@ -360,7 +376,7 @@ def test_a_batch_of_reading_is_bounded() -> None:
         for n in range(10):
             sender.sendto(bytes([n]), udp.address)
     assert len(udp.receive(4)) == 4
-    assert [data[0] for data, _ in udp.receive(100)] == [4, 5, 6, 7, 8, 9]
+    assert [data[0] for data, _, _ in udp.receive(100)] == [4, 5, 6, 7, 8, 9]
     assert udp.receive(100) == []
     udp.close()
 

@@ -148,8 +148,7 @@ class Engine:
         except TransportError as error:
             self.on_socket_error(error)
             return
-        now = self.clock()
-        for data, peer in datagrams:
+        for data, peer, now in datagrams:
             link = self.links.get(data[1:9]) if data and not data[0] & 0x80 else None
             if link is None or link.half_open:
                 link = self.route(data, peer, udp, now)
@@ -179,10 +178,11 @@ class Engine:
 
     def _flush_dirty(self) -> None:
         dirty, self._dirty = self._dirty, {}
-        now = self.clock()
         for link in dirty:
-            self.flush(link, now)
-        self._set_alarm(now)
+            self.flush(
+                link, self.clock()
+            )  # one time for all would add their turn to round trips
+        self._set_alarm(self.clock())
 
     def flush(self, link: Link, now: float) -> None:
         """Events to the sessions, more from the sessions, a batch of packets to the socket, the timer set."""

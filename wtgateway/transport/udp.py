@@ -13,6 +13,7 @@ import logging
 import socket
 import struct
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -33,6 +34,9 @@ _SOL_UDP, _UDP_SEGMENT = 17, 103
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 10, 23, 3
 _IP_PKTINFO = 8
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@ll")
+_OLDEST_S = 1.0
 _LINUX = sys.platform == "linux"
 _BUSY = (errno.EAGAIN, errno.EWOULDBLOCK)
 _NO_OFFLOAD = (errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOPROTOOPT)
@@ -46,6 +50,7 @@ class Peer(NamedTuple):
 
 
 Datagram = tuple[bytes, Peer]
+Received = tuple[bytes, Peer, float]  # with the time it arrived, as the kernel stamped it, by time.monotonic
 
 
 def plain_address(address: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -72,6 +77,7 @@ class UdpSocket:
         _grow(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
         _grow(sock, socket.SO_SNDBUF, _SO_SNDBUFFORCE)
         _never_fragment(sock)
+        _stamp(sock)
 
     @classmethod
     def bind(cls, family: int, address: tuple[Any, ...], *, counters: Counter[str]) -> UdpSocket:
@@ -129,15 +135,17 @@ class UdpSocket:
 
     # --- in --------------------------------------------------------------------------------------
 
-    def receive(self, limit: int) -> list[Datagram]:
+    def receive(self, limit: int) -> list[Received]:
         """At most ``limit`` datagrams that are there now.
 
         Raises TransportError on a connected socket whose peer has no such port.
         """
-        datagrams: list[Datagram] = []
+        datagrams: list[Received] = []
+        now = time.monotonic()
+        shift = now - time.time()  # from the clock of the kernel's stamps to ours
         for _ in range(limit):
             try:
-                datagrams.append(self._receive_one())
+                datagrams.append(self._receive_one(now, shift))
             except BlockingIOError:
                 break
             except OSError as error:  # an ICMP error of an earlier send
@@ -147,22 +155,25 @@ class UdpSocket:
         self.counters["datagrams_in"] += len(datagrams)
         return datagrams
 
-    def _receive_one(self) -> Datagram:
-        if self._with_local:
-            data, ancillary, _, address = self.sock.recvmsg(_MAX_DATAGRAM_BYTES, 128)
-            key = (address, *ancillary)
+    def _receive_one(self, now: float, shift: float) -> Received:
+        data, ancillary, _, address = self.sock.recvmsg(_MAX_DATAGRAM_BYTES, 128)
+        if ancillary and ancillary[0][1] == _SO_TIMESTAMPNS:  # comes before what IP has to say
+            seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
+            stamped = seconds + nanoseconds * 1e-9 + shift
+            if now - _OLDEST_S < stamped < now:  # or somebody has set the clock
+                now = stamped
+            local = ancillary[1:]
         else:
-            data, address = self.sock.recvfrom(_MAX_DATAGRAM_BYTES)
-            key = address
+            local = ancillary
+        key = (address, *local) if local else address
         peer = self._peers.get(key)
         if peer is None:
-            local = key[1:] if self._with_local else ()
             answer = tuple(_answer_from(item) for item in local if _is_local(item))
             peer = Peer(self._connected_to or address, answer)
             if len(self._peers) >= _MOST_PEERS:
                 self._peers.clear()  # it only saves work
             self._peers[key] = peer
-        return data, peer
+        return data, peer, now
 
     # --- out -------------------------------------------------------------------------------------
 
@@ -348,3 +359,12 @@ def _never_fragment(sock: socket.socket) -> None:
             sock.setsockopt(level, option, _PMTUDISC_PROBE)
         except OSError as error:
             log.debug("path MTU discovery stays as it is: %s", error)
+
+
+def _stamp(sock: socket.socket) -> None:
+    """Have the kernel say when a datagram arrived: a busy loop must not take its own delay for the path's."""
+    try:
+        if _LINUX:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    except OSError as error:
+        log.debug("the kernel does not stamp datagrams: %s", error)
