@@ -29,6 +29,7 @@ def ready_facts(gateway: Gateway) -> dict[str, Any]:
         "quic": [f"[{a[0]}]:{a[1]}" if ":" in a[0] else f"{a[0]}:{a[1]}" for a in gateway.quic_addresses],
         "certificate_sha256": certificate.fingerprint.hex(),
         "certificate_expires": certificate.not_after.isoformat(timespec="seconds"),
+        "workers": len(gateway.worker_summaries()),
         "broadcasts": {c.name: c.source for c in config.broadcasts},
     }
 
@@ -46,6 +47,8 @@ def announce(gateway: Gateway) -> None:
         f"  quic         {', '.join(facts['quic'])} (UDP)",
         f"  certificate  {facts['certificate_sha256'][:16]}…, expires {expires:%Y-%m-%d %H:%M} UTC",
     ]
+    if facts["workers"] > 1:
+        lines.append(f"  workers      {facts['workers']} processes serve viewers")
     label = "broadcasts"
     for name, source in facts["broadcasts"].items():
         lines.append(f"  {label:<11}  /{name}  from {redact_url(source)}")

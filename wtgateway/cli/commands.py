@@ -57,6 +57,7 @@ def check(arguments: argparse.Namespace) -> int:
     check_sources(config.broadcasts, str(arguments.config or os.environ.get("WTG_CONFIG") or "command line"))
     scheme = "https" if config.public or config.web_tls_cert else "http"
     say(f"QUIC          {config.bind} (UDP)")
+    say(f"workers       {config.workers or 'as many as there are cores to spare'}")
     say(f"pages         {scheme}://{config.web}/")
     say(f"certificates  {config.certs_dir}, each used for {format_duration(config.cert_rotate_s)}")
     _say_table([("BROADCAST", "SOURCE", "VIDEO", "AUDIO", ""), *map(_broadcast_row, config.broadcasts)])

@@ -30,15 +30,14 @@ from wtgateway.workers.board import Board
 from wtgateway.workers.bus import FrameBus
 from wtgateway.workers.process import Stage, WorkerProcess
 from wtgateway.workers.spread import inboxes
+from wtgateway.workers.standby import Standby, backoff
 
 log = logging.getLogger("wtgateway.workers")
 
 START_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 3.0
-SPARE_AFTER_S = 1.0  # after a death the machine has better to do than to load modules
 WATCH_EVERY_S = 1.0
 MOST_SILENT = 10  # looks of the watchdog without a word from a worker: it hangs
-BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 0.25, 10.0
 STEADY_S = 10.0  # a worker that lived so long is replaced without a pause
 
 
@@ -81,12 +80,9 @@ class WorkerPool:
         self._json_log, self._log_level, self._settings = json_log, log_level, settings or {}
         self._secret = os.urandom(SECRET_BYTES)
         self._places = [_Place(number) for number in range(workers)]
-        self._starting: set[WorkerProcess] = set()
-        self._spare: WorkerProcess | None = None
-        self._failures = 0  # processes that died before they were ready, one after the other
+        self._standby = Standby(self._loop, on_message=self._said, on_gone=self._gone, on_change=self._fill)
         self._admitting = self._closing = self._started = False
         self._changed = asyncio.Event()
-        self._timers: set[asyncio.TimerHandle] = set()
         self._watchdog: asyncio.Task[None] | None = None
         self._groups: list[list[socket.socket]] = []
         self._bus = FrameBus(self._loop)
@@ -102,17 +98,18 @@ class WorkerPool:
             self._groups = steering.bind_groups(addresses, len(self._places))
         except OSError as error:
             raise steering.unusable(host, port, error) from error
-        for _ in self._places:
-            self._spawn()
+        self._standby.start(len(self._places))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_PATIENCE_S):
-                while not all(place.up for place in self._places) and self._failures <= len(self._places):
+                while not all(place.up for place in self._places) and self._standby.failures <= len(
+                    self._places
+                ):
                     self._changed.clear()
                     await self._changed.wait()
         if not all(place.up for place in self._places):
             raise TransportError("the workers do not start: the log says why; --workers 1 does without them")
         self._started = True
-        self._later(SPARE_AFTER_S, self._stand_by)
+        self._standby.keep_one()
         self._watchdog = asyncio.create_task(self._watch(), name="workers")
         return [group[0].getsockname() for group in self._groups]
 
@@ -151,8 +148,7 @@ class WorkerPool:
     async def close(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
         """Have all viewers told, and end all processes."""
         self._closing = True
-        for timer in self._timers:
-            timer.cancel()
+        self._standby.close()
         if self._watchdog is not None:
             self._watchdog.cancel()
             await asyncio.gather(self._watchdog, return_exceptions=True)
@@ -176,34 +172,24 @@ class WorkerPool:
 
     def _processes(self) -> list[WorkerProcess]:
         placed = [place.process for place in self._places if place.process is not None]
-        return [*placed, *self._starting, *([self._spare] if self._spare else [])]
+        return [*placed, *self._standby.processes]
 
     def _tell(self, message: control.Message) -> None:
         for place in self._places:
             if place.process is not None:
                 place.process.send(message)
 
-    def _spawn(self) -> None:
-        process = WorkerProcess(self._loop, on_message=self._said, on_gone=self._gone)
-        self._starting.add(process)
-
     def _fill(self) -> None:
-        """Fill vacant places with what stands by, and start what is missing."""
+        """Fill vacant places with what stands by, and have started what is missing."""
+        self._changed.set()
         if self._closing:
             return
         vacant = [place for place in self._places if place.process is None and not place.paused]
-        if vacant and self._spare is not None:
-            spare, self._spare = self._spare, None
-            self._assign(vacant.pop(0), spare)
-        for _ in range(len(vacant) - len(self._starting)):
-            self._spawn()
+        if vacant and (process := self._standby.take()) is not None:
+            self._assign(vacant.pop(0), process)
+        self._standby.start(len(vacant))
         if self._started:
-            self._later(SPARE_AFTER_S, self._stand_by)
-
-    def _stand_by(self) -> None:
-        """See to it that a process stands by for the next death."""
-        if not self._closing and self._spare is None and not self._starting:
-            self._spawn()
+            self._standby.keep_one()
 
     def _assign(self, place: _Place, process: WorkerProcess) -> None:
         place.process, process.stage = process, Stage.ASSIGNED
@@ -234,12 +220,6 @@ class WorkerPool:
         process.send(control.Snapshot(snapshot.position, snapshot.messages))
 
     def _gone(self, process: WorkerProcess, how: str) -> None:
-        self._changed.set()
-        if process is self._spare or process in self._starting:
-            self._spare = None if process is self._spare else self._spare
-            self._starting.discard(process)
-            self._failed(how)
-            return
         place = next((place for place in self._places if place.process is process), None)
         if place is None:
             return
@@ -251,12 +231,12 @@ class WorkerPool:
         place.vacant_since = self._loop.time()
         log.warning("worker died worker=%d pid=%d how=%s", place.number, process.pid, how)
         if not was_up:
-            self._failed(how)
+            self._standby.failed(how)
         steady = place.vacant_since - place.filled_at >= STEADY_S
         place.quick_deaths = 0 if steady else place.quick_deaths + 1
         if place.quick_deaths > 1:
             place.paused = True
-            self._later(_backoff(place.quick_deaths - 2), lambda: self._resume(place))
+            self._standby.later(backoff(place.quick_deaths - 2), lambda: self._resume(place))
         self._fill()
 
     def _vacate(self, place: _Place) -> None:
@@ -269,21 +249,6 @@ class WorkerPool:
     def _resume(self, place: _Place) -> None:
         place.paused = False
         self._fill()
-
-    def _failed(self, how: str) -> None:
-        """A process has died before it was of any use."""
-        self._failures += 1
-        if not self._closing:
-            log.warning("a process for a worker died before it served how=%s", how)
-            self._later(_backoff(self._failures - 1), self._fill)
-
-    def _later(self, delay_s: float, call: Any) -> None:
-        def due() -> None:
-            self._timers.discard(timer)
-            call()
-
-        timer = self._loop.call_later(delay_s, due)
-        self._timers.add(timer)
 
     async def _watch(self) -> None:
         """A worker whose loop stands still is as good as dead. Counts looks: we may have stood still, too."""
@@ -303,9 +268,6 @@ class WorkerPool:
 
     def _said(self, process: WorkerProcess, message: control.Message) -> None:
         process.heard = True
-        if isinstance(message, control.Warm):
-            self._warm(process)
-            return
         place = next((place for place in self._places if place.process is process), None)
         if place is None:
             return
@@ -325,26 +287,13 @@ class WorkerPool:
                 if message.sessions is not None:
                     place.sessions = [SessionSummary(**fields) for fields in message.sessions]
 
-    def _warm(self, process: WorkerProcess) -> None:
-        self._starting.discard(process)
-        process.stage = Stage.WARM
-        if self._spare is not None:  # one is enough
-            process.kill()
-            return
-        self._spare = process
-        self._fill()
-
     def _ready(self, place: _Place, process: WorkerProcess) -> None:
         process.stage = Stage.READY
         place.filled_at = self._loop.time()
-        self._failures = 0
+        self._standby.failures = 0
         if self._admitting:
             process.send(control.Admit())
         if place.restarts:
             away = place.filled_at - place.vacant_since
             log.info("worker replaced worker=%d pid=%d after=%.0fms", place.number, process.pid, away * 1000)
         self._changed.set()
-
-
-def _backoff(failures: int) -> float:
-    return float(min(BACKOFF_LIMIT_S, BACKOFF_FIRST_S * 2 ** max(0, failures)))

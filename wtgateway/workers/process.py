@@ -96,5 +96,6 @@ def _start(fd: int) -> subprocess.Popen[bytes]:
         pass_fds=(fd,),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        process_group=0,  # a terminal's Ctrl-C is for the main process alone
         env=os.environ | {"PYTHONPATH": path},
     )
