@@ -13,7 +13,7 @@ from scripts.benchmarks.fanout import proc
 from scripts.benchmarks.fanout.audit import Audit, Frames
 from scripts.benchmarks.fanout.bench import QUICK, Bench, Scale
 from scripts.benchmarks.fanout.content import FPS, FRAME_BYTES, MBIT_PER_FRAME, fragments, make_frame
-from scripts.benchmarks.fanout.load import arguments
+from scripts.benchmarks.fanout.load_arguments import arguments
 from scripts.benchmarks.fanout.quicframes import Packet, StreamPart
 from scripts.benchmarks.fanout.report import (
     LATE_MS,

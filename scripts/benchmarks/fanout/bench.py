@@ -7,24 +7,25 @@ round runs all servers one after the other; figures are medians over rounds.
 
 from __future__ import annotations
 
-import json
-import statistics
-import sys
 from dataclasses import dataclass
+from typing import Any
 
-from scripts.benchmarks.fanout.proc import family
-from scripts.benchmarks.fanout.quota import NoQuota, limited
-from scripts.benchmarks.fanout.report import Report, bytes_per_viewer, growth_bytes_per_minute
-from scripts.benchmarks.fanout.servers import OURS, WHOLE, Server, peers, serving, write_certificate
+from scripts.benchmarks.fanout.report import (
+    DELIVERED_SHARE,
+    Report,
+    bytes_per_viewer,
+    growth_bytes_per_minute,
+)
+from scripts.benchmarks.fanout.servers import OURS, WHOLE, Server, peers, write_certificate
+from scripts.benchmarks.fanout.window import FLOOD_RATE, checked, load, progress
 from scripts.benchmarks.report import Figure, Options
-from scripts.support.processes import ProgramFailed, running
 
 VIEWERS = 60
 ROWS = (("datagrams", 7, 0.6), ("streams", 7, 0.8), ("streams", 2, 1.0))  # mode, packets an ACK, goal
 RATIOS = {"aioquic": 1 / 6, "pywebtransport": 1 / 3, "moq-rs": 1.0}
 FEWER = (50, 40, 30, 20, 12, 8, 4)  # what is tried then, until a peer carries it
 LATENCY_MS = {"p50": 5.0, "p99": 20.0}
-OTHERS, FLOOD_RATE = 50, 2000
+OTHERS = 50
 LOAD_VIEWERS = 200
 IDLE_STEPS = (10, 110)
 IDLE_BYTES = 150 * 1024
@@ -59,63 +60,35 @@ class Bench:
         self.figures: list[Figure] = []
         self._known: dict[tuple[str, str, int, int], Report | None] = {}
 
-    # --- loads -------------------------------------------------------------------------------------
+    # --- windows -----------------------------------------------------------------------------------
 
-    async def load(
-        self,
-        server: Server,
-        *arguments: str,
-        mode: str = "streams",
-        extra: tuple[str, ...] = (),
-        pinned: bool = True,
-        flood: bool = False,
-        share: float = 0.0,
-    ) -> Report | str:
-        """One window, or why there is none. ``share``: of a core, what each process of the server gets."""
-        try:
-            async with serving(server, self.options.directory, mode=mode, pinned=pinned, extra=extra) as (
-                program,
-                port,
-            ):
-                ends = ("--port", str(port), "--pid", str(program.process.pid))
-                command = (*server.load, *ends, *server.arguments, *arguments)
-                if flood:
-                    async with running(
-                        *(sys.executable, "-u", "-m", "scripts.benchmarks.fanout.flood"),
-                        *("--port", str(port), "--rate", str(FLOOD_RATE), "--seconds", "1"),
-                    ) as flooding:
-                        lines: list[str] = []
-                        flooding.on_line = lines.append
-                        await flooding.until(lambda: "flooding" in lines, "start of the flood")
-                        return await _played(command)
-                if share:
-                    with limited(family(program.process.pid), share):
-                        return await _played(command)
-                return await _played(command)
-        except (ProgramFailed, NoQuota) as error:
-            return str(error)
-
-    async def measured(
-        self, server: Server, mode: str, ack_every: int, viewers: int, *, seconds: float = 0.0
+    async def window(
+        self, what: str, server: Server, *arguments: str, full_rate: bool = True, **options: Any
     ) -> Report | None:
+        """One window, named ``what`` on stderr; None when it says nothing of the server."""
+        progress(what)
+        return checked(
+            what, await load(self.options.directory, server, *arguments, **options), full_rate=full_rate
+        )
+
+    async def measured(self, server: Server, mode: str, ack_every: int, viewers: int) -> Report | None:
         """The round whose cost is the median; None when one of them says nothing of the server."""
         key = (server.name, mode, ack_every, viewers)
         if key in self._known:
             return self._known[key]
         what = f"{server.name}, {viewers} viewers, {mode}, ACK 1 in {ack_every}"
-        _progress(what)
-        arguments = ["--viewers", str(viewers), "--seconds", str(seconds or self.scale.seconds)]
+        arguments = ["--viewers", str(viewers), "--seconds", str(self.scale.seconds)]
         if not server.own_protocol:
             arguments += ["--ack-every", str(ack_every)]
-        reports = []
+        reports: list[Report] = []
         for _ in range(self.scale.rounds):
-            report = await self.load(server, *arguments, mode=mode)
-            if not _valid(what, report) or not isinstance(report, Report):
+            report = await self.window(what, server, *arguments, mode=mode)
+            if report is None:
                 self._known[key] = None
                 return None
             reports.append(report)
         reports.sort(key=lambda each: each.cpu_ms_per_mbit or 0.0)
-        self._known[key] = statistics.median_low(reports) if len(reports) == 1 else reports[len(reports) // 2]
+        self._known[key] = reports[len(reports) // 2]
         return self._known[key]
 
     def add(
@@ -190,12 +163,9 @@ class Bench:
         for ack_every in (7, 2):
             viewers = self.scale.load_viewers
             what = f"the load, {viewers} viewers, ACK 1 in {ack_every}"
-            _progress(what)
             arguments = ("--viewers", str(viewers), "--ack-every", str(ack_every))
-            report = await self.load(OURS, *arguments, "--seconds", str(self.scale.seconds))
-            share = None
-            if _valid(what, report) and isinstance(report, Report):
-                share = 100 * report.own_cpu_s / report.seconds
+            report = await self.window(what, OURS, *arguments, "--seconds", str(self.scale.seconds))
+            share = 100 * report.own_cpu_s / report.seconds if report else None
             self.add(what, share, "% of a core", 90.0, digits=1)
 
     # --- latency -----------------------------------------------------------------------------------
@@ -218,25 +188,21 @@ class Bench:
                 LATENCY_MS,
             ),
         ):
-            _progress(name)
-            report = await self.load(server, *arguments, *seconds)
-            latency = report.latency if _valid(name, report) and isinstance(report, Report) else {}
+            report = await self.window(name, server, *arguments, *seconds)
+            latency = report.latency if report else {}
             for which in ("p50", "p99", "max"):
                 self.add(f"{name}, {which}", latency.get(which), "ms", goals.get(which))
-            if isinstance(report, Report) and "--greedy" in arguments:
+            if report and "--greedy" in arguments:
                 self.add("the greedy one got", report.greedy_mbit / report.seconds, "Mbit/s", digits=1)
 
     async def flood(self) -> None:
         """A playing viewer's late frames while Initials are forged, and while they are not."""
         for name, flooded in (("calm", False), (f"{FLOOD_RATE} forged Initials/s", True)):
             what = f"one viewer, {name}"
-            _progress(what)
-            report = await self.load(
-                WHOLE, "--viewers", "1", "--open-all", "--seconds", str(2 * self.scale.seconds), flood=flooded
-            )
-            valid = _valid(what, report, full_rate=False) and isinstance(report, Report)
-            late = report.late_frames if valid and isinstance(report, Report) else None
-            greatest = report.latency.get("max") if valid and isinstance(report, Report) else None
+            arguments = ("--viewers", "1", "--open-all", "--seconds", str(2 * self.scale.seconds))
+            report = await self.window(what, WHOLE, *arguments, full_rate=False, flood=flooded)
+            late = report.late_frames if report else None
+            greatest = report.latency.get("max") if report else None
             self.add(f"{what}, late frames", late, "frames", 0.0 if flooded else None)
             self.add(f"{what}, latest frame", greatest, "ms")
 
@@ -245,15 +211,10 @@ class Bench:
     async def memory(self) -> None:
         """Of an idle viewer."""
         what = "memory of an idle viewer"
-        _progress(what)
         few, many = self.scale.idle_steps
         steps = ("--steps", str(few), str(many), "--viewers", "0", "--seconds", "0.5", "--settle", "3")
-        report = await self.load(WHOLE, *steps, extra=("--idle",))
-        value = None
-        if isinstance(report, Report):
-            value = bytes_per_viewer(report.steps)
-        else:
-            _progress(f"{what}: {report}")
+        report = await self.window(what, WHOLE, *steps, full_rate=False, extra=("--idle",))
+        value = bytes_per_viewer(report.steps) if report else None
         self.add(
             f"{what}, between {few} and {many}",
             None if value is None else value / 1024,
@@ -267,20 +228,21 @@ class Bench:
         throughput: list[float] = []
         for count in (1, WORKERS):
             what = f"{count} workers of {100 * WORKER_SHARE:g} % of a core each"
-            _progress(what)
-            report = await self.load(
+            report = await self.window(
+                what,
                 WHOLE,
                 *("--viewers", str(self.scale.workers_viewers), "--seconds", str(self.scale.seconds)),
+                full_rate=False,
                 extra=("--workers", str(count)),
                 pinned=False,
                 share=WORKER_SHARE,
             )
             rate = None
-            if _valid(what, report, full_rate=False) and isinstance(report, Report):
+            if report:
                 rate = report.media_mbit / report.seconds
                 throughput.append(rate)
-                if count > 1 and report.delivered > 0.97:
-                    _progress(f"{what}: the load was not server-bound")
+                if report.delivered > DELIVERED_SHARE:
+                    progress(f"{what}: carries all of it, so more viewers are needed to say what it can")
             self.add(f"throughput of {what}", rate, "Mbit/s", digits=1)
         ratio = throughput[1] / throughput[0] if len(throughput) == 2 and throughput[0] else None
         self.add(f"{WORKERS} workers against one", ratio, "x", WORKERS_GOAL, at_least=True, digits=2)
@@ -288,20 +250,18 @@ class Bench:
     async def soak(self, minutes: float) -> None:
         """Joins and leaves for a long time: does memory grow?"""
         what = f"{minutes:g} minutes of joins and leaves"
-        _progress(what)
-        report = await self.load(
+        report = await self.window(
+            what,
             WHOLE,
             *("--viewers", str(SOAK_VIEWERS), "--churn", str(SOAK_LIFE_S), "--seconds", str(60 * minutes)),
+            full_rate=False,
         )
-        growth = None
-        if isinstance(report, Report):
-            growth = growth_bytes_per_minute(report.resident)
+        growth = growth_bytes_per_minute(report.resident) if report else None
+        if report:
             self.add(f"{what}: viewers", report.joined, "")
             self.add(f"{what}: viewers that failed", report.failed, "", 0.0)
             for name, sample in (("at first", report.resident[0]), ("at last", report.resident[-1])):
                 self.add(f"{what}: memory {name}", sample[1] / 2**20, "MiB", digits=1)
-        else:
-            _progress(f"{what}: {report}")
         self.add(
             f"{what}: growth",
             None if growth is None else growth / 1024,
@@ -314,31 +274,6 @@ class Bench:
 def _cost(report: Report) -> float | None:
     cost = report.cpu_ms_per_mbit
     return None if cost is None else round(cost, 3)
-
-
-async def _played(command: tuple[str, ...]) -> Report | str:
-    """Run a load to its end; its report, or what it says instead."""
-    lines: list[str] = []
-    async with running(*command) as program:
-        program.on_line = lines.append
-        await program.wait()
-    for line in lines:
-        if line.startswith("{"):
-            values = json.loads(line)
-            return str(values["error"]) if "error" in values else Report.from_json(values)
-    return "the load ended without a word:\n" + "\n".join(lines[-20:])
-
-
-def _valid(what: str, report: Report | str, *, full_rate: bool = True) -> bool:
-    """Whether it measured the server; otherwise the reason is told."""
-    problems = [report] if isinstance(report, str) else report.problems(full_rate=full_rate)
-    if problems:
-        print(f"{what}: {'; '.join(problems)}", file=sys.stderr, flush=True)
-    return not problems
-
-
-def _progress(text: str) -> None:
-    print(f"== {text}", file=sys.stderr, flush=True)
 
 
 async def run(options: Options) -> list[Figure]:

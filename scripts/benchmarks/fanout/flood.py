@@ -1,4 +1,4 @@
-"""Program: forged Initials, so many a second, from many ports, each with a connection ID of its own.
+"""Program: forged Initials, so many a second, from many addresses, each with a connection ID of its own.
 
 Each is sealed with the keys that anybody can derive from its connection ID (RFC 9001 section 5.2). Every
 other one holds a real ClientHello, which a server that believes it answers with a whole flight; the rest
@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-from aioquic.buffer import Buffer
+from aioquic._buffer import Buffer
 from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicPacketType, QuicProtocolVersion, encode_long_header_first_byte
 
@@ -24,7 +24,7 @@ from scripts.benchmarks.fanout.quicframes import encode_varint
 from scripts.benchmarks.fanout.viewer import client_connection
 
 INITIAL_BYTES = 1200
-PORTS = 256
+ADDRESSES = 250
 _NUMBER_BYTES = 2
 _TAG_BYTES = 16
 _GARBAGE_BYTES = 300
@@ -79,8 +79,9 @@ class Flood:
         self._random = random.Random(seed)
         self._rate = rate
         self._hello, self._source = client_hello()
-        self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(PORTS)]
-        for each in self._sockets:
+        self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(ADDRESSES)]
+        for number, each in enumerate(self._sockets):
+            each.bind((f"127.1.0.{number}", 0))  # all of 127.0.0.0/8 is ours
             each.setblocking(False)
             each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             each.connect(("127.0.0.1", port))
@@ -102,7 +103,7 @@ class Flood:
             while self.sent < due:
                 datagram = prepared.pop() if prepared else self.make()
                 try:
-                    self._sockets[self.sent % PORTS].send(datagram)
+                    self._sockets[self.sent % ADDRESSES].send(datagram)
                 except OSError:
                     self.refused += 1
                 self.sent += 1

@@ -23,11 +23,13 @@ from aioquic.quic.connection import QuicConnection
 
 from scripts.benchmarks.fanout import proc
 from scripts.benchmarks.fanout.audit import Audit, Frames
-from scripts.benchmarks.fanout.receiver import MAX_ACK_DELAY_S, Counts, Receiver
+from scripts.benchmarks.fanout.load_arguments import arguments
+from scripts.benchmarks.fanout.receiver import Counts, Receiver
 from scripts.benchmarks.fanout.report import Report, latency_summary
 from scripts.benchmarks.fanout.viewer import Joining, State, Viewer
 
 JOINING_AT_ONCE = 8
+PLAYING = "playing"  # the line that says that all have joined
 _LIMITS_EVERY_S = 1.0
 _TURN_S = 0.02  # the longest a turn waits while somebody joins
 _IDLE_TURN_S = 0.25
@@ -214,6 +216,7 @@ class Load:
         steps = self.resident()
         wanted = max([chosen.viewers, *chosen.steps])
         self.join(wanted)
+        print(PLAYING, flush=True)
         self.until(self._clock() + chosen.settle, wanted=wanted)
         before, others, lost, drops = self.counts.copy(), self.others[0].copy(), self.lost, self.drops
         server, own, began = proc.family_cpu_seconds(chosen.pid), time.process_time(), self._clock()
@@ -262,35 +265,6 @@ class Load:
             else:
                 self.until(end, wanted=wanted)
         return resident
-
-
-def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--pid", type=int, required=True, help="the server's process")
-    parser.add_argument("--viewers", type=int, default=1)
-    parser.add_argument("--path", default="/")
-    parser.add_argument("--greedy", type=int, default=0, help="so many viewers more, at --greedy-path")
-    parser.add_argument("--greedy-path", default="/greedy")
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--settle", type=float, default=1.0)
-    parser.add_argument("--join-seconds", type=float, default=60.0)
-    parser.add_argument("--ack-every", type=int, default=7, help="packets")
-    parser.add_argument("--ack-delay-ms", type=float, default=MAX_ACK_DELAY_S * 1000)
-    parser.add_argument("--draft", type=int, choices=(2, 15), default=2, help="of WebTransport over HTTP/3")
-    parser.add_argument("--mtu", type=int, default=1472, help="max_udp_payload_size, as Chromium has it")
-    parser.add_argument("--sample", type=float, default=0.02, help="share of packets that are opened")
-    parser.add_argument("--open-all", action="store_true", help="open all packets: checks all, times frames")
-    parser.add_argument("--head", type=int, default=0, help="bytes before the frame in its stream")
-    parser.add_argument("--steps", type=int, nargs="*", default=[], help="memory with so many viewers")
-    parser.add_argument("--churn", type=float, default=0.0, help="mean life of a viewer, s; 0: for ever")
-    parser.add_argument("--core", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args(argv)
-    chosen.viewers += chosen.greedy
-    return chosen
 
 
 def main() -> None:

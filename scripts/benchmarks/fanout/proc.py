@@ -29,11 +29,14 @@ def family_cpu_seconds(pid: int) -> dict[int, float]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its children; what they share is divided among them."""
+    """Resident memory of a process and its children, summed: differences are what counts here.
+
+    Not the proportional set, which changes with whoever else maps the same libraries.
+    """
     total = 0
     for each in family(pid):
         for line in Path(f"/proc/{each}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith("Rss:"):
                 total += int(line.split()[1]) * 1024
     return total
 

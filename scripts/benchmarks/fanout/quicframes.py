@@ -144,8 +144,8 @@ def _other(packet: Packet, kind: int, data: bytes, at: int) -> int:
     if kind == 0x18:  # NEW_CONNECTION_ID
         for _ in range(2):
             _, at = varint(data, at)
-        size, at = _bytes(data, at, 1)
-        return _bytes(data, at, size[0] + _RESET_TOKEN_BYTES)[1]
+        length, at = _bytes(data, at, 1)
+        return _bytes(data, at, length[0] + _RESET_TOKEN_BYTES)[1]
     raise FrameError(f"a frame of unknown type {kind:#x}")
 
 

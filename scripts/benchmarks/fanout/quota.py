@@ -48,8 +48,8 @@ def limited(processes: Iterable[int], share: float) -> Iterator[None]:
         yield
     finally:
         for group in groups:
-            for pid in (group / "cgroup.procs").read_text().split():
+            for left in (group / "cgroup.procs").read_text().split():
                 with contextlib.suppress(OSError):
-                    (group.parent / "cgroup.procs").write_text(pid)
+                    (group.parent / "cgroup.procs").write_text(left)
             with contextlib.suppress(OSError):
                 group.rmdir()

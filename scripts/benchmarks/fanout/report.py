@@ -64,7 +64,8 @@ class Report:
     @property
     def delivered(self) -> float:
         """Share of the media that its viewers should have got."""
-        return self.media_mbit / (self.viewers * self.seconds * FPS * MBIT_PER_FRAME)
+        expected = self.viewers * self.seconds * FPS * MBIT_PER_FRAME
+        return self.media_mbit / expected if expected else 0.0
 
     @property
     def packets_per_ack(self) -> float | None:
