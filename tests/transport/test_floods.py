@@ -19,7 +19,7 @@ from aioquic.quic.packet import QuicErrorCode, QuicPacketType, pull_quic_header
 
 from tests.transport.ends import Recorder, fingerprint, make_certificate
 from wtgateway.transport import internals
-from wtgateway.transport.admission import HANDSHAKE_S, UNPROVEN, UNPROVEN_PER_NETWORK
+from wtgateway.transport.admission import HANDSHAKE_S, UNPROVEN, UNPROVEN_PER_NETWORK, Decision
 from wtgateway.transport.client import connect, disconnect
 from wtgateway.transport.endpoint import QuicEndpoint
 from wtgateway.transport.engine import Link
@@ -293,6 +293,20 @@ async def test_a_token_from_another_address_is_refused_in_words_that_a_client_kn
     wire.sock.close()
 
 
+async def test_a_proven_address_gets_all_that_the_answer_takes(gates: MakeGate) -> None:
+    gate = await gates(retry_above=0)
+    gate.endpoint._configuration.certificate_chain = [CERTIFICATE.cert] * 20
+    wire = Wire(gate)
+    wire.send(wire.flight())
+    await wire.receive()
+    proof = wire.flight()
+    wire.send(proof)
+    got = 0
+    while got <= 3 * sum(map(len, proof)):
+        got += sum(map(len, await wire.receive()))
+    wire.sock.close()
+
+
 def test_an_unproven_address_gets_three_times_what_it_sent_and_no_more() -> None:
     client = make_client()
     (hello,) = first_flight(client, ("127.0.0.1", 1))
@@ -321,9 +335,14 @@ def test_an_unproven_address_gets_three_times_what_it_sent_and_no_more() -> None
 async def test_a_flood_makes_few_connections_and_viewers_still_get_in(gates: MakeGate, forge: Any) -> None:
     gate = await gates(retry_above=20)
     forger, ticks = forge(gate), itertools.count()
-    start = gate.endpoint._engine.clock()
-    # 2,000 a second, however long it takes to make them
-    gate.endpoint._engine.clock = lambda: start + forger.sent / 2000 + next(ticks) * 1e-5
+    admission, start = gate.endpoint._acceptor.admission, gate.endpoint._engine.clock()
+    decide: Callable[..., Decision] = admission.decide
+
+    def deciding(now: float, *rest: Any) -> Decision:
+        """2,000 a second, however long it takes to make them."""
+        return decide(start + forger.sent / 2000 + next(ticks) * 1e-5, *rest)
+
+    admission.decide = deciding
     for burst in range(5):
         forger.send(100)
         await gate.drained(forger.sent)

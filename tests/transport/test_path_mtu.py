@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from aioquic.quic.packet import QuicTransportParameters, pull_quic_transport_parameters
+from aioquic.tls import Epoch
 
 from tests.netsim import Conditions, Link
 from tests.transport.ends import CLIENT, NEAR, Ends, Recorder, fingerprint, make_certificate
@@ -138,9 +139,32 @@ def test_a_size_that_the_interface_refuses_leaves_nothing_behind() -> None:
     assert ends.size == 1452
     assert ends.counted["mtu_probes"] == 1
     ends.check_balance()
+    quic = ends.server_end.quic
+    sent, spent = quic._packet_number, quic._network_paths[0].bytes_sent
+    made = ends.server_end.lane.send_probe(1400, ends.time.now, lambda _: None)
+    assert made is not None
+    ends.server_end.lane.withdraw_probe(1400)
+    ends.check_balance()
+    assert not quic._spaces[Epoch.ONE_RTT].sent_packets
+    assert (quic._packet_number, quic._network_paths[0].bytes_sent) == (sent + 1, spent)
     ends.play(3)
     ends.run(1.0)
     assert len(ends.client.finished) == 3
+
+
+def test_a_refused_probe_is_not_waited_for() -> None:
+    ends = Probing(1 << 16, interface=1452)
+    withdrawn: list[int] = []
+    lane = ends.server_end.lane
+    withdraw = lane.withdraw_probe
+
+    def withdrawing(size: int) -> None:
+        withdrawn.append(size)
+        withdraw(size)
+
+    lane.withdraw_probe = withdrawing  # type: ignore[method-assign]
+    ends.run(0.2)
+    assert withdrawn == [4048]
 
 
 def test_a_search_that_is_over_costs_nothing_and_is_taken_up_after_ten_minutes() -> None:

@@ -220,6 +220,19 @@ def test_small_packets_that_arrive_say_nothing_about_large_ones() -> None:
     assert mtu.size == BASE
 
 
+def test_what_arrives_counts_against_the_smallest_that_was_lost() -> None:
+    mtu, _ = found(1472)
+    mtu.on_packets_lost(1300)
+    mtu.on_packets_lost(1472)
+    mtu.on_packet_acked(1299)
+    assert mtu.suspicious
+    mtu.on_packet_acked(1300)
+    assert not mtu.suspicious
+    mtu.on_packets_lost(1472)
+    mtu.on_packets_lost(1472)
+    assert mtu.size == 1472
+
+
 def test_small_packets_that_are_lost_say_nothing_either() -> None:
     mtu, _ = found(1472)
     for _ in range(20):
