@@ -1,0 +1,1 @@
+"""Other WebTransport clients against our endpoint, each in a virtual environment that the tests make."""
