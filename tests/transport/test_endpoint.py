@@ -200,8 +200,9 @@ async def test_flushes_of_one_turn_are_one(served: Served) -> None:
         server.send_datagram(bytes([n]))
         server.flush()
         server.flush()
+    await asyncio.sleep(0)  # the end of this turn
+    assert 1 <= served.endpoint.stats["datagrams_out"] - before <= 2  # a probe of the path may be among them
     await client.until(lambda: len(client.datagrams) == 10)
-    assert served.endpoint.stats["datagrams_out"] - before <= 2
     await disconnect(session)
 
 

@@ -12,7 +12,8 @@ from tests.netsim import BAD, MOBILE, Conditions
 from tests.transport.ends import Ends, Recorder
 from wtgateway.errors import TransportError
 from wtgateway.protocol.codes import CloseCode
-from wtgateway.transport.lane import MAX_QUEUED_DATAGRAM_BYTES, SHALLOW_S
+from wtgateway.transport.lane import SHALLOW_S
+from wtgateway.transport.media_queue import MAX_DATAGRAM_BYTES
 from wtgateway.transport.urgency import Urgency
 from wtgateway.transport.webtransport import LOST, Refusal, SessionRequest
 
@@ -290,7 +291,7 @@ def test_datagrams_fit_or_are_refused_and_never_stall_the_queue() -> None:
 def test_the_datagram_queue_is_bounded() -> None:
     ends = opened()
     taken = [ends.server.open.send_datagram(bytes(1000)) for _ in range(1000)]
-    assert 0 < taken.count(True) * 1000 < MAX_QUEUED_DATAGRAM_BYTES
+    assert 0 < taken.count(True) * 1000 < MAX_DATAGRAM_BYTES
     assert not any(taken[taken.count(True) :])
     ends.server.open.flush()
     ends.run(2)

@@ -1,8 +1,8 @@
 """One QUIC connection, sans-I/O: aioquic's, with an express lane for media in both directions.
 
-Out: media frames (as streams) and datagrams are cut, sealed and recorded in batches (:mod:`sealing`),
-in strict classes of urgency, within aioquic's own congestion window, pacing, flow control and
-anti-amplification limit; what is lost comes back here. All else that the connection has to say goes
+Out: media frames (as streams) and datagrams wait in strict classes of urgency (:mod:`media_queue`), and
+are cut, sealed and recorded in batches (:mod:`batch`, :mod:`sealing`), within aioquic's own congestion
+window, pacing, flow control and anti-amplification limit. All else that the connection has to say goes
 through aioquic's ``datagrams_to_send``. In: packets that only acknowledge are applied directly
 (:mod:`short_path`), all others go to ``receive_datagram``.
 
@@ -13,7 +13,6 @@ ordinary way; the peer cannot tell the two apart but by speed. Imports aioquic a
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,8 +21,9 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.tls import Epoch
 
 from wtgateway.transport import internals
-from wtgateway.transport.batch import Batch, Datagrams, Run, run_of, runs_of
+from wtgateway.transport.batch import Batch, Run, run_of, runs_of
 from wtgateway.transport.frame_stream import FrameStream, ProbePacket, SentPacket
+from wtgateway.transport.media_queue import DATAGRAM_COST, MediaQueue
 from wtgateway.transport.sealing import PACKET_NUMBER_BYTES, TAG_BYTES, overhead, seal
 from wtgateway.transport.short_path import Outcome, ShortPath
 from wtgateway.transport.udp import Peer
@@ -31,8 +31,6 @@ from wtgateway.transport.urgency import Urgency
 
 BATCH_PACKETS = 64  # one batch, and one segmented system call (UDP_MAX_SEGMENTS); the next viewer's turn then
 BATCH_BYTES = 65000
-MAX_QUEUED_DATAGRAM_BYTES = 512 * 1024
-_DATAGRAM_COST = 256  # what an empty one counts for in that
 MAX_SHORT_BYTES = 300  # a longer packet has more to say than that something arrived
 SHALLOW_S = 0.005  # what the path takes in so long may wait here; the rest waits where it can be overtaken
 PACKETS_PER_KEY = 1 << 22  # half of what AES-GCM allows with one key (RFC 9001, section 6.6)
@@ -57,13 +55,10 @@ class Lane:
         self.express = express and internals.EXPRESS and not quic.configuration.quic_logger
         self.probe_timeout = 0.0  # s; as of the last get_timer
         self.hungry = False  # someone above waits for room
-        self.datagrams_too_large = 0
-        self._queues: tuple[deque[FrameStream | Datagrams], ...] = tuple(deque() for _ in Urgency)
-        self._stalled: list[FrameStream] = []  # held back by flow control
-        self._unsent = 0
-        self._datagram_bytes = 0
+        self._media = MediaQueue(quic)
         self.visited = False  # whether the last transmit asked aioquic: its timer has changed
         self._touched = True  # aioquic may have something to say
+        self._timer_asked = True  # whatever the window lets it say
         self._paced_at: float | None = None
         self._confirmed = False
         self._fresh_since = 0  # first packet number that was sealed with the present key
@@ -77,7 +72,9 @@ class Lane:
             outcome = self._short.receive(data, peer, now)
             if outcome is not Outcome.LEFT:
                 self._touched |= outcome is Outcome.TOUCHED
-                return Attention.SEND if self.hungry or self._unsent or self._touched else Attention.NONE
+                return (
+                    Attention.SEND if self.hungry or self._media.unsent or self._touched else Attention.NONE
+                )
         self._touched = True
         self.quic.receive_datagram(data, peer, now)
         if self._confirmed:
@@ -87,8 +84,8 @@ class Lane:
     # --- what is to be sent ------------------------------------------------------------------------
 
     def touch(self) -> None:
-        """Something was asked of aioquic directly."""
-        self._touched = True
+        """Something was asked of aioquic directly, or a deadline has come: its timer has to be asked for."""
+        self._touched = self._timer_asked = True
 
     def open_frame(self, head: bytes, body: bytes, urgency: Urgency) -> int:
         """Send ``head`` and ``body`` as one new unidirectional stream; its id. ``body`` is not copied."""
@@ -103,7 +100,7 @@ class Lane:
             body,
             urgency=urgency,
             max_stream_data=quic._remote_max_stream_data_uni,
-            on_lost=self._lost,
+            on_lost=self._media.on_lost,
             on_over=self._over,
         )
         quic._streams[stream_id] = stream  # type: ignore[assignment]
@@ -113,34 +110,20 @@ class Lane:
             quic._streams_blocked_uni.append(stream)  # type: ignore[arg-type]
             quic._streams_blocked_pending = True
             self._touched = True
-        self._unsent += stream.size
-        self._queue(stream)
+        self._media.add_stream(stream)
         return stream_id
 
     def send_datagrams(self, payloads: Sequence[bytes], urgency: Urgency, prefix: bytes = b"") -> int:
         """Queue DATAGRAM frames of ``prefix`` and each payload; how many were taken, from the first on."""
-        limit = self.max_datagram_payload() - len(prefix)
         if not self.express:
-            self._datagram_bytes = internals.queued_datagram_bytes(self.quic, _DATAGRAM_COST)
-        taken = 0
-        for payload in payloads:
-            cost = len(payload) + _DATAGRAM_COST
-            if len(payload) > limit or self._datagram_bytes + cost > MAX_QUEUED_DATAGRAM_BYTES:
-                break
-            self._datagram_bytes += cost
-            taken += 1
+            self._media.datagram_bytes = internals.queued_datagram_bytes(self.quic, DATAGRAM_COST)
+        taken = payloads[: self._media.admit(payloads, self.max_datagram_payload() - len(prefix))]
         if not self.express:
-            for payload in payloads[:taken]:
+            for payload in taken:
                 self.quic.send_datagram_frame(prefix + payload)
         elif taken:
-            self._unsent += sum(map(len, payloads[:taken]))
-            queue = self._queues[urgency]
-            last = queue[-1] if queue else None
-            if type(last) is Datagrams and last.prefix == prefix:
-                last.payloads += payloads[:taken]
-            else:
-                queue.append(Datagrams(prefix, payloads[:taken]))
-        return taken
+            self._media.add_datagrams(prefix, taken, urgency)
+        return len(taken)
 
     def max_datagram_payload(self) -> int:
         """What fits one DATAGRAM frame now, the prefix included; 0: the peer takes none."""
@@ -157,8 +140,8 @@ class Lane:
         pace = internals.pace(quic)
         if pace:
             free = min(free, max(int(pace * SHALLOW_S), SMALLEST_MAX_DATAGRAM_SIZE))
-        free -= self._unsent + internals.queued_bytes(quic)
-        return min(free, 0) if self._stalled or internals.streams_blocked(quic) else free
+        free -= self._media.unsent + internals.queued_bytes(quic)
+        return min(free, 0) if self._media.stalled or internals.streams_blocked(quic) else free
 
     def unsent_bytes(self, stream_id: int) -> int:
         """Bytes of a stream that wait to be sent; 0 once it is over."""
@@ -173,28 +156,18 @@ class Lane:
         return internals.unacknowledged_bytes(self.quic, stream_id)
 
     @property
+    def datagrams_too_large(self) -> int:
+        """Datagrams dropped because the path's MTU shrank after they were taken."""
+        return self._media.datagrams_too_large
+
+    @property
     def waiting(self) -> int:
         """Bytes of media that were not sent yet, or have to be sent again."""
-        return self._unsent if self.express else internals.queued_bytes(self.quic)
-
-    def _queue(self, stream: FrameStream, *, first: bool = False) -> None:
-        stream.queued = True
-        queue = self._queues[stream.urgency]
-        if first:
-            queue.appendleft(stream)
-        else:
-            queue.append(stream)
-
-    def _lost(self, stream: FrameStream) -> None:
-        """Its lost bytes go before what is new in its class: they hold up what depends on them."""
-        start, stop = stream.lost[-1]
-        self._unsent += stop - start
-        if not stream.queued:
-            self._queue(stream, first=True)
+        return self._media.unsent if self.express else internals.queued_bytes(self.quic)
 
     def _over(self, stream: FrameStream, unsent: int) -> None:
         """Acknowledged whole, or reset with ``unsent`` bytes left."""
-        self._unsent -= unsent
+        self._media.unsent -= unsent
         if stream.is_finished:
             self.quic._streams.pop(stream.stream_id, None)
         else:  # aioquic says so to the peer, and forgets it when that has arrived
@@ -214,11 +187,11 @@ class Lane:
         """
         quic = self.quic
         self._renew_key()
-        self.visited = not self.express
+        self.visited, self._timer_asked = self._timer_asked or not self.express, False
         if not self.express:
             return runs_of(quic.datagrams_to_send(now))
         runs: list[Run] = []
-        probed = self._unsent and quic._probe_pending and self._sendable()
+        probed = self._media.unsent and quic._probe_pending and self._sendable()
         if probed:
             # A probe carries data if there is some (RFC 9002, section 6.2.4), whatever the window says.
             runs = self._send(now, least=quic._max_datagram_size)
@@ -227,22 +200,22 @@ class Lane:
             self.visited = True
             runs += runs_of(quic.datagrams_to_send(now))
             self._touched = quic._pacing_at is not None  # it may have more to say than the pacer lets it
-            self._release()
+            self._media.release()
         self._paced_at = None
-        if self._unsent and not probed and self._sendable():
+        if self._media.unsent and not probed and self._sendable():
             runs += self._send(now)
         return runs
 
     @property
     def can_send(self) -> bool:
         """Whether window and pacing allow more of what waits at once."""
-        if not self._unsent or self._paced_at is not None or not self.express or not self._sendable():
+        if not self._media.unsent or self._paced_at is not None or not self.express or not self._sendable():
             return False
         controller, path = self.quic._loss._cc, self.quic._network_paths[0]
         free = controller.congestion_window - controller.bytes_in_flight
         if not path.is_validated:
             free = min(free, 3 * path.bytes_received - path.bytes_sent)
-        return free >= self.quic._max_datagram_size and any(self._queues)
+        return free >= self.quic._max_datagram_size and self._media.ready
 
     def _sendable(self) -> bool:
         """Whether 1-RTT packets of our own may be made: confirmed, and not about to end."""
@@ -279,15 +252,6 @@ class Lane:
             self._fresh_since = self.quic._packet_number
             self.quic.request_key_update()
 
-    def _release(self) -> None:
-        """Give streams that flow control held back another try, in their order."""
-        if not self._stalled:
-            return
-        stalled, self._stalled = self._stalled, []
-        for stream in reversed(stalled):
-            if not (stream.is_reset or stream.queued):
-                self._queue(stream, first=True)
-
     def _send(self, now: float, least: int = 0) -> list[Run]:
         """Cut, seal and record a batch, ``least`` bytes even if the congestion window is full."""
         quic = self.quic
@@ -302,7 +266,7 @@ class Lane:
             return []
         cid, size = quic._peer_cid.cid, quic._max_datagram_size
         batch = Batch(min(count, BATCH_PACKETS), min(room, BATCH_BYTES), size - overhead(cid), overhead(cid))
-        self._fill(batch)
+        self._media.fill(batch)
         if not batch.payloads:
             return []
         crypto = quic._cryptos[_ONE_RTT]
@@ -346,76 +310,6 @@ class Lane:
             quic._close_at = now + self._short.idle_timeout
             quic._ack_eliciting_sent_since_receipt = True
         return total
-
-    # --- cutting -----------------------------------------------------------------------------------
-
-    def _fill(self, batch: Batch) -> None:
-        """Take what is most urgent from the queues until the batch is full."""
-        for queue in self._queues:
-            while queue:
-                if not batch.open:
-                    return
-                item = queue[0]
-                if type(item) is FrameStream:
-                    done = item.is_reset or self._cut_stream(item, batch)
-                    if done:
-                        item.queued = False
-                else:
-                    assert isinstance(item, Datagrams)
-                    done = self._cut_datagrams(item, batch)
-                if not done:
-                    return
-                queue.popleft()
-
-    def _cut_stream(self, stream: FrameStream, batch: Batch) -> bool:
-        """As much of a stream as fits; True when it has left the queue (or was put aside)."""
-        if stream.is_blocked:
-            self._stall(stream)
-            return True
-        while stream.lost:
-            start, stop = stream.lost.pop(0)
-            reached = batch.stream(stream, start, stop)
-            self._unsent -= reached - start
-            if reached < stop:
-                stream.lost.insert(0, (reached, stop))
-                return False
-        if stream.next == stream.size:
-            return True
-        quic = self.quic
-        credit = quic._remote_max_data - quic._remote_max_data_used
-        limit = min(stream.size, stream.max_stream_data_remote, stream.next + credit)
-        reached = batch.stream(stream, stream.next, limit)
-        sent = reached - stream.next
-        self._unsent -= sent
-        quic._remote_max_data_used += sent
-        stream.next = reached
-        if reached == stream.size:
-            return True
-        if reached < limit:
-            return False
-        self._stall(stream)
-        return True
-
-    def _stall(self, stream: FrameStream) -> None:
-        """Put it aside until flow control allows more; what is lost of it meanwhile needs no credit."""
-        if stream not in self._stalled:
-            self._stalled.append(stream)
-
-    def _cut_datagrams(self, waiting: Datagrams, batch: Batch) -> bool:
-        payloads = waiting.payloads
-        while waiting.next < len(payloads):
-            frames, count = waiting.pack(batch.payload_bytes)
-            if len(frames) > batch.payload_bytes:
-                self.datagrams_too_large += 1  # the path's MTU has shrunk meanwhile
-            elif not batch.add(frames, (None, 0, 0)):
-                del payloads[: waiting.next]
-                waiting.next = 0
-                return False
-            for payload in payloads[waiting.next : waiting.next + count]:
-                self._unsent -= len(payload)
-                self._datagram_bytes -= len(payload) + _DATAGRAM_COST
-            waiting.next += count
-        return True
 
     # --- path MTU ----------------------------------------------------------------------------------
 
