@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from wtgateway.errors import ProtocolError
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.transport import capsules
 from wtgateway.transport.capsules import (
     CapsuleParser,
     CloseSession,
     DrainSession,
     encode_close,
     encode_drain,
+    encode_limit,
 )
 from wtgateway.transport.varint import decode_varint, encode_varint
 
@@ -95,6 +97,34 @@ def test_what_no_peer_may_send(data: bytes, code: CloseCode) -> None:
     with pytest.raises(ProtocolError) as caught:
         CapsuleParser().feed(data)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (encode_varint(capsules.MAX_DATA) + b"\x00", CloseCode.MALFORMED),
+        (encode_varint(capsules.MAX_DATA) + b"\x02\x01\x02", CloseCode.MALFORMED),
+        (encode_varint(capsules.MAX_DATA) + b"\x01\x40", CloseCode.MALFORMED),
+        (encode_varint(capsules.MAX_STREAMS_UNI) + b"\x09", CloseCode.TOO_LARGE),
+        (encode_varint(capsules.MAX_STREAM_DATA) + b"\x01", CloseCode.MALFORMED),
+        (encode_limit(capsules.MAX_STREAMS_BIDI, (1 << 60) + 1), CloseCode.MALFORMED),
+    ],
+)
+def test_what_no_peer_with_flow_control_may_send(data: bytes, code: CloseCode) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        CapsuleParser(flow_control=True).feed(data)
+    assert caught.value.code == code
+    CapsuleParser().feed(data)  # without, it means nothing
+
+
+@given(st.lists(st.binary(max_size=64), max_size=20))
+def test_any_bytes_with_flow_control_give_capsules_or_a_protocol_error(pieces: list[bytes]) -> None:
+    parser = CapsuleParser(flow_control=True)
+    try:
+        for piece in pieces:
+            parser.feed(piece)
+    except ProtocolError as error:
+        assert error.code in (CloseCode.MALFORMED, CloseCode.TOO_LARGE)
 
 
 def test_a_begun_capsule_shows() -> None:
