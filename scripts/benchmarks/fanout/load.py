@@ -279,6 +279,7 @@ def main() -> None:
     try:
         report = load.window()
     except (LoadError, OSError) as error:
+        load.leave()
         print(json.dumps({"error": str(error)}), flush=True)
         sys.exit(1)
     load.leave()

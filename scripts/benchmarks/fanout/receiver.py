@@ -52,6 +52,7 @@ class Counts:
     opened: int = 0
     forged: int = 0  # packets that no key of ours opens
     malformed: int = 0
+    foreign: int = 0
     acks: int = 0
     updates: int = 0  # of keys
     largest_packet_bytes: int = 0
@@ -101,6 +102,7 @@ class Receiver:
         self._incoming, self._outgoing = take_keys(quic)
         self._previous: Direction | None = None
         self._peer_cid = quic._peer_cid.cid
+        self._own_cids = frozenset(each.cid for each in quic._host_cids)
         self._next_number = quic._packet_number
         self.ranges = ReceivedRanges()
         for run in quic._spaces[Epoch.ONE_RTT].ack_queue:
@@ -152,6 +154,9 @@ class Receiver:
             self.ack_at = now + self._max_ack_delay_s
 
     def _packet(self, data: bytes, start: int, end: int, mask: bytes, now: float, stamp: float) -> None:
+        if data[start + 1 : start + _NUMBER_AT] not in self._own_cids:
+            self.counts.foreign += 1  # of a connection that had this port before
+            return
         first = data[start] ^ (mask[0] & 0x1F)
         size = (first & 3) + 1
         number_at = start + _NUMBER_AT

@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import dataclasses
 import signal
-import sys
 from pathlib import Path
 
 from scripts.benchmarks.fanout.content import FPS, Ticks
 from wtgateway import clock
-from wtgateway.config import Address, GatewayConfig
+from wtgateway.config import Address, BroadcastConfig, GatewayConfig
 from wtgateway.gateway import Gateway
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
@@ -33,7 +31,8 @@ class BenchGateway(Gateway):
     idle = False
 
     async def _start_pipelines(self, stack: contextlib.AsyncExitStack) -> None:
-        broadcast = self.hub.add(BROADCAST)
+        broadcast = self.hub.get(BROADCAST)
+        assert broadcast is not None
         broadcast.set_catalog(
             Catalog(revision=1, tracks=(Track(id=0, kind=Kind.VIDEO, renditions=(_RENDITION,)),))
         )
@@ -87,11 +86,9 @@ def main() -> None:
         bind=Address("127.0.0.1", chosen.port),
         web=Address("127.0.0.1", chosen.web_port),
         certs_dir=chosen.certs_dir,
+        broadcasts=(BroadcastConfig(name=BROADCAST, source="test:"),),
+        workers=chosen.workers,
     )
-    if chosen.workers != 1:
-        if "workers" not in {field.name for field in dataclasses.fields(config)}:
-            sys.exit("this gateway has no workers")
-        config = dataclasses.replace(config, workers=chosen.workers)
     BenchGateway.idle = chosen.idle
     try:
         import uvloop
