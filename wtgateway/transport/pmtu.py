@@ -17,6 +17,7 @@ tells what became of it. Imports nothing.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 BASE = 1200  # RFC 9000, section 14.1: every path of QUIC takes it
@@ -40,6 +41,13 @@ _ABOVE = (4096, 9000, 16_384)  # FDDI and InfiniBand; jumbo frames; loopback
 def is_ipv4(address: tuple[Any, ...]) -> bool:
     """Whether packets to a socket address are IPv4's: also in IPv6's notation (``::ffff:192.0.2.1``)."""
     return "." in str(address[0])
+
+
+@functools.lru_cache(maxsize=64)
+def _likely(overhead: int, ceiling: int) -> tuple[int, ...]:
+    """The sizes to try, in order; shared by all paths of a kind."""
+    sizes = {mtu - overhead for mtu in (*_BELOW, _ETHERNET, *_ABOVE)} | {ceiling}
+    return tuple(sorted(size for size in sizes if BASE < size <= ceiling))
 
 
 class PathMtu:
@@ -66,8 +74,7 @@ class PathMtu:
         self.size = BASE  # what may be sent
         self.black_holes = 0
         self._ceiling = max(BASE, min(ceiling, HIGHEST))
-        sizes = {mtu - overhead for mtu in (*_BELOW, _ETHERNET, *_ABOVE)} | {self._ceiling}
-        self._sizes = tuple(sorted(size for size in sizes if BASE < size <= self._ceiling))
+        self._sizes = _likely(overhead, self._ceiling)
         self._ethernet = min(_ETHERNET - overhead, self._ceiling)
         self._failed = self._ceiling + 1  # the least size known not to arrive
         self._pending = 0  # the probe under way; 0: none
