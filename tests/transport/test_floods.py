@@ -32,6 +32,7 @@ from wtgateway.transport.admission import (
     HalfOpen,
 )
 from wtgateway.transport.client import connect, disconnect
+from wtgateway.transport.connection_ids import ConnectionIds, worker_of
 from wtgateway.transport.endpoint import QuicEndpoint
 from wtgateway.transport.engine import Engine, Link
 from wtgateway.transport.handshakes import Arrival
@@ -521,3 +522,65 @@ async def test_what_waits_is_let_go_at_the_end(gates: MakeGate, forge: Any) -> N
     await gate.endpoint.close(0, "", 0.1)
     assert (gate.half_open, len(gate.endpoint._acceptor._queue)) == (0, 0)
     assert gate.endpoint._acceptor._turn is None
+
+
+# --- several workers ------------------------------------------------------------------------------------
+
+
+async def test_a_proof_given_to_one_worker_is_taken_by_another() -> None:
+    """Worker 0 asks for it, and gives the connection to worker 1, which shares no more than the secret."""
+    secret, given = os.urandom(SECRET_BYTES), set[bytes]()
+    handlers: list[Recorder] = []
+
+    def answer(_: SessionRequest) -> SessionHandler:
+        handlers.append(Recorder())
+        return handlers[-1]
+
+    def make(worker: int, elsewhere: Any) -> QuicEndpoint:
+        return QuicEndpoint(
+            on_request=answer,
+            certificate=CERTIFICATE,
+            retry_above=0,
+            secret=secret,
+            connection_ids=ConnectionIds(worker=worker, workers=2, secret=bytes(32)),
+            elsewhere=elsewhere,
+        )
+
+    second = make(1, None)
+
+    class Elsewhere:
+        def follow(self, cid: bytes, data: bytes, peer: Peer, udp: int, now: float) -> bool:
+            return cid in given and self.hand_over(cid, data, peer, udp, now)
+
+        def hand_over(self, cid: bytes, data: bytes, peer: Peer, udp: int, now: float) -> bool:
+            given.add(cid)
+            second.take_over(data, peer, udp)
+            return True
+
+    first = make(0, Elsewhere())
+    ((_, port, *_),) = await first.start("127.0.0.1", 0)
+    shared = first._sockets[0].sock.dup()
+    second.start_on([shared])
+    loop = asyncio.get_running_loop()
+    loop.remove_reader(shared.fileno())
+    route = first._engine.route
+
+    def steering(data: bytes, peer: Peer, udp: UdpSocket, now: float) -> Link | None:
+        """What the kernel does: a connection ID of worker 1 leads to worker 1."""
+        cid = pull_quic_header(Buffer(data=data), host_cid_length=8).destination_cid
+        if worker_of(cid, 2) == 1 and cid in second._engine.links:
+            second.take_over(data, peer, 0)
+            return None
+        return route(data, peer, udp, now)
+
+    first._engine.route = steering
+    try:
+        session = await connect(f"https://127.0.0.1:{port}/test", Recorder(), certificate_hashes=HASHES)
+        assert (first.stats["retries"], second.stats["retries"]) == (1, 0)
+        assert (first.connections, second.connections) == (0, 1)
+        assert first._acceptor.half_open == second._acceptor.half_open == 0
+        assert len(handlers) == 1
+        await disconnect(session)
+    finally:
+        await first.close(0, "", 0.1)
+        await second.close(0, "", 0.1)
