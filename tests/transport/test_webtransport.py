@@ -413,7 +413,7 @@ def test_streams_for_sessions_that_are_not_there_are_rejected() -> None:
     ends.client_end.mark_dirty()
     ends.run()
     assert not ends.server.closes
-    assert ends.server_end.webtransport._early._bytes <= 64 << 10
+    assert ends.server_end.webtransport._incoming._early._bytes <= 64 << 10
 
 
 def test_a_stream_for_an_impossible_session_closes_the_connection() -> None:

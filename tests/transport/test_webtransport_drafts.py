@@ -195,7 +195,7 @@ def test_a_request_that_overtakes_the_settings_waits_for_them(monkeypatch: pytes
 def test_what_waits_for_settings_is_bounded(size: int) -> None:
     ends = Ends()
     ends.client_end.on_connected = lambda: None
-    held = ends.server_end.webtransport._connect
+    held = ends.server_end.webtransport.connects
     for stream_id in range(0, 80, 4):
         held.request(HeadersReceived(headers=[], stream_id=stream_id, stream_ended=False))
     assert len(held.early._requests) == 16
@@ -246,7 +246,7 @@ def test_a_sub_protocol_that_was_not_offered_ends_the_session() -> None:
     ends.run()
     ends.request("/x", ends.client)
     ends.client_end.webtransport.protocols = ()
-    (asked,) = ends.client_end.webtransport._connect._asked.items()
+    (asked,) = ends.client_end.webtransport.connects._asked.items()
     request = asked[1][0]
     object.__setattr__(request, "protocols", ("other",))
     ends.run()
@@ -335,7 +335,7 @@ def test_a_frame_larger_than_all_credit_goes_a_piece_at_a_time() -> None:
 
 def test_no_more_is_sent_than_was_granted() -> None:
     ends = opened(limits=SMALL)
-    ends.client_end.webtransport._connect.grant = lambda session: None  # type: ignore[method-assign]
+    ends.client_end.webtransport.connects.grant = lambda session: None  # type: ignore[method-assign]
     server = ends.server.open
     streams = [server.open_uni() for _ in range(6)]
     for stream_id in streams:
@@ -356,10 +356,10 @@ def test_no_more_is_sent_than_was_granted() -> None:
 
 def test_the_peer_is_told_which_limits_are_in_the_way() -> None:
     ends = opened(limits=SMALL)
-    ends.client_end.webtransport._connect.grant = lambda session: None  # type: ignore[method-assign]
+    ends.client_end.webtransport.connects.grant = lambda session: None  # type: ignore[method-assign]
     told: list[object] = []
-    take = ends.client_end.webtransport._connect._capsule
-    ends.client_end.webtransport._connect._capsule = (  # type: ignore[method-assign]
+    take = ends.client_end.webtransport.connects._capsule
+    ends.client_end.webtransport.connects._capsule = (  # type: ignore[method-assign]
         lambda session, capsule: (told.append(capsule), take(session, capsule))[1]
     )
     server = ends.server.open
@@ -380,7 +380,7 @@ def test_the_peer_is_told_which_limits_are_in_the_way() -> None:
 
 def test_a_peer_that_grants_nothing_is_left_when_too_much_waits() -> None:
     ends = opened(limits=SMALL)
-    ends.client_end.webtransport._connect.grant = lambda session: None  # type: ignore[method-assign]
+    ends.client_end.webtransport.connects.grant = lambda session: None  # type: ignore[method-assign]
     server = ends.server.open
     stream_id = server.open_uni()
     for _ in range(MAX_HELD_BYTES // 100_000 + 2):
@@ -456,7 +456,7 @@ def test_more_than_was_granted_ends_the_session(kind: str) -> None:
     ends.run()
     client = ends.client.open
     client.credit = None  # a client that does not keep to it
-    ends.server_end.webtransport._connect.grant = lambda session: None  # type: ignore[method-assign]
+    ends.server_end.webtransport.connects.grant = lambda session: None  # type: ignore[method-assign]
     if kind == "data":
         client.send(client.open_uni(), bytes(SMALL.max_data + 1))
     for _ in range(SMALL.max_streams_uni + 1 if kind == "uni" else 0):
@@ -465,7 +465,7 @@ def test_more_than_was_granted_ends_the_session(kind: str) -> None:
         client.send(client.open_bidi(), b"x")
     client.flush()
     resets: list[int] = []
-    ends.client_end.webtransport._stream_reset = lambda event: resets.append(event.error_code)  # type: ignore[method-assign]
+    ends.client_end.webtransport._incoming.reset = lambda event: resets.append(event.error_code)  # type: ignore[method-assign]
     ends.run()
     assert [code for code, _ in ends.server.closes] == [CloseCode.MALFORMED]
     assert h3codes.FLOW_CONTROL_ERROR in resets
@@ -486,7 +486,7 @@ def test_more_than_was_granted_ends_the_session(kind: str) -> None:
 def test_capsules_that_break_flow_control_end_the_session(capsule: bytes) -> None:
     ends = opened()
     codes: list[int] = []
-    ends.client_end.webtransport._stream_reset = lambda event: codes.append(event.error_code)  # type: ignore[method-assign]
+    ends.client_end.webtransport._incoming.reset = lambda event: codes.append(event.error_code)  # type: ignore[method-assign]
     send_capsule(ends, capsule)
     assert [code for code, _ in ends.server.closes] == [CloseCode.MALFORMED]
     assert codes == [h3codes.FLOW_CONTROL_ERROR]

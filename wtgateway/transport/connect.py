@@ -176,7 +176,7 @@ class ConnectStreams:
         connection.counters["sessions_refused"] += 1
         self._forget(stream_id)
         connection.h3.send_headers(stream_id, headers.refusal(answer), end_stream=True)
-        connection.reject_early(stream_id)
+        connection.refused(stream_id)
 
     # --- sessions ----------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 QUIC events in; calls to session handlers and bytes into the QUIC connection out. Several sessions
 share a connection. What a peer does wrong closes the session or this connection with a code, and is
-counted, never raised. CONNECT streams are read in :mod:`wtgateway.transport.connect`. Imports aioquic,
-errors and this package.
+counted, never raised. CONNECT streams are read in :mod:`wtgateway.transport.connect`, all others in
+:mod:`wtgateway.transport.incoming`. Imports aioquic, errors and this package.
 """
 
 from __future__ import annotations
@@ -34,12 +34,11 @@ from aioquic.quic.events import (
 
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.transport import connect, h3codes, internals
-from wtgateway.transport.capsules import FlowControlError
 from wtgateway.transport.drafts import Draft
-from wtgateway.transport.early import EarlyStreams
 from wtgateway.transport.http3 import Http3Connection, spoken
+from wtgateway.transport.incoming import IncomingStreams
 from wtgateway.transport.lane import Lane
-from wtgateway.transport.streams import StreamTable, is_unidirectional, preamble
+from wtgateway.transport.streams import StreamTable, preamble
 from wtgateway.transport.varint import encode_varint
 from wtgateway.transport.webtransport import (
     LOST,
@@ -90,8 +89,8 @@ class WebTransportConnection:
         self.counters = counters
         self.streams = StreamTable(quic, counters)
         self._on_request = on_request
-        self._connect = connect.ConnectStreams(self)
-        self._early = EarlyStreams(limit_bytes=(1 << 20) if self.is_client else (64 << 10))
+        self.connects = connect.ConnectStreams(self)
+        self._incoming = IncomingStreams(self)
         self._closed: list[tuple[WebTransportSession, int, str]] = []
         self._delivered_bytes = 0
 
@@ -103,11 +102,11 @@ class WebTransportConnection:
             self._delivered_bytes += len(event.data)
             self._stream_data(event)
         elif isinstance(event, DatagramFrameReceived):
-            self._h3_events(event)
+            self.h3_events(event)
         elif isinstance(event, StreamReset):
-            self._stream_reset(event)
+            self._incoming.reset(event)
         elif isinstance(event, StopSendingReceived):
-            self._stop_sending(event)
+            self._incoming.stopped(event)
         elif isinstance(event, ProtocolNegotiated):
             if event.alpn_protocol in H3_ALPN:  # our SETTINGS leave in the first flight
                 self.h3 = self.streams.h3 = Http3Connection(
@@ -129,21 +128,21 @@ class WebTransportConnection:
         while self._closed:
             session, code, reason = self._closed.pop(0)
             self.counters["sessions_closed"] += 1
-            self._call(session, session.handler.closed, code, reason)
+            self.call(session, session.handler.closed, code, reason)
 
     def writable(self) -> None:
         """Let every session hand over what there is room for."""
         self.streams.release_held_resets()
         for session in list(self.sessions.values()):
             if not session.closed:
-                self._call(session, session.handler.writable)
-                self._connect.tell_blocked(session)
+                self.call(session, session.handler.writable)
+                self.connects.tell_blocked(session)
 
     def lost(self, reason: str) -> None:
         """The connection is gone, and every session with it."""
         for session in list(self.sessions.values()):
-            self._connect.end(session, LOST, reason)
-        self._connect.lost(reason)
+            self.connects.end(session, LOST, reason)
+        self.connects.lost(reason)
 
     def fail(self, error_code: int, reason: str) -> None:
         """Close the connection for what the peer did."""
@@ -169,101 +168,53 @@ class WebTransportConnection:
 
     def close_session(self, session: WebTransportSession, code: int, reason: str) -> None:
         """Send the close capsule and FIN; bidirectional streams may finish what was written."""
-        self._connect.close(session, code, reason)
+        self.connects.close(session, code, reason)
 
     def drain_session(self, session: WebTransportSession) -> None:
         """Send the drain capsule."""
-        self._connect.drain(session)
+        self.connects.drain(session)
 
     def request(self, authority: str, path: str, extra: dict[str, str], handler: SessionHandler) -> None:
         """Client: CONNECT; ``handler.opened`` or :attr:`refusal` follows."""
         assert self.h3 is not None
-        self._connect.ask(authority, path, extra, handler)
+        self.connects.ask(authority, path, extra, handler)
 
     # --- QUIC and HTTP/3 events --------------------------------------------------------------------
 
     def _stream_data(self, event: StreamDataReceived) -> None:
         stream_id = event.stream_id
         if self.streams.is_answer(stream_id):
-            self._deliver(self.streams.owner(stream_id), stream_id, event.data, event.end_stream)
+            self._incoming.answer(event)
             return
-        self._h3_events(event)
+        self.h3_events(event)
         if self.h3 is not None and internals.request_bytes_buffered(self.h3, stream_id) > _MAX_HEADER_BYTES:
             self.fail(h3codes.H3_EXCESSIVE_LOAD, "an HTTP/3 frame is over its limit")
 
-    def _h3_events(self, event: QuicEvent) -> None:
+    def h3_events(self, event: QuicEvent) -> None:
+        """What a QUIC event means in HTTP/3."""
         if self.h3 is None:
             return
         h3_events = self.h3.handle_event(event)
         if self.draft is None and self.h3.received_settings is not None:
-            self._connect.settings_arrived()
+            self.connects.settings_arrived()
         for h3_event in h3_events:
             self._h3_event(h3_event)
 
     def _h3_event(self, event: H3Event) -> None:
         if isinstance(event, WebTransportStreamDataReceived):
-            self._webtransport_data(event)
+            self._incoming.data(event)
         elif isinstance(event, HeadersReceived):
-            if event.stream_id in self.sessions or event.stream_id in self._connect.early:  # trailers
+            if event.stream_id in self.sessions or event.stream_id in self.connects.early:  # trailers
                 if event.stream_ended:
-                    self._connect.data(event.stream_id, b"", fin=True)
+                    self.connects.data(event.stream_id, b"", fin=True)
             elif self.is_client:
-                self._connect.response(event)
-            elif event.stream_id not in self._connect.gone:
-                self._connect.request(event)
+                self.connects.response(event)
+            elif event.stream_id not in self.connects.gone:
+                self.connects.request(event)
         elif isinstance(event, DataReceived):
-            self._connect.data(event.stream_id, event.data or b"", fin=event.stream_ended)
+            self.connects.data(event.stream_id, event.data or b"", fin=event.stream_ended)
         elif isinstance(event, DatagramReceived):
-            session = self.sessions.get(event.stream_id)
-            if session is not None:
-                self._call(session, session.handler.datagram, event.data)
-            elif (
-                event.stream_id not in self._connect.gone
-            ):  # DATAGRAM frames go before the HEADERS in a packet
-                self._early.put_datagram(event.stream_id, event.data)
-
-    def _webtransport_data(self, event: WebTransportStreamDataReceived) -> None:
-        session_id, stream_id = event.session_id, event.stream_id
-        session = self.streams.owner(stream_id) or self.sessions.get(session_id)
-        if session is not None and not session.closed:
-            self._accept(session, stream_id, event.data, event.stream_ended)
-        elif session_id % 4:
-            self.fail(h3codes.H3_ID_ERROR, "a stream names a session that cannot be")
-        elif session_id in self._connect.gone:
-            self.streams.reject(stream_id, h3codes.SESSION_GONE)
-        elif not self._early.put(session_id, stream_id, event.data, event.stream_ended):
-            self.streams.reject(stream_id, h3codes.BUFFERED_STREAM_REJECTED)
-
-    def _stream_reset(self, event: StreamReset) -> None:
-        stream_id = event.stream_id
-        self._recognize(stream_id)
-        if not self.streams.is_answer(stream_id):
-            self._h3_events(event)
-        self._early.drop(stream_id)
-        self._connect.reset(stream_id, "the peer reset the session's stream")
-        owner = self.streams.owner(stream_id)
-        if owner is not None and self._count(
-            owner, stream_id, internals.undelivered(self.quic, stream_id), True
-        ):
-            self._call(owner, owner.handler.stream_reset, stream_id, h3codes.from_http3(event.error_code))
-
-    def _stop_sending(self, event: StopSendingReceived) -> None:
-        stream_id = event.stream_id
-        if not self.streams.is_answer(stream_id):
-            self._h3_events(event)
-        self._connect.reset(stream_id, "the peer stopped the session's stream")
-        if (owner := self.streams.owner(stream_id)) is not None:
-            self.streams.stopped(stream_id)
-            self._call(owner, owner.handler.stop_sending, stream_id, h3codes.from_http3(event.error_code))
-
-    def _recognize(self, stream_id: int) -> None:
-        """A stream may be reset when nothing but its preamble has come, of which aioquic tells nobody."""
-        if self.h3 is None or not self.streams.preambles_arrive or self.streams.owner(stream_id) is not None:
-            return
-        session_id = internals.session_of(self.h3, stream_id)
-        session = self.sessions.get(session_id) if session_id is not None else None
-        if session is not None:
-            self._adopt(session, stream_id)
+            self._incoming.datagram(event)
 
     # --- what CONNECT streams ask for --------------------------------------------------------------
 
@@ -274,63 +225,19 @@ class WebTransportConnection:
 
     def opened(self, session: WebTransportSession) -> None:
         """A session began: tell its handler, and hand over what came early."""
-        self._call(session, session.handler.opened, session)
-        for data in self._early.take_datagrams(session.id):
-            self._call(session, session.handler.datagram, data)
-        for stream_id, data, fin in self._early.take(session.id):
-            if session.closed:
-                self.streams.reject(stream_id, h3codes.SESSION_GONE)
-            else:
-                self._accept(session, stream_id, data, fin)
+        self.call(session, session.handler.opened, session)
+        self._incoming.opened(session)
 
-    def reject_early(self, session_id: int) -> None:
+    def refused(self, session_id: int) -> None:
         """A session does not begin: reject what came early."""
-        self._early.take_datagrams(session_id)
-        for stream_id, _, _ in self._early.take(session_id):
-            self.streams.reject(stream_id, h3codes.SESSION_GONE)
+        self._incoming.refused(session_id)
 
     def ended(self, session: WebTransportSession, code: int, reason: str) -> None:
         """A session is over; its handler is told in :meth:`settle`."""
         self._closed.append((session, code, reason))
         self.mark_dirty()
 
-    # --- streams of sessions -----------------------------------------------------------------------
-
-    def _accept(self, session: WebTransportSession, stream_id: int, data: bytes, fin: bool) -> None:
-        """Bytes of a stream that the peer opened."""
-        self._adopt(session, stream_id)
-        self._deliver(session, stream_id, data, fin)
-
-    def _adopt(self, session: WebTransportSession, stream_id: int) -> None:
-        """A stream that the peer opened belongs to that session, if it may open so many."""
-        self.streams.add(stream_id, session)
-        if session.window is not None:
-            try:
-                session.window.stream(stream_id, unidirectional=is_unidirectional(stream_id))
-            except FlowControlError as error:
-                self._connect.abort(session, error)
-
-    def _deliver(self, session: WebTransportSession | None, stream_id: int, data: bytes, fin: bool) -> None:
-        if session is None or session.closed or not self._count(session, stream_id, len(data), fin):
-            return
-        self._call(session, session.handler.stream_data, stream_id, data, fin)
-
-    def _count(self, session: WebTransportSession, stream_id: int, size: int, ended: bool) -> bool:
-        """Count ``size`` bytes of a stream against the session's window; False: they end the session."""
-        window = session.window
-        if window is None:
-            return True
-        try:
-            window.data(size)
-        except FlowControlError as error:
-            self._connect.abort(session, error)
-            return False
-        if ended:
-            window.ended(stream_id)
-        self._connect.grant(session)
-        return True
-
-    def _call(self, session: WebTransportSession, method: Callable[..., None], *arguments: object) -> None:
+    def call(self, session: WebTransportSession, method: Callable[..., None], *arguments: object) -> None:
         """Call a handler; a fault of ours ends that session only."""
         try:
             method(*arguments)
