@@ -136,6 +136,18 @@ async def test_a_death_costs_the_others_nothing_and_its_own_viewers_little(tmp_p
         await task
 
 
+async def test_viewers_of_a_dead_worker_are_not_counted_any_more(tmp_path: Path) -> None:
+    async with running(settings(tmp_path, workers=2)) as gateway, one_viewer_each(gateway):
+        assert gateway.pool is not None
+        broadcast = next(iter(gateway.hub))
+        await until(lambda: broadcast.viewers == 2)
+        pid = gateway.pool.process_ids()[0]
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: broadcast.viewers == 1 and len(gateway.session_summaries()) == 1)
+        assert [w.restarts for w in gateway.worker_summaries()] == [1, 0]
+
+
 async def test_a_worker_that_stands_still_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

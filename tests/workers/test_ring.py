@@ -123,6 +123,28 @@ def test_a_writer_at_work_while_a_record_is_copied_tears_none(
         feed.publish()
 
 
+@pytest.mark.parametrize("written_before", range(16, 400, 12))
+@pytest.mark.parametrize("written_meanwhile", [0, 40, 90, 160, 230])
+def test_a_body_that_is_overwritten_while_it_is_copied_is_thrown_away(
+    written_before: int, written_meanwhile: int
+) -> None:
+    """From far behind the writer to nearly overtaken, with the writer at work between two halves."""
+    feed = Feed(400)
+    feed.reader = reader = Slow(feed, [])
+    feed.write(100)
+    feed.publish()
+    feed.write(written_before - 16)
+    held = feed.reader._get
+
+    def get(position: int, size: int) -> bytes:
+        if size == 100:  # the body: its header was there
+            reader._writes.append(written_meanwhile)
+        return held(position, size)
+
+    reader._get = get  # type: ignore[method-assign]
+    feed.read()
+
+
 def test_a_record_in_time_survives_being_ahead_of_the_writer_by_nearly_the_whole_ring() -> None:
     feed = Feed(4096)
     for _ in range(7):
