@@ -11,7 +11,7 @@ from aioquic.h3.events import HeadersReceived
 from tests.netsim import BAD, MOBILE, Conditions
 from tests.transport.ends import Ends, Recorder
 from wtgateway.protocol.codes import CloseCode
-from wtgateway.transport import capsules, connect, h3codes
+from wtgateway.transport import capsules, connect, h3codes, headers
 from wtgateway.transport.capsules import encode_limit
 from wtgateway.transport.drafts import ALL, Draft, Limits
 from wtgateway.transport.flow_control import MAX_HELD_BYTES
@@ -238,21 +238,17 @@ def test_without_flow_control_a_connection_has_one_session(monkeypatch: pytest.M
     assert not ends.client.closes
 
 
-def test_a_sub_protocol_that_was_not_offered_ends_the_session() -> None:
+def test_a_sub_protocol_that_was_not_offered_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "choose_protocol", lambda offered, supported: "stranger")
     ends = Ends(drafts=CURRENT)
-    ends.client_end.webtransport.protocols = ("other", "wtgateway-1")
-    ends.server_end.webtransport.protocols = ("wtgateway-1",)
-    ends.client_end.on_connected = lambda: None
-    ends.run()
-    ends.request("/x", ends.client)
-    ends.client_end.webtransport.protocols = ()
-    (asked,) = ends.client_end.webtransport.connects._asked.items()
-    request = asked[1][0]
-    object.__setattr__(request, "protocols", ("other",))
+    codes: list[int] = []
+    ends.server_end.webtransport._incoming.reset = (  # type: ignore[method-assign]
+        lambda event: codes.append(event.error_code)
+    )
     ends.run()
     assert ends.client.session is None
     assert ends.client_end.webtransport.refusal == (0, "the server chose a sub-protocol that was not offered")
-    assert [code for code, _ in ends.server.closes] == [LOST]
+    assert codes == [h3codes.ALPN_ERROR]
 
 
 # --- what sessions do, in every draft --------------------------------------------------------------

@@ -14,6 +14,7 @@ from aioquic.h3.events import HeadersReceived
 from wtgateway.errors import ProtocolError
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.transport import h3codes, headers, internals
+from wtgateway.transport.asking import Asking, Wish
 from wtgateway.transport.capsules import (
     Capsule,
     CapsuleParser,
@@ -56,8 +57,7 @@ class ConnectStreams:
         self.early = EarlyRequests()
         self._connection = connection
         self._capsules: dict[int, CapsuleParser] = {}
-        self._asked: dict[int, tuple[SessionRequest, SessionHandler]] = {}
-        self._wanted: list[tuple[str, str, dict[str, str], SessionHandler]] = []
+        self._asking = Asking(connection)
         self._draft: Draft | None = None
         self._initial_credit: Limits | None = None
 
@@ -79,52 +79,33 @@ class ConnectStreams:
             self.request(event)
             if data or ended:
                 self.data(event.stream_id, data, fin=ended)
-        for wanted in self._wanted:
-            self._ask(*wanted)
-        self._wanted.clear()
+        self._asking.send_waiting(self._draft)
 
     # --- client ------------------------------------------------------------------------------------
 
     def ask(self, authority: str, path: str, extra: dict[str, str], handler: SessionHandler) -> None:
         """CONNECT, as soon as the draft is known; draft 02 alone need not wait for that."""
+        wish = Wish(authority, path, extra, handler)
         if self._draft is None and max(self._connection.drafts) >= Draft.DRAFT_13:
-            self._wanted.append((authority, path, extra, handler))
+            self._asking.wait(wish)
         else:
-            self._ask(authority, path, extra, handler)
-
-    def _ask(self, authority: str, path: str, extra: dict[str, str], handler: SessionHandler) -> None:
-        connection = self._connection
-        assert connection.h3 is not None
-        stream_id = connection.quic.get_next_available_stream_id()
-        asked = SessionRequest(path=path, authority=authority, headers=extra, protocols=connection.protocols)
-        self._asked[stream_id] = (asked, handler)
-        draft = self._draft or Draft.DRAFT_02
-        fields = headers.request(authority, path, connection.protocols, extra, draft)
-        connection.h3.send_headers(stream_id, fields)
-        connection.mark_dirty()
+            self._asking.send(wish, self._draft or Draft.DRAFT_02)
 
     def response(self, event: HeadersReceived) -> None:
         """The answer to a CONNECT, or an interim one."""
-        connection = self._connection
-        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
-        status = int(fields[":status"])
-        asked = self._asked.get(event.stream_id)
-        if asked is None or status < 200:
+        answered = self._asking.answered(event, self._draft or Draft.DRAFT_02)
+        if answered is None:
             return
-        if not 200 <= status < 300:
-            connection.refusal = (status, fields.get(headers.REASON_FIELD.decode(), ""))
-            return
-        del self._asked[event.stream_id]
-        chosen = headers.parse_choice(fields.get("wt-protocol", ""), self._draft or Draft.DRAFT_02)
-        if chosen and chosen not in asked[0].protocols:
+        request, handler, chosen = answered
+        if chosen and chosen not in request.protocols:
             self._break_stream(event.stream_id, h3codes.ALPN_ERROR)
-            connection.refusal = (0, "the server chose a sub-protocol that was not offered")
+            self._connection.refusal = (0, "the server chose a sub-protocol that was not offered")
             return
-        self._open(event.stream_id, asked[0], asked[1], chosen)
+        self._open(event.stream_id, request, handler, chosen)
 
     def lost(self, reason: str) -> None:
         """The connection is over: so is what was asked."""
-        if (self._asked or self._wanted) and self._connection.refusal is None:
+        if self._asking and self._connection.refusal is None:
             self._connection.refusal = (0, reason)
 
     # --- server ------------------------------------------------------------------------------------
