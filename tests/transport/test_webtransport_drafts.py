@@ -18,7 +18,6 @@ from wtgateway.transport.flow_control import MAX_HELD_BYTES
 from wtgateway.transport.http3 import Http3Connection
 from wtgateway.transport.reset_stream_at import ResetStreamAtConnection
 from wtgateway.transport.urgency import Urgency
-from wtgateway.transport.webtransport import LOST
 
 CURRENT = (Draft.DRAFT_15,)
 SMALL = Limits(max_data=10_000, max_streams_uni=4, max_streams_bidi=2)
