@@ -1,10 +1,11 @@
 """Bit rate: held over each second, bounded in each frame, followed while the broadcast runs.
 
-What holds differs by encoder. libx264, libx265 and libvpx-vp9 stay within a tenth of the target over
-any second; libsvtav1 within a quarter. libx264 and libx265 never put more into a frame than the cap;
-libvpx-vp9 up to a quarter more, and libsvtav1 up to three quarters more into a keyframe.
-Only libx264 takes another rate without a keyframe. One thread: with more, the rate control of libx265
-sees the rows of a picture in an order that differs from run to run.
+What holds differs by encoder. libx264, libx265 and libvpx-vp9 stay within a tenth of the target over any
+second; libsvtav1 within an eighth, and within a quarter where the rate is too low for the pictures. No frame
+of any of them is larger than the cap, scene cuts included: libx264 and libx265 see to that themselves, and
+what the others make too large is made once more. Only libx264 takes another rate without a keyframe. One
+thread: with more, the rate control of libx265 sees the rows of a picture in an order that differs from run
+to run.
 """
 
 from __future__ import annotations
@@ -32,8 +33,13 @@ from wtgateway.sources import RawVideo
 from wtgateway.sources.barcode import decode_barcode
 
 TARGET_BPS = 2_000_000
-OFF_TARGET = {"h264": 0.10, "hevc": 0.10, "vp9": 0.10, "av1": 0.25}
-OVER_CAP = {"h264": 1.0, "hevc": 1.0, "vp9": 1.25, "av1": 1.75}
+OFF_TARGET = {"h264": 0.10, "hevc": 0.10, "vp9": 0.10, "av1": 0.125}
+OFF_LOW_TARGET = {"hevc": 0.15, "vp9": 0.15, "av1": 0.25}
+
+
+def cutting(number: int) -> RawVideo:
+    """Twenty pictures of one place, then of another."""
+    return replace(panning(number + number // 20 * 137), pts_us=START_US + number * STEP_US)
 
 
 def run(
@@ -63,7 +69,7 @@ def test_the_rate_is_held_over_every_second(codec: str, content: Callable[[int],
     assert max(rates) < TARGET_BPS * (1 + OFF_TARGET[codec])
 
 
-@pytest.mark.parametrize("content", [panning, noise])
+@pytest.mark.parametrize("content", [panning, noise, cutting])
 @pytest.mark.parametrize("buffer_s", [0.1, 0.2])
 @pytest.mark.parametrize("codec", VIDEO_CODECS)
 def test_no_frame_is_larger_than_the_cap(
@@ -71,9 +77,12 @@ def test_no_frame_is_larger_than_the_cap(
 ) -> None:
     video = encoder(codec=codec, threads=1, bitrate_bps=1_000_000, buffer_s=buffer_s)
     assert video.frame_cap_bytes == 1_000_000 * buffer_s / 8
-    sizes = [len(f.payload) for f in run(video, content, range(60), keyframe_at=30)]
+    frames = run(video, content, range(60), keyframe_at=30)
     video.close()
-    assert max(sizes) <= video.frame_cap_bytes * OVER_CAP[codec]
+    assert max(len(f.payload) for f in frames) <= video.frame_cap_bytes
+    assert [(f.group, f.index) for f in frames] == [(7 + i // 30, i % 30) for i in range(60)]
+    assert [f.pts_us for f in frames] == [content(i).pts_us for i in range(60)]
+    assert len(decode(frames, codec)) == 60
 
 
 def test_libx264_follows_down_and_up_again_without_a_keyframe() -> None:
@@ -106,7 +115,7 @@ def test_the_others_begin_a_group_for_another_rate(codec: str, bps: int) -> None
     assert len(decode(frames, codec)) == 120
     assert video.rendition is not None
     assert video.rendition.bitrate_bps == bps
-    assert seconds(frames)[85] == pytest.approx(bps, rel=max(0.15, OFF_TARGET[codec])), "it finds its way"
+    assert seconds(frames)[85] == pytest.approx(bps, rel=OFF_LOW_TARGET[codec]), "it finds its way"
 
 
 @pytest.mark.parametrize("codec", VIDEO_CODECS)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -26,6 +26,7 @@ from wtgateway.encoders.scheduling import without_real_time
 TIME_BASE = Fraction(1, 1_000_000)
 _ONE_THREAD_PIXELS = 1280 * 720
 _MOST_THREADS = 4
+_MOST_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +65,22 @@ class Coder:
         self.profile, self.shape = profile, shape
         self.opened_bps = bitrate_bps
         threads = threads or _threads(profile, shape)
-        self._context = _open(
-            profile,
-            shape,
-            OpenRequest(
-                width=shape.width,
-                height=shape.height,
-                fps=shape.fps,
-                target_bps=bitrate_bps,
-                bitrate_bps=round(bitrate_bps * profile.rate_factor),
-                buffer_s=buffer_s,
-                preset=preset,
-                threads=threads,
-            ),
+        self._request = OpenRequest(
+            width=shape.width,
+            height=shape.height,
+            fps=shape.fps,
+            target_bps=bitrate_bps,
+            bitrate_bps=round(bitrate_bps * profile.rate_factor),
+            buffer_s=buffer_s,
+            preset=preset,
+            threads=threads,
         )
+        self._context = _open(profile, shape, self._request)
         self._headers = ParameterSets(profile.codec) if profile.headers_once else None
+        self._cap_bytes = bitrate_bps * buffer_s / 8
         self._open = True
         self._rested_at = 0.0
+        self._sent_pts = -1  # of what the codec was given last
 
     def can_follow(self, bitrate_bps: int) -> bool:
         """Whether this rate needs no other coder."""
@@ -95,6 +95,18 @@ class Coder:
 
     def encode(self, picture: av.VideoFrame, pts: int, *, keyframe: bool) -> list[Coded]:
         """Encode a picture; ``pts`` in µs must grow. Raises av.FFmpegError, ValueError."""
+        coded = self._encode(picture, pts, keyframe=keyframe)
+        for _ in range(_MOST_TRIES if self.profile.oversized else 0):
+            if sum(len(unit.payload) for unit in coded) <= self._cap_bytes:
+                break
+            if self.profile.oversized == "anew":
+                self._context = _open(self.profile, self.shape, self._request)
+            again = self._encode(picture, pts, keyframe=True)
+            coded = [replace(unit, pts=pts, keyframe=keyframe) for unit in again]
+        return coded
+
+    def _encode(self, picture: av.VideoFrame, pts: int, *, keyframe: bool) -> list[Coded]:
+        pts = self._sent_pts = max(pts, self._sent_pts + 1)
         picture.pts, picture.time_base = pts, TIME_BASE
         picture.pict_type = PictureType.I if keyframe else PictureType.NONE
         if (early_s := self._rested_at - time.monotonic()) > 0:

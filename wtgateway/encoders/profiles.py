@@ -57,6 +57,10 @@ class CodecProfile:
     all_cores: bool = False  # so slow that small pictures, too, are spread over all cores
     headers_once: bool = False  # parameter sets come alone, before the first picture
     rest_s: float = 0.0  # of peace between an answer and the next picture
+    # What becomes of a picture that came out larger than the cap, whose rate control only aims at it. It is
+    # encoded once more, to depend on nothing: "again" by the same codec, which takes what it made for a
+    # debt and spends less; or "anew" by a fresh one, where that debt would spoil all that follows.
+    oversized: str = ""
     library_threads: bool = False  # FFmpeg's thread_count must stay 1; the options tell the library
 
 
@@ -102,8 +106,12 @@ def _svtav1(request: OpenRequest) -> Options:
     }
 
 
+_VP9_AIM = 0.8  # of the cap: libvpx goes beyond its buffer by a tenth
+
+
 def _vp9(request: OpenRequest) -> Options:
     rate = str(request.bitrate_bps)
+    cap_s = _VP9_AIM * request.buffer_s
     return {
         "deadline": "realtime",
         "cpu-used": presets.VP9.get(request.preset, request.preset),
@@ -112,11 +120,11 @@ def _vp9(request: OpenRequest) -> Options:
         "g": _ENDLESS_GOP,
         "minrate": rate,
         "maxrate": rate,  # all three the same: CBR
-        "bufsize": str(request.buffer_bits),
+        "bufsize": str(round(_VP9_AIM * request.buffer_bits)),
         "undershoot-pct": "10",
         "overshoot-pct": "10",
         # A keyframe in percent of an average frame.
-        "max-intra-rate": str(max(100, round(request.buffer_s * request.fps * 100))),
+        "max-intra-rate": str(max(100, round(cap_s * request.fps * 100))),
         "aq-mode": "3",  # cyclic refresh, what its rate control is made for in real time
         "row-mt": "1",
         "tile-columns": "1" if request.width >= 1280 and request.threads > 1 else "0",
@@ -176,15 +184,16 @@ _SOFTWARE = (
         encoder="libsvtav1",
         codec="av1",
         options=_svtav1,
-        rate_factor=0.95,
+        rate_factor=0.99,
         all_cores=True,
         # Version 4.1 in low delay waits for itself for ever when a picture comes while its threads are
         # still putting the last one away: on a busy machine within a thousand pictures, flat out.
         # Half a millisecond was enough for ten thousand. At 60 pictures a second it costs nothing.
         rest_s=0.002,
+        oversized="again",
         library_threads=True,
     ),
-    CodecProfile(encoder="libvpx-vp9", codec="vp9", options=_vp9, all_cores=True),
+    CodecProfile(encoder="libvpx-vp9", codec="vp9", options=_vp9, all_cores=True, oversized="anew"),
 )
 _HARDWARE = (
     CodecProfile(encoder="h264_nvenc", codec="h264", options=_nvenc_h264, hardware=True),

@@ -80,10 +80,10 @@ class VideoEncoder:
 
     @property
     def frame_cap_bytes(self) -> int:
-        """The most that one frame should take, from bit rate and ``buffer_s``.
+        """The most that one frame takes, from bit rate and ``buffer_s``.
 
-        libx264 and libx265 keep to it. libvpx-vp9 and libsvtav1 aim at it, and go beyond by a quarter
-        and by three quarters at the worst; what hardware does is its driver's affair.
+        Software encoders keep to it, or their frame is made once more (CodecProfile.oversized), unless the
+        worst quality that the codec has is still too large; what hardware does is its driver's affair.
         """
         return round(self._bitrate_bps * self._settings.buffer_s / 8)
 
