@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from pathlib import Path
 
 import pytest
 
+from tests.interop.echo import FRAME_BYTES, Echo
 from tests.interop.environments import environment, find_python
 from tests.interop.serving import endpoint, run_client
-from tests.transport.ends import Recorder
 from wtgateway.transport import connect
 from wtgateway.transport.drafts import Draft
-from wtgateway.transport.urgency import Urgency
-from wtgateway.transport.webtransport import WebTransportSession
 
 PAYLOAD = bytes(range(256)) * 2000
-FRAME_BYTES = 200_000  # forty of them are twice what the client grants at first
 
 
 @pytest.fixture(scope="module")
@@ -25,48 +23,6 @@ def python() -> Path:
     if found is None:
         pytest.skip("pywebtransport needs Python 3.12 or later, and there is none")
     return environment(found, ("pywebtransport==0.21.1",))
-
-
-class Echo(Recorder):
-    """Sends back what comes; opens a bidirectional stream of its own; knows the words of the program."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pending: list[bytes] = []
-        self.own = -1
-
-    def opened(self, session: WebTransportSession) -> None:
-        super().opened(session)
-        self.own = session.open_bidi()
-        session.send(self.own, b"hello")
-        session.flush()
-
-    def stream_data(self, stream_id: int, data: bytes, fin: bool) -> None:
-        super().stream_data(stream_id, data, fin)
-        session, whole = self.open, bytes(self.streams[stream_id])
-        if whole == b"reset me":
-            session.reset(stream_id, 42)
-        elif stream_id == self.own:
-            pass
-        elif not stream_id & 2:
-            session.send(stream_id, data, fin)
-        elif fin and whole == b"many":
-            self.pending = [bytes([number]) * FRAME_BYTES for number in range(40)]
-            self.writable()
-        elif fin:
-            session.send(session.open_uni(), whole, True)
-        session.flush()
-
-    def datagram(self, data: bytes) -> None:
-        super().datagram(data)
-        assert self.open.send_datagram(data)
-        self.open.flush()
-
-    def writable(self) -> None:
-        while self.pending and self.open.room() > 0:
-            self.open.send_frame(self.pending.pop(0), Urgency.DELTA)
-        if self.session is not None and not self.open.closed:
-            self.open.await_room(bool(self.pending))
 
 
 async def test_a_session_with_streams_datagrams_and_flow_control(python: Path) -> None:
@@ -87,6 +43,8 @@ async def test_a_session_with_streams_datagrams_and_flow_control(python: Path) -
             "many": [[number, FRAME_BYTES, 1] for number in range(40)],
             "reset": 42,
         }
+        async with asyncio.timeout(20):
+            await server.over.wait()
         assert server.streams[server.own] == b"answer"
         assert server.own in server.finished
         assert server.datagrams == [b"datagram"]
