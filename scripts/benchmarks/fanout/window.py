@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from scripts.benchmarks.fanout.load import PLAYING
@@ -36,29 +37,28 @@ async def load(
         ):
             ends = ("--port", str(port), "--pid", str(program.process.pid))
             command = (*server.load, *ends, *server.arguments, *arguments)
-            if flood:
-                return await _played(command, flooded=port)
-            if share:
-                with limited(family(program.process.pid), share):
-                    return await _played(command)
-            return await _played(command)
+            async with contextlib.AsyncExitStack() as playing:
+
+                async def begin() -> None:
+                    if flood:
+                        await playing.enter_async_context(_flooding(port))
+                    if share:
+                        playing.enter_context(limited(family(program.process.pid), share))
+
+                return await _played(command, begin)
     except (ProgramFailed, NoQuota) as error:
         return str(error)
 
 
-async def _played(command: tuple[str, ...], *, flooded: int = 0) -> Report | str:
-    """Run a load to its end; its report, or what it says instead.
-
-    ``flooded``: a port that Initials are forged for, as soon as all viewers play.
-    """
+async def _played(command: tuple[str, ...], begin: Callable[[], Awaitable[None]]) -> Report | str:
+    """A load to its end; its report, or what it says instead. ``begin`` is called when all viewers play."""
     lines: list[str] = []
-    async with contextlib.AsyncExitStack() as stack:
-        program = await stack.enter_async_context(running(*command))
+    async with running(*command) as program:
         program.on_line = lines.append
-        if flooded:
-            with contextlib.suppress(ProgramFailed):  # then it says itself what was wrong
-                await program.until(lambda: PLAYING in lines, "viewers", 90)
-                await stack.enter_async_context(_flooding(flooded))
+        while program.running and PLAYING not in lines:
+            await asyncio.sleep(0.01)
+        if program.running:
+            await begin()
         await program.wait()
     for line in lines:
         if line.startswith("{"):
