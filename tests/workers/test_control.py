@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wtgateway.web.view import SessionSummary
 from wtgateway.workers import control
 
 ASSIGN = control.Assign(1, 2, bytes(32), -5, ["one", "two/three"], [1, 2, 3], True, False, "info", {"a": 1})
@@ -26,8 +27,8 @@ SAMPLES = [
     control.Wishes(2, 7, [[0, 0], [1, 3]]),
     control.Keyframe(1, 0, 2),
     control.Overtaken(),
-    control.Report(3, {"datagrams_in": 5}, [{"id": "x", "age_s": 1.5}]),
-    control.Report(3, {}, None),
+    control.Report(3, [{"datagrams_in": 5}, [["x", "test", 1, "", 1.5, 1, 2, 3, 4, 5]]]),
+    control.Report(3, None),
     control.Stopped(),
 ]
 
@@ -137,6 +138,13 @@ def test_any_bytes_are_a_message_or_an_error_of_one_kind(data: bytes) -> None:
     except ValueError:
         return
     assert isinstance(message, control.Message)
+
+
+def test_a_session_comes_back_from_its_row() -> None:
+    summary = SessionSummary(
+        id="a1", broadcast="test", worker=1, client="wtgateway view", age_s=1.25, rtt_us=7
+    )
+    assert control.from_row(control.row(summary)) == summary
 
 
 def test_a_message_over_the_limit_is_the_senders_error() -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.test_gateway import QUERY, Watcher, running, settings, watching
+from wtgateway.config import TransportConfig
 from wtgateway.errors import SessionRefused
 from wtgateway.gateway import Gateway
 from wtgateway.media import Frame
@@ -100,6 +101,19 @@ async def test_viewers_are_spread_evenly(tmp_path: Path) -> None:
             await until(lambda n=number: len(gateway.session_summaries()) == n)
             counts = Counter(s.worker for s in gateway.session_summaries())
             assert abs(counts[0] - counts[1]) <= 1
+
+
+async def test_addresses_that_were_proven_to_one_worker_are_proven_to_all(tmp_path: Path) -> None:
+    """Each client gets a Retry from the worker where it knocks, and may be handed over behind it."""
+    config = settings(tmp_path, workers=2, transport=TransportConfig(retry_above=0.0))
+    async with running(config) as gateway, AsyncExitStack() as stack:
+        for number in range(1, 9):
+            watcher = await stack.enter_async_context(watching(gateway))
+            await watcher.until(lambda w=watcher: len(w.frames) > 2)
+            await until(lambda n=number: len(gateway.session_summaries()) == n)
+        counts = Counter(s.worker for s in gateway.session_summaries())
+        assert counts[0] == counts[1] == 4
+        await until(lambda: sum(w.counters.get("retries", 0) for w in gateway.worker_summaries()) >= 8)
 
 
 async def test_a_death_costs_the_others_nothing_and_its_own_viewers_little(tmp_path: Path) -> None:

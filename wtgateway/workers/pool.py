@@ -53,8 +53,9 @@ class _Place:
     vacant_since: float = 0.0
     filled_at: float = 0.0
     paused: bool = False
-    report: control.Report | None = None
-    sessions: list[SessionSummary] = field(default_factory=list)
+    connections: int = 0
+    figures: control.Figures = field(default_factory=lambda: control.Figures({}, []))
+    reported: bool = False
 
     @property
     def up(self) -> bool:
@@ -125,7 +126,7 @@ class WorkerPool:
 
     def session_summaries(self) -> list[SessionSummary]:
         """All sessions, as of some tenths of a second ago."""
-        return [summary for place in self._places for summary in place.sessions]
+        return [control.from_row(row) for place in self._places for row in place.figures.sessions]
 
     def worker_summaries(self) -> list[WorkerSummary]:
         """All workers."""
@@ -134,9 +135,9 @@ class WorkerPool:
                 worker=place.number,
                 up=place.up,
                 restarts=place.restarts,
-                connections=place.report.connections if place.report else 0,
-                sessions=len(place.sessions),
-                counters=place.report.counters if place.report else {},
+                connections=place.connections,
+                sessions=len(place.figures.sessions),
+                counters=place.figures.counters,
             )
             for place in self._places
         ]
@@ -223,7 +224,7 @@ class WorkerPool:
         place = next((place for place in self._places if place.process is process), None)
         if place is None:
             return
-        was_up = place.report is not None
+        was_up = place.reported
         self._vacate(place)
         if self._closing:
             return
@@ -242,7 +243,8 @@ class WorkerPool:
     def _vacate(self, place: _Place) -> None:
         self._board.down(place.number)
         self._bus.remove_reader(place.event_fd)
-        place.process, place.report, place.sessions = None, None, []
+        place.process, place.reported, place.connections = None, False, 0
+        place.figures = control.Figures({}, [])
         for broadcast in self._broadcasts:
             broadcast.serve_elsewhere(place.number, Audience())
 
@@ -282,10 +284,10 @@ class WorkerPool:
             case control.Overtaken():
                 snapshot = self._bus.snapshot()
                 process.send(control.Snapshot(snapshot.position, snapshot.messages))
-            case control.Report():
-                place.report = message
-                if message.sessions is not None:
-                    place.sessions = [SessionSummary(**fields) for fields in message.sessions]
+            case control.Report(connections=connections, figures=figures):
+                place.reported, place.connections = True, connections
+                if figures is not None:
+                    place.figures = control.Figures(*figures)
 
     def _ready(self, place: _Place, process: WorkerProcess) -> None:
         process.stage = Stage.READY

@@ -17,7 +17,6 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine
-from dataclasses import asdict
 from typing import Any
 
 import msgpack  # noqa: F401 - loaded while nobody waits
@@ -40,7 +39,8 @@ from wtgateway.workers.spread import Spread
 log = logging.getLogger("wtgateway.workers")
 
 REPORT_EVERY_S = 0.25
-SESSIONS_EVERY_S = 1.0
+FIGURES_EVERY_S = 1.0
+FIGURES_COST_S = 0.001  # so long a session are they not made again after one came or went: they cost time
 _PR_SET_PDEATHSIG = 1
 
 
@@ -94,6 +94,13 @@ class Worker:
         os._exit(1)
 
     def _message(self, message: control.Message) -> None:
+        try:
+            self._handle(message)
+        except Exception:  # a defect: whoever is next does better than one that is half made
+            log.exception("a worker cannot go on")
+            os._exit(1)
+
+    def _handle(self, message: control.Message) -> None:
         match message:
             case control.Assign():
                 self._assigned = message
@@ -116,7 +123,13 @@ class Worker:
     def _start(self, body: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(body)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a worker cannot go on", exc_info=error)
+            os._exit(1)
 
     def _begin(self, snapshot: bus.Snapshot) -> None:
         assert self._assigned is not None
@@ -199,15 +212,16 @@ class _Serving:
 
     async def report(self) -> None:
         """Tell the main process how it is, again and again."""
-        changes, sessions_at = -1, 0.0
+        changes, told_at = -1, 0.0
         while True:
-            now = time.monotonic()
-            sessions = None
-            if changes != self.service.changes or now - sessions_at >= SESSIONS_EVERY_S:
-                changes, sessions_at = self.service.changes, now
-                sessions = [asdict(summary) for summary in self.service.summaries()]
+            now, service = time.monotonic(), self.service
+            soon = len(service.sessions) * FIGURES_COST_S if changes != service.changes else FIGURES_EVERY_S
+            figures = None
+            if now - told_at >= min(soon, FIGURES_EVERY_S):
+                changes, told_at = service.changes, now
+                figures = control.Figures(self._counters(), [control.row(s) for s in service.summaries()])
             self._spread.tell()
-            self._channel.send(control.Report(self.service.endpoint.connections, self._counters(), sessions))
+            self._channel.send(control.Report(service.endpoint.connections, figures and list(figures)))
             await asyncio.sleep(REPORT_EVERY_S)
 
     def _counters(self) -> dict[str, int]:
