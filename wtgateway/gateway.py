@@ -28,7 +28,7 @@ from wtgateway.transport.connection_ids import MAX_WORKERS
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
 from wtgateway.web.app import create_app
 from wtgateway.web.view import BroadcastSummary, SessionSummary, WorkerSummary
-from wtgateway.workers import control
+from wtgateway.workers import messages
 from wtgateway.workers.pool import WorkerPool
 from wtgateway.workers.service import ViewerService
 
@@ -269,10 +269,10 @@ def _hashes(certificates: CertificateSet) -> list[dict[str, Any]]:
     return [dict(entry) for entry in certificates.hashes()]
 
 
-def _certificate_message(certificates: CertificateSet) -> control.Certificate:
+def _certificate_message(certificates: CertificateSet) -> messages.Certificate:
     current = certificates.current
     key = current.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    return control.Certificate(current.cert.public_bytes(Encoding.DER), key, _hashes(certificates))
+    return messages.Certificate(current.cert.public_bytes(Encoding.DER), key, _hashes(certificates))
 
 
 def _endpoint_settings(config: GatewayConfig, workers: int) -> dict[str, Any]:

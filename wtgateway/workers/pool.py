@@ -25,7 +25,7 @@ from wtgateway.transport import steering
 from wtgateway.transport.connection_ids import SECRET_BYTES
 from wtgateway.transport.endpoint import resolve_bind
 from wtgateway.web.view import SessionSummary, WorkerSummary
-from wtgateway.workers import control
+from wtgateway.workers import messages
 from wtgateway.workers.board import Board
 from wtgateway.workers.bus import FrameBus
 from wtgateway.workers.process import Stage, WorkerProcess
@@ -54,7 +54,7 @@ class _Place:
     filled_at: float = 0.0
     paused: bool = False
     connections: int = 0
-    figures: control.Figures = field(default_factory=lambda: control.Figures({}, []))
+    figures: messages.Figures = field(default_factory=lambda: messages.Figures({}, []))
     reported: bool = False
 
     @property
@@ -69,7 +69,7 @@ class WorkerPool:
         self,
         workers: int,
         broadcasts: Sequence[Broadcast],
-        certificate: control.Certificate,
+        certificate: messages.Certificate,
         *,
         json_log: bool = False,
         log_level: str = "info",
@@ -117,16 +117,16 @@ class WorkerPool:
     def admit(self) -> None:
         """Viewers are taken in from now on."""
         self._admitting = True
-        self._tell(control.Admit())
+        self._tell(messages.Admit())
 
-    def use_certificate(self, certificate: control.Certificate) -> None:
+    def use_certificate(self, certificate: messages.Certificate) -> None:
         """New connections get this one; viewers are told the hashes."""
         self._certificate = certificate
         self._tell(certificate)
 
     def session_summaries(self) -> list[SessionSummary]:
         """All sessions, as of some tenths of a second ago."""
-        return [control.from_row(row) for place in self._places for row in place.figures.sessions]
+        return [messages.from_row(row) for place in self._places for row in place.figures.sessions]
 
     def worker_summaries(self) -> list[WorkerSummary]:
         """All workers."""
@@ -156,7 +156,7 @@ class WorkerPool:
         processes = self._processes()
         for process in processes:
             if process.stage is Stage.READY:
-                process.send(control.Stop(int(code), reason, retry_after_ms))
+                process.send(messages.Stop(int(code), reason, retry_after_ms))
             else:
                 process.kill()
         ends = asyncio.gather(*(process.over.wait() for process in processes))
@@ -175,7 +175,7 @@ class WorkerPool:
         placed = [place.process for place in self._places if place.process is not None]
         return [*placed, *self._standby.processes]
 
-    def _tell(self, message: control.Message) -> None:
+    def _tell(self, message: messages.Message) -> None:
         for place in self._places:
             if place.process is not None:
                 place.process.send(message)
@@ -204,7 +204,7 @@ class WorkerPool:
             *(sock.fileno() for sock in self._outboxes),
             *(group[place.number].fileno() for group in self._groups),
         ]
-        assign = control.Assign(
+        assign = messages.Assign(
             worker=place.number,
             workers=len(self._places),
             secret=self._secret,
@@ -218,7 +218,7 @@ class WorkerPool:
         )
         process.send(assign, fds)
         process.send(self._certificate)
-        process.send(control.Snapshot(snapshot.position, snapshot.messages))
+        process.send(messages.Snapshot(snapshot.position, snapshot.messages))
 
     def _gone(self, process: WorkerProcess, how: str) -> None:
         place = next((place for place in self._places if place.process is process), None)
@@ -244,7 +244,7 @@ class WorkerPool:
         self._board.down(place.number)
         self._bus.remove_reader(place.event_fd)
         place.process, place.reported, place.connections = None, False, 0
-        place.figures = control.Figures({}, [])
+        place.figures = messages.Figures({}, [])
         for broadcast in self._broadcasts:
             broadcast.serve_elsewhere(place.number, Audience())
 
@@ -268,33 +268,33 @@ class WorkerPool:
 
     # --- what they say ---------------------------------------------------------------------------
 
-    def _said(self, process: WorkerProcess, message: control.Message) -> None:
+    def _said(self, process: WorkerProcess, message: messages.Message) -> None:
         process.heard = True
         place = next((place for place in self._places if place.process is process), None)
         if place is None:
             return
         match message:
-            case control.Ready():
+            case messages.Ready():
                 self._ready(place, process)
-            case control.Wishes(broadcast=number, viewers=viewers, wanted=wanted):
+            case messages.Wishes(broadcast=number, viewers=viewers, wanted=wanted):
                 audience = Audience(viewers, frozenset((track, rendition) for track, rendition in wanted))
                 self._broadcasts[number].serve_elsewhere(place.number, audience)
-            case control.Keyframe(broadcast=number, track=track, rendition=rendition):
+            case messages.Keyframe(broadcast=number, track=track, rendition=rendition):
                 self._broadcasts[number].request_keyframe(track, rendition, clock.now_us())
-            case control.Overtaken():
+            case messages.Overtaken():
                 snapshot = self._bus.snapshot()
-                process.send(control.Snapshot(snapshot.position, snapshot.messages))
-            case control.Report(connections=connections, figures=figures):
+                process.send(messages.Snapshot(snapshot.position, snapshot.messages))
+            case messages.Report(connections=connections, figures=figures):
                 place.reported, place.connections = True, connections
                 if figures is not None:
-                    place.figures = control.Figures(*figures)
+                    place.figures = messages.Figures(*figures)
 
     def _ready(self, place: _Place, process: WorkerProcess) -> None:
         process.stage = Stage.READY
         place.filled_at = self._loop.time()
         self._standby.failures = 0
         if self._admitting:
-            process.send(control.Admit())
+            process.send(messages.Admit())
         if place.restarts:
             away = place.filled_at - place.vacant_since
             log.info("worker replaced worker=%d pid=%d after=%.0fms", place.number, process.pid, away * 1000)

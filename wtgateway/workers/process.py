@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import wtgateway
-from wtgateway.workers import control
+from wtgateway.workers import messages
+from wtgateway.workers.channel import Channel
 
 _ROOT = str(Path(wtgateway.__file__).resolve().parents[1])
 
@@ -39,7 +40,7 @@ class WorkerProcess:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        on_message: Callable[[WorkerProcess, control.Message], None],
+        on_message: Callable[[WorkerProcess, messages.Message], None],
         on_gone: Callable[[WorkerProcess, str], None],
     ) -> None:
         self.stage = Stage.STARTING
@@ -56,7 +57,7 @@ class WorkerProcess:
                 raise
         self._pidfd = os.pidfd_open(self._process.pid)
         loop.add_reader(self._pidfd, self._exited)
-        self._channel = control.Channel(
+        self._channel = Channel(
             ours, on_message=lambda message: on_message(self, message), on_lost=self.kill, loop=loop
         )
 
@@ -65,7 +66,7 @@ class WorkerProcess:
         """Of the process."""
         return self._process.pid
 
-    def send(self, message: control.Message, fds: Sequence[int] = ()) -> None:
+    def send(self, message: messages.Message, fds: Sequence[int] = ()) -> None:
         """Say something; nothing happens if it is gone."""
         try:
             self._channel.send(message, fds)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from wtgateway.workers import control
+from wtgateway.workers import messages
 from wtgateway.workers.process import Stage, WorkerProcess
 
 log = logging.getLogger("wtgateway.workers")
@@ -31,7 +31,7 @@ class Standby:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        on_message: Callable[[WorkerProcess, control.Message], None],
+        on_message: Callable[[WorkerProcess, messages.Message], None],
         on_gone: Callable[[WorkerProcess, str], None],
         on_change: Callable[[], None],
     ) -> None:
@@ -90,8 +90,8 @@ class Standby:
         if self._spare is None:
             self.start(1)
 
-    def _said(self, process: WorkerProcess, message: control.Message) -> None:
-        if not isinstance(message, control.Warm):
+    def _said(self, process: WorkerProcess, message: messages.Message) -> None:
+        if not isinstance(message, messages.Warm):
             self._on_message(process, message)
         elif self._spare is not None or self._closing:  # one is enough
             process.kill()

@@ -30,8 +30,9 @@ from wtgateway.hub import Audience
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.transport.connection_ids import ConnectionIds
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
-from wtgateway.workers import bus, control
+from wtgateway.workers import bus, messages
 from wtgateway.workers.board import Board
+from wtgateway.workers.channel import Channel
 from wtgateway.workers.replica import Replica
 from wtgateway.workers.service import ViewerService
 from wtgateway.workers.spread import Spread
@@ -80,44 +81,42 @@ class Worker:
     def __init__(self, sock: socket.socket) -> None:
         self.done = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._assigned: control.Assign | None = None
-        self._certificate: control.Certificate | None = None
+        self._assigned: messages.Assign | None = None
+        self._certificate: messages.Certificate | None = None
         self._serving: _Serving | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._channel = control.Channel(
-            sock, on_message=self._message, on_lost=self._orphaned, loop=self._loop
-        )
-        self._channel.send(control.Warm())
+        self._channel = Channel(sock, on_message=self._message, on_lost=self._orphaned, loop=self._loop)
+        self._channel.send(messages.Warm())
 
     def _orphaned(self) -> None:
         """Without the main process there are no frames: viewers do better to find another gateway at once."""
         os._exit(1)
 
-    def _message(self, message: control.Message) -> None:
+    def _message(self, message: messages.Message) -> None:
         try:
             self._handle(message)
         except Exception:  # a defect: whoever is next does better than one that is half made
             log.exception("a worker cannot go on")
             os._exit(1)
 
-    def _handle(self, message: control.Message) -> None:
+    def _handle(self, message: messages.Message) -> None:
         match message:
-            case control.Assign():
+            case messages.Assign():
                 self._assigned = message
-            case control.Certificate():
+            case messages.Certificate():
                 self._certificate = message
                 if self._serving is not None:
                     self._serving.service.use_certificate(_certificate(message), message.hashes)
-            case control.Snapshot():
+            case messages.Snapshot():
                 snapshot = bus.Snapshot(message.position, message.states)
                 if self._serving is None:
                     self._begin(snapshot)
                 else:
                     self._serving.reader.apply(snapshot)
-            case control.Admit():
+            case messages.Admit():
                 if self._serving is not None:
                     self._serving.service.admitting = True
-            case control.Stop():
+            case messages.Stop():
                 self._start(self._stop(message))
 
     def _start(self, body: Coroutine[Any, Any, None]) -> None:
@@ -141,10 +140,10 @@ class Worker:
         self._serving.begin(snapshot)
         self._start(self._serving.report())
 
-    async def _stop(self, message: control.Stop) -> None:
+    async def _stop(self, message: messages.Stop) -> None:
         if self._serving is not None:
             await self._serving.close(CloseCode(message.code), message.reason, message.retry_after_ms)
-        self._channel.send(control.Stopped())
+        self._channel.send(messages.Stopped())
         self.done.set()
 
 
@@ -153,9 +152,9 @@ class _Serving:
 
     def __init__(
         self,
-        assigned: control.Assign,
-        certificate: control.Certificate,
-        channel: control.Channel,
+        assigned: messages.Assign,
+        certificate: messages.Certificate,
+        channel: Channel,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._assigned, self._channel, self._loop = assigned, channel, loop
@@ -177,7 +176,7 @@ class _Serving:
             memory_fd=memory_fd,
             event_fd=event_fd,
             start=bus.Start(*assigned.start),
-            on_overtaken=lambda: channel.send(control.Overtaken()),
+            on_overtaken=lambda: channel.send(messages.Overtaken()),
             loop=loop,
         )
         self._sockets = [socket.socket(fileno=fd) for fd in sockets]
@@ -207,7 +206,7 @@ class _Serving:
         endpoint.start_on(self._sockets)
         self.service.start()
         self._spread.start(endpoint.take_over, lambda: endpoint.connections)
-        self._channel.send(control.Ready())
+        self._channel.send(messages.Ready())
         log.info("worker serves pid=%d", os.getpid())
 
     async def report(self) -> None:
@@ -219,9 +218,9 @@ class _Serving:
             figures = None
             if now - told_at >= min(soon, FIGURES_EVERY_S):
                 changes, told_at = service.changes, now
-                figures = control.Figures(self._counters(), [control.row(s) for s in service.summaries()])
+                figures = messages.Figures(self._counters(), [messages.row(s) for s in service.summaries()])
             self._spread.tell()
-            self._channel.send(control.Report(service.endpoint.connections, figures and list(figures)))
+            self._channel.send(messages.Report(service.endpoint.connections, figures and list(figures)))
             await asyncio.sleep(REPORT_EVERY_S)
 
     def _counters(self) -> dict[str, int]:
@@ -244,14 +243,14 @@ class _Serving:
     def audience(self, number: int, audience: Audience) -> None:
         """The viewers of a broadcast changed, or what they want."""
         wanted = [list(pair) for pair in sorted(audience.wanted)]
-        self._channel.send(control.Wishes(number, audience.viewers, wanted))
+        self._channel.send(messages.Wishes(number, audience.viewers, wanted))
 
     def keyframe(self, number: int, track: int, rendition: int) -> None:
         """A rendition's next frame should be a keyframe."""
-        self._channel.send(control.Keyframe(number, track, rendition))
+        self._channel.send(messages.Keyframe(number, track, rendition))
 
 
-def _certificate(message: control.Certificate) -> ServerCertificate:
+def _certificate(message: messages.Certificate) -> ServerCertificate:
     key = serialization.load_der_private_key(message.key, None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return ServerCertificate(x509.load_der_x509_certificate(message.certificate), key)

@@ -13,23 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wtgateway.web.view import SessionSummary
-from wtgateway.workers import control
+from wtgateway.workers import messages
+from wtgateway.workers.channel import Channel
 
-ASSIGN = control.Assign(1, 2, bytes(32), -5, ["one", "two/three"], [1, 2, 3], True, False, "info", {"a": 1})
+ASSIGN = messages.Assign(1, 2, bytes(32), -5, ["one", "two/three"], [1, 2, 3], True, False, "info", {"a": 1})
 SAMPLES = [
     ASSIGN,
-    control.Certificate(b"cert", b"key", [{"algorithm": "sha-256", "value": bytes(32), "notBefore": "now"}]),
-    control.Snapshot(1 << 40, [b"state", b""]),
-    control.Admit(),
-    control.Stop(3, "the gateway is restarting", 500),
-    control.Warm(),
-    control.Ready(),
-    control.Wishes(2, 7, [[0, 0], [1, 3]]),
-    control.Keyframe(1, 0, 2),
-    control.Overtaken(),
-    control.Report(3, [{"datagrams_in": 5}, [["x", "test", 1, "", 1.5, 1, 2, 3, 4, 5]]]),
-    control.Report(3, None),
-    control.Stopped(),
+    messages.Certificate(b"cert", b"key", [{"algorithm": "sha-256", "value": bytes(32), "notBefore": "now"}]),
+    messages.Snapshot(1 << 40, [b"state", b""]),
+    messages.Admit(),
+    messages.Stop(3, "the gateway is restarting", 500),
+    messages.Warm(),
+    messages.Ready(),
+    messages.Wishes(2, 7, [[0, 0], [1, 3]]),
+    messages.Keyframe(1, 0, 2),
+    messages.Overtaken(),
+    messages.Report(3, [{"datagrams_in": 5}, [["x", "test", 1, "", 1.5, 1, 2, 3, 4, 5]]]),
+    messages.Report(3, None),
+    messages.Stopped(),
 ]
 
 
@@ -38,11 +39,11 @@ class End:
     """One end of a channel and what it has heard."""
 
     sock: socket.socket
-    heard: list[control.Message] = field(default_factory=list)
+    heard: list[messages.Message] = field(default_factory=list)
     lost: int = 0
 
     def __post_init__(self) -> None:
-        self.channel = control.Channel(
+        self.channel = Channel(
             self.sock, on_message=self.heard.append, on_lost=self._lost, loop=asyncio.get_running_loop()
         )
 
@@ -65,7 +66,7 @@ async def ends() -> AsyncIterator[tuple[End, End]]:
 
 
 def test_there_is_a_sample_of_every_message() -> None:
-    assert {type(message) for message in SAMPLES} == set(control._MESSAGES.values())
+    assert {type(message) for message in SAMPLES} == set(messages._MESSAGES.values())
 
 
 async def test_every_message_comes_as_it_was_sent(ends: tuple[End, End]) -> None:
@@ -80,7 +81,7 @@ async def test_file_descriptors_travel_beside_the_first_message(ends: tuple[End,
     one, other = ends
     read_fd, write_fd = os.pipe()
     one.channel.send(ASSIGN, [write_fd])
-    one.channel.send(control.Admit())
+    one.channel.send(messages.Admit())
     os.close(write_fd)
     await other.until(2)
     (fd,) = other.channel.take_fds()
@@ -94,17 +95,17 @@ async def test_file_descriptors_travel_beside_the_first_message(ends: tuple[End,
 
 async def test_a_long_message_waits_for_the_other_end_and_nobody_else(ends: tuple[End, End]) -> None:
     one, other = ends
-    long = control.Snapshot(1, [bytes(3 << 20)])
+    long = messages.Snapshot(1, [bytes(3 << 20)])
     one.channel.send(long)
-    one.channel.send(control.Admit())
+    one.channel.send(messages.Admit())
     await other.until(2)
-    assert other.heard == [long, control.Admit()]
+    assert other.heard == [long, messages.Admit()]
 
 
 async def test_who_does_not_read_is_lost_and_not_waited_for() -> None:
     ours, theirs = socket.socketpair()
     end = End(ours)
-    big = control.Snapshot(1, [bytes(4 << 20)])
+    big = messages.Snapshot(1, [bytes(4 << 20)])
     for _ in range(10):
         end.channel.send(big)
     assert end.lost == 1
@@ -114,10 +115,10 @@ async def test_who_does_not_read_is_lost_and_not_waited_for() -> None:
 
 async def test_the_end_of_one_end_is_known_to_the_other(ends: tuple[End, End]) -> None:
     one, other = ends
-    one.channel.send(control.Ready())
+    one.channel.send(messages.Ready())
     one.channel.close()
     await other.until(2)
-    assert other.heard == [control.Ready()]
+    assert other.heard == [messages.Ready()]
     assert (one.lost, other.lost) == (0, 1)
 
 
@@ -134,19 +135,19 @@ async def test_what_is_no_message_ends_the_channel(data: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_an_error_of_one_kind(data: bytes) -> None:
     try:
-        message = control.decode(data)
+        message = messages.decode(data)
     except ValueError:
         return
-    assert isinstance(message, control.Message)
+    assert isinstance(message, messages.Message)
 
 
 def test_a_session_comes_back_from_its_row() -> None:
     summary = SessionSummary(
         id="a1", broadcast="test", worker=1, client="wtgateway view", age_s=1.25, rtt_us=7
     )
-    assert control.from_row(control.row(summary)) == summary
+    assert messages.from_row(messages.row(summary)) == summary
 
 
 def test_a_message_over_the_limit_is_the_senders_error() -> None:
     with pytest.raises(ValueError, match="over the limit"):
-        control.encode(control.Snapshot(1, [bytes(control.MAX_MESSAGE_BYTES)]))
+        messages.encode(messages.Snapshot(1, [bytes(messages.MAX_MESSAGE_BYTES)]))

@@ -1,20 +1,15 @@
-"""The control channel between the main process and a worker: values of msgpack over a stream socket.
+"""What the main process and its workers say to each other, as values, and as msgpack.
 
 All that is not media: certificates and keys (which never touch a disk or a command line on this way),
-wishes, figures, the end. File descriptors travel beside the first message. Both ends are ours, so what
-does not parse is a defect and ends the channel. Nothing here waits: what the other end does not read is
-kept, up to a bound, over which the channel counts as broken. Imports the values of the web.
+wishes, figures, the end. Both ends are ours, so what does not parse is a defect. Pure; imports the values
+of the web.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import operator
-import os
-import socket
 import struct
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -23,10 +18,7 @@ import msgpack
 from wtgateway.web.view import SessionSummary
 
 MAX_MESSAGE_BYTES = 8 << 20
-MAX_BACKLOG_BYTES = 16 << 20
-MAX_FDS = 253  # SCM_MAX_FD of Linux
-_LENGTH = struct.Struct(">I")
-_READ_BYTES = 256 << 10
+LENGTH = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +181,7 @@ def encode(message: Message) -> bytes:
     data: bytes = msgpack.packb([message.kind, *values])
     if len(data) > MAX_MESSAGE_BYTES:
         raise ValueError(f"a {message.kind} message of {len(data)} bytes is over the limit")
-    return _LENGTH.pack(len(data)) + data
+    return LENGTH.pack(len(data)) + data
 
 
 def decode(data: bytes) -> Message:
@@ -199,99 +191,3 @@ def decode(data: bytes) -> Message:
         return _MESSAGES[kind](*values)
     except Exception as error:  # msgpack raises a dozen unrelated types
         raise ValueError("what came over the control channel is no message") from error
-
-
-class Channel:
-    """One end, on the event loop. ``on_lost`` is called once, when the other end is gone."""
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        *,
-        on_message: Callable[[Message], None],
-        on_lost: Callable[[], None],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._sock, self._loop = sock, loop
-        self._on_message, self._on_lost = on_message, on_lost
-        self._in, self._out = bytearray(), bytearray()
-        self._fds: tuple[int, ...] = ()
-        self.closed = False
-        sock.setblocking(False)
-        loop.add_reader(sock.fileno(), self._readable)
-
-    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
-        """Send soon, and in order; ``fds`` only beside the first message."""
-        if self.closed:
-            return
-        data = encode(message)
-        if fds:
-            # The kernel takes a first byte with its file descriptors at once: nothing was sent before.
-            socket.send_fds(self._sock, [data[:1]], list(fds))
-            data = data[1:]
-        self._out += data
-        if len(self._out) > MAX_BACKLOG_BYTES:
-            self._lose()
-        else:
-            self._flush()
-
-    def close(self) -> None:
-        """Close this end; ``on_lost`` is not called any more."""
-        if not self.closed:
-            self.closed = True
-            self._loop.remove_reader(self._sock.fileno())
-            self._loop.remove_writer(self._sock.fileno())
-            self._sock.close()
-
-    def take_fds(self) -> list[int]:
-        """The file descriptors that came, once."""
-        fds, self._fds = list(self._fds), ()
-        return fds
-
-    def _flush(self) -> None:
-        try:
-            while self._out:
-                del self._out[: self._sock.send(self._out)]
-        except BlockingIOError:
-            self._loop.add_writer(self._sock.fileno(), self._flush)
-            return
-        except OSError:
-            self._lose()
-            return
-        self._loop.remove_writer(self._sock.fileno())
-
-    def _readable(self) -> None:
-        try:
-            data, fds, _, _ = socket.recv_fds(self._sock, _READ_BYTES, MAX_FDS)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, fds = b"", []
-        for fd in fds:
-            os.set_inheritable(fd, False)  # recv_fds leaves its flags out
-        self._fds += tuple(fds)
-        if not data:
-            self._lose()
-            return
-        self._in += data
-        try:
-            self._take_messages()
-        except ValueError:
-            self._lose()
-
-    def _take_messages(self) -> None:
-        while not self.closed and len(self._in) >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(self._in)
-            if size > MAX_MESSAGE_BYTES:
-                raise ValueError("a message is over the limit")
-            end = _LENGTH.size + size
-            if len(self._in) < end:
-                return
-            data = bytes(self._in[_LENGTH.size : end])
-            del self._in[:end]
-            self._on_message(decode(data))
-
-    def _lose(self) -> None:
-        if not self.closed:
-            self.close()
-            self._on_lost()
