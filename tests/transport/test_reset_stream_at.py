@@ -121,6 +121,11 @@ def test_a_promise_may_shrink_and_not_grow() -> None:
     reset_at(quic, 42, 100, 5)
     stream_data(quic, 0, b"abcde")
     assert events(quic) == [b"abcde", 42]
+    quic = connected()
+    reset_at(quic, 42, 100, 5)
+    reset_at(quic, 42, 100, 10)
+    stream_data(quic, 0, b"abcde")
+    assert events(quic) == [b"abcde", 42]
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,47 @@ def test_a_client_of_draft_02_gets_what_it_always_got(monkeypatch: pytest.Monkey
     }
 
 
+def test_the_bytes_of_a_session_of_draft_02() -> None:
+    """As they were before there were other drafts: answer, preambles, resets, drain and close."""
+    written: dict[int, bytes] = {}
+    acts: list[tuple[str, int, int]] = []
+    ends = Ends()
+    quic = ends.server_end.quic
+    send, reset, stop = quic.send_stream_data, quic.reset_stream, quic.stop_stream
+
+    def record(stream_id: int, data: bytes, end_stream: bool = False) -> None:
+        written[stream_id] = written.get(stream_id, b"") + data
+        send(stream_id, data, end_stream)
+
+    quic.send_stream_data = record  # type: ignore[method-assign]
+    quic.reset_stream = lambda s, code: (acts.append(("reset", s, code)), reset(s, code))[1]  # type: ignore[method-assign]
+    quic.stop_stream = lambda s, code: (acts.append(("stop", s, code)), stop(s, code))[1]  # type: ignore[method-assign]
+    ends.run()
+    server, client = ends.server.open, ends.client.open
+    control, media = server.open_bidi(), server.open_uni()
+    server.send(control, b"welcome")
+    server.send(media, bytes(3))
+    up = client.open_uni()
+    client.send(up, b"x")
+    client.flush()
+    ends.run()
+    server.reset(media, 42)
+    server.stop(up, 7)
+    server.flush()
+    ends.run()
+    server.drain()
+    server.close(5, "bye")
+    ends.run()
+    assert {stream_id: data.hex() for stream_id, data in written.items() if stream_id not in (3, 7, 11)} == {
+        0: "01350000d92f0d4148b782c69b07522b3d895a74a6b65692c1ca9f8592c1ca900b2f01f095abb0e9390f478bfe7c"
+        "2661a4be07e960ff3f0005800078ae00000a68430700000005627965",
+        control: "404100" + b"welcome".hex(),
+        media: "405400" + "000000",
+    }
+    assert acts == [("reset", media, 0x52E4A40FA906), ("stop", up, 0x52E4A40FA8E2)]
+    assert ends.client.closes == [(5, "bye")]
+
+
 def test_the_server_announces_every_draft_and_its_limits() -> None:
     ends = opened((Draft.DRAFT_02,))
     h3 = ends.client_end.webtransport.h3
@@ -424,6 +465,25 @@ def test_streams_that_the_peer_stops_give_their_credit_back() -> None:
     server.flush()
     ends.run(2)
     assert ends.client.streams[last] == bytes(90_000)
+
+
+def test_a_reset_and_a_stop_that_cross_give_credit_back_once() -> None:
+    ends = opened(limits=Limits(max_data=100_000, max_streams_uni=1000, max_streams_bidi=2))
+    server, client = ends.server.open, ends.client.open
+    for _ in range(5):
+        stream_id = server.open_uni()
+        server.send(stream_id, bytes(50_000))
+        server.flush()
+        ends.run(0.006)  # the first bytes have just arrived
+        client.stop(stream_id, 3)
+        client.flush()
+        server.reset(stream_id, 1)
+        server.flush()
+        ends.run(0.5)
+        assert ends.server.stops[stream_id] == 3
+        assert server.credit is not None
+        assert client.window is not None
+        assert server.credit._sent == client.window._data
 
 
 # --- flow control: what the peer sends -------------------------------------------------------------
