@@ -117,16 +117,22 @@ class Books:
 
     def timed_out(self, before: set[int], now: float) -> None:
         """A timer was handled."""
+        if self.quic._spaces[Epoch.ONE_RTT].discarded:
+            return  # the connection is over
         gone = before - self.in_flight()
-        unexpected = {number for number in gone if not self._may_be_lost(number, now)}
-        rule(len(unexpected) <= 1, f"{self.name}: a timeout gave up {sorted(unexpected)}")
+        if self.quic._handshake_confirmed:
+            unexpected = {number for number in gone if not self._may_be_lost(number, now)}
+            rule(len(unexpected) <= 1, f"{self.name}: a timeout gave up {sorted(unexpected)}")
         self.pto_count += self.quic._probe_pending
         self.lost |= gone
         self.check()
 
     def _lose(self, numbers: set[int], now: float, text: str) -> None:
         wrong = {number for number in numbers if not self._may_be_lost(number, now)}
-        rule(not wrong, f"{self.name}: {sorted(wrong)} given up without a reason {text}")
+        rule(
+            not wrong or not self.quic._handshake_confirmed,
+            f"{self.name}: {sorted(wrong)} given up without a reason {text}",
+        )
         self.lost |= numbers
 
     def _may_be_lost(self, number: int, now: float) -> bool:

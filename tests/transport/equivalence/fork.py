@@ -99,7 +99,11 @@ def snapshot(lane: Lane) -> dict[str, Any]:
             {**_plain(path), "addr": path.addr, "challenges": list(path.remote_challenges)}
             for path in quic._network_paths
         ],
-        "lane": (lane.waiting, [len(queue) for queue in lane._queues], [s.stream_id for s in lane._stalled]),
+        "lane": (
+            lane.waiting,
+            [len(queue) for queue in lane._media._queues],
+            [stream.stream_id for stream in lane._media._stalled],
+        ),
     }
 
 

@@ -152,7 +152,8 @@ class Setup:
     suite: int = AES_128
     version: int = VERSION_1
     congestion: str = "reno"
-    conditions: Conditions = NEAR  # once the handshake is over; before it the path only delays
+    conditions: Conditions = NEAR  # once the handshake is over; during it the path only delays ...
+    rough_handshake: bool = False  # ... unless this is set
     seed: int = 1
     peer_max_data: int = 1 << 24
     peer_max_stream_data: int = 1 << 24
@@ -291,6 +292,7 @@ class World:
         self.open_places = {0}
         self.path_mtu = 65_535  # UDP payload that the network carries
         self.dark: set[str] = set()  # senders whose datagrams the network loses
+        self.drop: Callable[[Emission], bool] = lambda _: False  # what the network loses on top
         self.extra_mtu = 0  # the size of a path MTU probe that is being sent
         client_quic = self._quic(CLIENT, None)
         server_quic = self._quic(SERVER, client_quic.original_destination_connection_id)
@@ -300,14 +302,21 @@ class World:
         self.lane, self.peer = (
             (self.server, self.client) if setup.lane == SERVER else (self.client, self.server)
         )
-        quiet = Conditions(delay=setup.conditions.delay)
+        quiet = setup.conditions if setup.rough_handshake else Conditions(delay=setup.conditions.delay)
         self.client.out = Link(self.time, quiet, setup.seed, self._at_server)
         self.server.out = Link(self.time, quiet, setup.seed + 1, self._at_client)
         client_quic.connect(SERVER_ADDRESS, now=self.time.now)
         self.client.flush()
-        self.run(20 * setup.conditions.delay + 0.2)
-        assert client_quic._handshake_confirmed and server_quic._handshake_confirmed
-        self.weather(setup.conditions)
+
+    def shake_hands(self, seconds: float = 20.0) -> None:
+        """Let the handshake come to its end, for so long at most."""
+        ends = (self.client, self.server)
+        deadline = self.time.now + seconds
+        while not all(end.quic._handshake_confirmed for end in ends) and self.time.now < deadline:
+            self.run(0.1)
+        assert all(end.quic._handshake_confirmed for end in ends)
+        self.run(20 * self.setup.conditions.delay)
+        self.weather(self.setup.conditions)
 
     def _quic(self, name: str, original: bytes | None) -> QuicConnection:
         setup, own = self.setup, name == self.setup.lane
@@ -344,7 +353,8 @@ class World:
         mtu = self.extra_mtu or end.quic._max_datagram_size
         emission = self.witness.emitted(end.name, data, destination, source, self.time.now, mtu)
         reachable = destination == SERVER_ADDRESS or destination in map(client_address, self.open_places)
-        if reachable and end.name not in self.dark and len(data) <= self.path_mtu:
+        dark = end.name in self.dark or self.drop(emission)
+        if reachable and not dark and len(data) <= self.path_mtu:
             end.out.send(emission)
         return emission
 
@@ -368,7 +378,7 @@ class World:
     @property
     def server_knows_address(self) -> bool:
         """Whether what the server sends goes to where the client is."""
-        return bool(self.witness.paths.active == client_address(self.place))
+        return bool(self.server.quic.get_peer_address() == client_address(self.place))
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
@@ -381,4 +391,8 @@ class World:
         end = self.time.now + seconds
         while not (idle := self.client.idle and self.server.idle) and self.time.now < end:
             self.run(0.25)
+            if not self.server_knows_address:
+                # After a path validation that failed, the server is back at an address that may be dead,
+                # until the client says something: here a PING, for a page it would be a report.
+                self.client.do(lambda: self.client.quic.send_ping(0))
         return idle

@@ -46,7 +46,6 @@ class Paths:
     def __init__(self) -> None:
         self.paths: dict[Any, Path] = {}
         self.active: Any = None
-        self.previous: Any = None
         self._newest = -1
 
     def is_active(self, name: str, address: Any) -> bool:
@@ -76,7 +75,7 @@ class Paths:
             )
         if any(not is_probing(packet) for packet in emission.packets):
             rule(
-                emission.destination in (self.active, self.previous),
+                emission.destination == self.active or path.validated,
                 f"media to {emission.destination} while the client is at {self.active}",
             )
         if any(packet.frames_of(PathChallenge) for packet in emission.packets):
@@ -100,4 +99,4 @@ class Paths:
             if packet.number > self._newest and not is_probing(packet):
                 self._newest = packet.number
                 if emission.source != self.active:
-                    self.previous, self.active = self.active, emission.source
+                    self.active = emission.source

@@ -27,8 +27,10 @@ def pattern(tag: int, size: int) -> bytes:
 class Play:
     """One connection and the steps that can be done with it."""
 
-    def __init__(self, setup: Setup, driver: str) -> None:
+    def __init__(self, setup: Setup, driver: str, *, handshake: bool = True) -> None:
         self.world = World(setup, driver)
+        if handshake:
+            self.world.shake_hands()
         self.lane, self.peer = self.world.lane, self.world.peer
         self.sent: dict[str, dict[int, bytearray]] = {CLIENT: {}, SERVER: {}}
         self.ended: dict[str, set[int]] = {CLIENT: set(), SERVER: set()}
@@ -161,7 +163,7 @@ class Play:
             self.world.emit(self.lane, *made)
             self.world.extra_mtu = 0
             self.lane.books.check()
-            self.lane.flush(attend=False)
+            self.lane.flush()  # in the engine it is a timer that brings the next probe
 
     # --- time and network ------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.netsim import Conditions
@@ -18,7 +18,13 @@ from tests.transport.equivalence.packets import AES_128, AES_256, CHACHA20, VERS
 from tests.transport.equivalence.play import Play
 from wtgateway.transport.urgency import Urgency
 
-SOME = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Without shrinking, which takes minutes here: a script says what it does, and can be cut by hand.
+SOME = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 
 Step = tuple[Any, ...]
 

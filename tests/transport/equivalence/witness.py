@@ -278,9 +278,6 @@ class Witness:
         rule(packet.destination in side.usable, f"{where}: to a connection ID that was not given to it")
         sequence = self.sides[OTHER[side.name]].issued.get(packet.destination)
         rule(sequence not in side.given_up, f"{where}: to a connection ID that it has retired")
-        if not self.paths.is_active(side.name, packet.datagram.destination):
-            rule(packet.spin in side.spins | {0}, f"{where}: wrong spin bit on another path")
-            return
         if packet.destination != side.destination:  # RFC 9000 section 17.4: begins anew, at 0
             side.spins = side.spins | {0} if side.destination else side.spins
             side.destination = packet.destination
@@ -357,7 +354,9 @@ class Witness:
         recent = packet.number > max(space.arrived, default=-1) - WINDOW_PACKETS
         space.arrived[packet.number] = now
         # A stock receiver keeps neither old keys nor connection IDs that were retired.
-        certain = packet.generation >= max(side.peer_generation, side.generation)
+        # A 1-RTT packet that overtakes the handshake finds no keys.
+        certain = self.confirmed or packet.kind is not Kind.ONE_RTT
+        certain &= packet.generation >= max(side.peer_generation, side.generation)
         certain &= (
             packet.destination not in side.issued or side.issued[packet.destination] not in side.withdrawn
         )
@@ -373,6 +372,7 @@ class Witness:
             match frame:
                 case Ack():
                     space.largest_acknowledged = max(space.largest_acknowledged, frame.largest)
+                    self._forget_owed(space, frame)
                 case NewConnectionId():
                     side.usable.add(frame.cid)
                 case RetireConnectionId():
@@ -385,6 +385,15 @@ class Witness:
         if certain and recent:
             space.accepted.add(packet.number)
         return certain and recent
+
+    @staticmethod
+    def _forget_owed(space: _Space, ack: Ack) -> None:
+        """aioquic takes an ACK that has arrived for one of all before it, also of what came later than it."""
+        if space.owed:
+            recent = (space.sent[number] for number in list(space.sent)[-WINDOW_PACKETS:] if number in ack)
+            largest = max((own.largest for packet in recent for own in packet.frames_of(Ack)), default=-1)
+            for number in [number for number in space.owed if number <= largest]:
+                del space.owed[number]
 
     def _promised(self, side: _Side) -> float:
         """Within what time a side acknowledges, in s: its max_ack_delay, and a little."""
