@@ -7,13 +7,14 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import av
 import numpy as np
 import pytest
 
 from wtgateway import clock
-from wtgateway.config import AudioConfig, BroadcastConfig, VideoConfig
+from wtgateway.config import AudioConfig, BroadcastConfig, RenditionConfig, VideoConfig
 from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind
@@ -251,6 +252,19 @@ async def test_on_demand_starts_with_the_first_viewer_and_ends_after_the_last(
         await watcher.until(lambda: len(watcher.frames) == 1)
         broadcast.detach(watcher)
         assert await asyncio.to_thread(source.closed.wait, 30)
+
+
+async def test_a_turned_source_is_turned_in_all_that_is_encoded_of_it() -> None:
+    source = ScriptedSource()
+    video = VideoConfig(renditions=(RenditionConfig(), RenditionConfig(height=48)))
+    async with running(iter([source]), video=video) as (_, broadcast, watcher):
+        source.items.put(replace(picture(clock.now_us()), rotation=90))
+        await watcher.until(lambda: len(watcher.frames) == 1)
+        assert [r.rotation for r in broadcast.catalog.tracks[0].renditions] == [90, 90]
+        source.items.put(replace(picture(clock.now_us()), rotation=270))
+        await watcher.until(lambda: len(watcher.frames) == 2)
+        assert [r.rotation for r in broadcast.catalog.tracks[0].renditions] == [270, 270]
+        assert watcher.frames[1].keyframe
 
 
 async def test_a_medium_that_is_off_is_not_encoded() -> None:

@@ -37,6 +37,7 @@ class Shape:
     height: int
     colour: Colour
     fps: float
+    rotation: int = 0  # told on, as are the others
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class VideoEncoder:
 
     ``rendition`` is known after the first encode, its codec string read from the real bitstream;
     it changes when the picture's size does. ``groups`` are shared by all renditions of the track;
-    ``shared`` is held while a picture is looked at that others are given too. ``rotation`` is only told on.
+    ``shared`` is held while a picture is looked at that others are given too. ``rotation`` is only told
+    on, as is that of the pictures where it is 0.
     """
 
     def __init__(
@@ -92,7 +93,13 @@ class VideoEncoder:
         try:
             picture, colour = self._converter.convert(raw.frame)
             converted_us = clock.now_us()
-            shape = Shape(picture.width, picture.height, colour, self._settings.fps or _FALLBACK_FPS)
+            shape = Shape(
+                picture.width,
+                picture.height,
+                colour,
+                self._settings.fps or _FALLBACK_FPS,
+                self._rotation or raw.rotation,
+            )
             coder, frames = self._coder_for(shape, raw.pts_us)
             group = self._groups.group_at(raw.pts_us, fresh=self._fresh)
             if group is None:
@@ -224,7 +231,7 @@ class VideoEncoder:
             width=shape.width,
             height=shape.height,
             fps=float(self._settings.fps),
-            rotation=self._rotation,
+            rotation=shape.rotation,
         )
 
 

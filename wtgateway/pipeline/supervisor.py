@@ -50,6 +50,7 @@ class Pipeline:
         self._audio_plan: tuple[PlannedAudio, ...] = ()
         self._tracks: dict[int, dict[int, Rendition]] = {}
         self._announced: tuple[Track, ...] = ()
+        self._ran: set[tuple[int, int]] = set()  # (track, rendition) that is known by what came of it
         self._tracks_lock = threading.Lock()
         self._pictures = threading.Lock()  # held by an encoder that looks at one which others have too
         self._revision = 0
@@ -183,6 +184,7 @@ class Pipeline:
             audio = plan.plan_audio(self.config.audio, info)
         with self._tracks_lock:
             self._plan, self._audio_plan, self._tracks, self._announced = video, audio, {}, ()
+            self._ran.clear()
         for track, planned in self._plans().items():
             if planned and planned[0].settings is not None:
                 self._renditions[track].foresee(planned[0].id)
@@ -270,6 +272,10 @@ class Pipeline:
             if known.get(rendition.id) is rendition:
                 return
             known[rendition.id] = rendition
+            self._ran.add((track_id, rendition.id))
+            for number, other in known.items():  # of one source: turned alike
+                if (track_id, number) not in self._ran:
+                    known[number] = replace(other, rotation=rendition.rotation)
             tracks = tuple(
                 Track(id=number, kind=_KINDS[number], renditions=tuple(each[k] for k in sorted(each)))
                 for number, each in sorted(self._tracks.items())

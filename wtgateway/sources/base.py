@@ -16,13 +16,17 @@ import av
 
 @dataclass(frozen=True, slots=True)
 class RawVideo:
-    """One picture. A frame is given to one encoder at a time: encoding writes its pts and type."""
+    """One picture. A frame is given to one encoder at a time: encoding writes its pts and type.
+
+    ``rotation``: degrees clockwise that it is to be turned for display, where the picture itself says so.
+    """
 
     frame: av.VideoFrame
     pts_us: int
     capture_us: int
     grabbed_us: int
     duration_us: int
+    rotation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,17 @@ from typing import Any
 
 import av
 
+from wtgateway.sources.deinterlace import Deinterlacer
 from wtgateway.sources.opened import OpenTrack
 from wtgateway.sources.timeline import to_us
 
 _BROKEN_IN_A_ROW = 200  # some seconds of nothing but damage: another decoder may fare better
+
+
+def rotation_of(frame: Any) -> int:
+    """Degrees clockwise that a decoded picture is to be turned for display: a quarter turn or several."""
+    turned: int = round(-frame.rotation / 90) * 90
+    return turned % 360
 
 
 class TrackDecoder:
@@ -27,14 +34,16 @@ class TrackDecoder:
         self._in_a_row = 0
         self._next_us: int | None = None
         self._patience = patience
+        self._whole = Deinterlacer(track.time_base)
 
     def decode(self, packet: av.Packet[Any] | None) -> list[tuple[Any, int, int]]:
         """(frame, timestamp in µs, duration in µs) of each; an empty packet flushes.
 
         Raises av.FFmpegError when nothing can be decoded any more.
         """
+        ends = packet is None or not packet.size
         try:
-            frames = self._decoder.decode(packet if packet is not None and packet.size else None)
+            frames = self._decoder.decode(None if ends else packet)
         except av.error.EOFError:
             return []
         except (av.error.InvalidDataError, av.error.PatchWelcomeError):
@@ -44,6 +53,9 @@ class TrackDecoder:
                 raise
             return []
         self._in_a_row = 0
+        if self.kind == "video":
+            frames = [whole for frame in frames for whole in self._whole(frame)]
+            frames += self._whole.flush() if ends else []
         return [timed for timed in map(self._timed, frames) if timed is not None]
 
     def _timed(self, frame: Any) -> tuple[Any, int, int] | None:

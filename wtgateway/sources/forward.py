@@ -14,6 +14,7 @@ import av
 
 from wtgateway.bitstream.bits import BitstreamError
 from wtgateway.sources.base import CodedFormat
+from wtgateway.sources.decode import rotation_of
 from wtgateway.sources.opened import Opened, OpenTrack
 from wtgateway.sources.timeline import to_us
 from wtgateway.sources.units import Unit, Units, nameable, units_of
@@ -244,10 +245,9 @@ def _us(ticks: int | None, packet: av.Packet[Any]) -> int | None:
 
 
 def _rotation(track: OpenTrack, keyframe: av.Packet[Any]) -> int:
-    """Degrees clockwise, a quarter turn or several. Only a decoded picture tells it, so one is decoded."""
+    """Only a decoded picture tells it, so one is decoded."""
     try:
         frames = [*track.decoder.decode(keyframe), *track.decoder.decode(None)]
     except (av.FFmpegError, ValueError):
         return 0
-    turned = round(-frames[0].rotation / 90) * 90 if frames else 0
-    return turned % 360
+    return rotation_of(frames[0]) if frames else 0

@@ -9,7 +9,7 @@ import av
 
 from wtgateway import clock
 from wtgateway.sources.base import Piece, RawAudio, RawVideo
-from wtgateway.sources.decode import TrackDecoder
+from wtgateway.sources.decode import TrackDecoder, rotation_of
 from wtgateway.sources.errors_text import source_error
 from wtgateway.sources.forward import Taken
 from wtgateway.sources.passing import PassedAudio, PassedVideo
@@ -126,7 +126,8 @@ class LiveFeed:
             capture_us = self._capture_us(timestamp_us, item.arrival_us)
             pts_us = self._ascending[decoder.kind](capture_us)
             if decoder.kind == "video":
-                raw = RawVideo(frame, pts_us, capture_us, clock.now_us(), duration_us)
+                turned = rotation_of(frame)
+                raw = RawVideo(frame, pts_us, capture_us, clock.now_us(), duration_us, turned)
                 self._ready.append(raw)
             else:
                 self._ready.append(RawAudio(frame, pts_us, capture_us, duration_us))

@@ -17,6 +17,7 @@ import av
 from wtgateway import clock
 from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.sources.base import Piece, RawAudio, RawVideo
+from wtgateway.sources.decode import rotation_of
 from wtgateway.sources.errors_text import source_error
 from wtgateway.sources.opened import Opened, OpenTrack
 from wtgateway.sources.passing import PassedAudio, PassedVideo
@@ -132,7 +133,8 @@ class PacedFeed:
         pts_us = timeline.place(sample.pts_us, sample.duration_us)
         if isinstance(sample.content, av.VideoFrame):
             pts_us = self._ascending["video"](pts_us)
-            return RawVideo(sample.content, pts_us, pts_us, clock.now_us(), sample.duration_us)
+            turned = rotation_of(sample.content)
+            return RawVideo(sample.content, pts_us, pts_us, clock.now_us(), sample.duration_us, turned)
         if isinstance(sample.content, av.AudioFrame):
             pts_us = self._ascending["audio"](pts_us)
             return RawAudio(sample.content, pts_us, pts_us, sample.duration_us)

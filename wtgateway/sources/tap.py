@@ -14,6 +14,8 @@ from typing import Any
 import av
 
 from wtgateway.sources.base import RawVideo
+from wtgateway.sources.deinterlace import Deinterlacer
+from wtgateway.sources.timeline import to_us
 
 MAX_BYTES = 16 * 1024 * 1024  # of a group: a longer one is waited out when pictures are wanted in its middle
 MAX_PACKETS = 600
@@ -86,6 +88,7 @@ class PictureTap:
         self._in_a_row = 0
         self._newest_us: int | None = None  # pts of the last picture
         self._times: dict[int, Tapped] = {}  # by pts, of units in the decoder
+        self._whole = Deinterlacer(_US)
 
     def want(self, wanted: bool) -> None:
         """See Source.want_pictures."""
@@ -151,7 +154,7 @@ class PictureTap:
         context.thread_type = "SLICE"  # frame threads hold pictures back
         if context.codec.canonical_name == "av1":
             context.flags |= av.codec.context.Flags.low_delay  # dav1d has no other way to say so
-        self._decoder, self._in_a_row = context, 0
+        self._decoder, self._in_a_row, self._whole = context, 0, Deinterlacer(_US)
         for unit in self._group.units:
             self._pending.add(unit)
         self._behind = len(self._pending.units) > 1
@@ -176,6 +179,8 @@ class PictureTap:
             self._broken()
             return []
         self._in_a_row = 0
+        frames = [whole for frame in frames for whole in self._whole(frame)]
+        frames += self._whole.flush() if unit is None else []
         return [picture for frame in frames if (picture := self._picture(frame)) is not None]
 
     def _remember(self, unit: Tapped) -> None:
@@ -184,7 +189,7 @@ class PictureTap:
             del self._times[next(iter(self._times))]
 
     def _picture(self, frame: Any) -> RawVideo | None:
-        unit = self._times.pop(frame.pts, None)
+        unit = self._times.pop(to_us(frame.pts, frame.time_base), None)
         if unit is None or not unit.shown or (self._newest_us is not None and unit.pts_us <= self._newest_us):
             return None  # a unit may hold two fields; the decoder may guess times of its own
         self._newest_us = unit.pts_us
