@@ -115,6 +115,21 @@ def map_units(stream: Iterable[Coded], change: Callable[[bytes], bytes]) -> list
     return [Coded(c.pts, c.dts, nal.join_annexb(change(unit) for unit in c.units)) for c in stream]
 
 
+def sps_of(codec: str, stream: Sequence[Coded]) -> bytes:
+    """The first SPS of a stream."""
+    return next(unit for unit in stream[0].units if _is_sps(codec, unit))
+
+
+def rewritten(codec: str, unit: bytes) -> bytes:
+    """A unit of a stream that says it never reorders."""
+    change = h264.declare_no_reordering if codec == "h264" else hevc.declare_no_reordering
+    return change(unit) if _is_sps(codec, unit) else unit
+
+
+def _is_sps(codec: str, unit: bytes) -> bool:
+    return h264.nal_type(unit) == h264.SPS if codec == "h264" else hevc.nal_type(unit) == hevc.SPS
+
+
 def record_of(codec: str) -> bytes:
     """A decoder configuration record that libavformat's MP4 writer makes, for a small stream of its own."""
     out = io.BytesIO()

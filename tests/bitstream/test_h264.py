@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.bitstream import streams
 from tests.bitstream.streams import (
     Coded,
     check_sps,
@@ -51,12 +53,8 @@ def stream_of(name: str) -> tuple[Coded, ...]:
     return x264(**STREAMS[name])
 
 
-def sps_of(stream: tuple[Coded, ...] | list[Coded]) -> bytes:
-    return next(unit for unit in stream[0].units if h264.nal_type(unit) == h264.SPS)
-
-
-def rewritten(unit: bytes) -> bytes:
-    return h264.declare_no_reordering(unit) if h264.nal_type(unit) == h264.SPS else unit
+sps_of = functools.partial(streams.sps_of, "h264")
+rewritten = functools.partial(streams.rewritten, "h264")
 
 
 @pytest.mark.parametrize("name", STREAMS)

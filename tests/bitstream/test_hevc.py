@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.bitstream import streams
 from tests.bitstream.streams import (
     Coded,
     check_sps,
@@ -49,12 +51,8 @@ def stream_of(name: str) -> tuple[Coded, ...]:
     return x265(**STREAMS[name])
 
 
-def sps_of(stream: tuple[Coded, ...] | list[Coded]) -> bytes:
-    return next(unit for unit in stream[0].units if hevc.nal_type(unit) == hevc.SPS)
-
-
-def rewritten(unit: bytes) -> bytes:
-    return hevc.declare_no_reordering(unit) if hevc.nal_type(unit) == hevc.SPS else unit
+sps_of = functools.partial(streams.sps_of, "hevc")
+rewritten = functools.partial(streams.rewritten, "hevc")
 
 
 @pytest.mark.parametrize("name", STREAMS)

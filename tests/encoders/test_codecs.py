@@ -68,14 +68,15 @@ def opened_apart(codec: str, *, guarded: bool) -> str:
     program = f"""
 import contextlib
 from tests.encoders.pictures import encoder, pictures
-from wtgateway.encoders import coder, scheduling
+from tests.encoders.threads import real_time_threads
+from wtgateway.encoders import coder
 if not {guarded}:
     coder.without_real_time = contextlib.nullcontext
 video = encoder(codec={codec!r})
 found = set()
 for picture in pictures(3):
     video.encode(picture)
-    found |= scheduling.real_time_threads()
+    found |= real_time_threads()
 video.close()
 print("real-time" if found else "ordinary")
 """

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wtgateway.errors import ConfigError, SourceError
 from wtgateway.sources import SourceOptions, check_uri, make_source
-from wtgateway.sources.uri import Mode, ScreenRegion, grab_plan, make_plan, parse_screen, redact
+from wtgateway.sources.uri import Mode, ScreenRegion, grab_plan, make_plan, parse_screen
 
 OPTIONS = SourceOptions()
 
@@ -117,14 +117,13 @@ def test_unknown_capture_is_refused() -> None:
 @pytest.mark.parametrize(
     ("uri", "shown"),
     [
-        ("rtsp://me:geheim@cam:554/1", "rtsp://me:***@cam:554/1"),
+        ("rtsp://me:geheim@cam:554/1", "rtsp://***@cam:554/1"),
         ("srt://h:1?passphrase=geheim&mode=caller", "srt://h:1?passphrase=***&mode=caller"),
         ("https://h/x.m3u8?token=geheim", "https://h/x.m3u8?token=***"),
         ("rtsp://cam/1", "rtsp://cam/1"),
     ],
 )
 def test_passwords_are_not_shown(uri: str, shown: str) -> None:
-    assert redact(uri) == shown
     assert make_plan(uri, OPTIONS).description == shown
 
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 # linux/capability.h
 _VERSION = 0x20080522
 _SYS_NICE = 1 << 23
-_TASKS = Path("/proc/self/task")
 
 
 class _Header(ctypes.Structure):
@@ -47,19 +44,6 @@ def without_real_time() -> Iterator[None]:
     finally:
         if taken & _SYS_NICE:
             _set_effective(lambda now: now | _SYS_NICE)
-
-
-def real_time_threads() -> set[int]:
-    """Thread ids of this process whose policy is a real-time one; none where Linux is not."""
-    if not _TASKS.is_dir() or not hasattr(os, "sched_getscheduler"):
-        return set()
-    found = set()
-    for task in _TASKS.iterdir():
-        thread = int(task.name)
-        with contextlib.suppress(OSError):  # it may have ended
-            if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
-                found.add(thread)
-    return found
 
 
 def _set_effective(change: Callable[[int], int]) -> int:

@@ -1,6 +1,6 @@
 """``x11:``, a screen: captured on damage where that is possible, else polled by x11grab.
 
-May import errors and its sister modules; logs which way was taken.
+May import errors, log's redaction and its sister modules; logs which way was taken.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import contextlib
 import logging
 
 from wtgateway.errors import ConfigError, SourceError
+from wtgateway.log import redact_url
 from wtgateway.sources.base import Piece, SourceInfo, SourceOptions
 from wtgateway.sources.container import ContainerSource
 from wtgateway.sources.damage import DamageSource
-from wtgateway.sources.uri import grab_plan, parse_screen, redact
+from wtgateway.sources.uri import grab_plan, parse_screen
 from wtgateway.sources.xlib import DisplayWatch, XUnavailable
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class ScreenSource:
         if options.capture == "damage" and self._region.cursor:
             raise ConfigError("source", "capture", "damage", "poll where the cursor is to be seen")
         self._way = "poll" if self._region.cursor else options.capture
-        self._description = redact(uri)
+        self._description = redact_url(uri)
         self._polled = ContainerSource(grab_plan(self._region, uri, options), options)
         self._damage = DamageSource(self._region, self._description) if self._way != "poll" else None
         self._source: ContainerSource | DamageSource | None = None

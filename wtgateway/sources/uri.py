@@ -1,7 +1,7 @@
 """What a source URI means: which kind of source, and how FFmpeg is asked for it.
 
-Pure: does no I/O and imports errors, sources.base and srt only. The rule: what is shown to anyone
-(``Plan.description``) holds no password.
+Pure: does no I/O and imports errors, log's redaction, sources.base and srt only. The rule: what is shown to
+anyone (``Plan.description``) holds no password.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from wtgateway.errors import ConfigError
+from wtgateway.log import redact_url
 from wtgateway.sources.base import SourceOptions
 from wtgateway.sources.srt import check_query
 
@@ -23,7 +24,6 @@ EXPECTED = (
 )
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")
 _NETWORK = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "http", "https"})
-_SECRET_KEYS = re.compile(r"([?&](?:pass\w*|pwd|token|key|secret|auth\w*|sig\w*)=)[^&#]*", re.IGNORECASE)
 _SIZE = re.compile(r"^([1-9]\d{0,4})x([1-9]\d{0,4})$")
 _DISPLAY = re.compile(r"^([^+?]*:\d+(?:\.\d+)?)?(?:\+(\d+),(\d+))?$")
 
@@ -64,12 +64,6 @@ class ScreenRegion:
     cursor: bool = False
 
 
-def redact(uri: str) -> str:
-    """The URI without passwords and keys, to be shown and logged."""
-    without_user = re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", uri)
-    return _SECRET_KEYS.sub(r"\1***", without_user)
-
-
 def scheme_of(uri: str) -> str:
     """The scheme in lower case; "file" for a bare path. Raises ConfigError."""
     match = _SCHEME.match(uri)
@@ -78,7 +72,7 @@ def scheme_of(uri: str) -> str:
     scheme = match.group(1).lower() if match else "file"
     if scheme not in _NETWORK | {"file", "v4l2", "alsa", "x11", "lavfi", "test"}:
         hint = f"{EXPECTED} (a file of that name: write ./{uri})"
-        raise ConfigError("source", "", redact(uri), hint)
+        raise ConfigError("source", "", redact_url(uri), hint)
     return scheme
 
 
@@ -140,7 +134,7 @@ def parse_size(text: str, uri: str) -> tuple[int, int]:
     """``1280x720`` to (1280, 720). Raises ConfigError."""
     match = _SIZE.match(text)
     if match is None:
-        raise ConfigError("source", "size", text, f"WIDTHxHEIGHT, as in 1280x720 (in {redact(uri)})")
+        raise ConfigError("source", "size", text, f"WIDTHxHEIGHT, as in 1280x720 (in {redact_url(uri)})")
     return int(match.group(1)), int(match.group(2))
 
 
@@ -151,7 +145,7 @@ def parse_number(text: str, uri: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e6:
-        raise ConfigError("source", "", text, f"a number from 0 on (in {redact(uri)})")
+        raise ConfigError("source", "", text, f"a number from 0 on (in {redact_url(uri)})")
     return value
 
 
@@ -170,16 +164,18 @@ def _plan(
     extra: Mapping[str, str] | None = None,
 ) -> Plan:
     merged = {**(extra or {}), **options.options}
-    return Plan(mode=mode, url=url, description=redact(uri), format=format, options=merged)
+    return Plan(mode=mode, url=url, description=redact_url(uri), format=format, options=merged)
 
 
 def _network(scheme: str, uri: str, options: SourceOptions) -> Plan:
     try:
         host, _ = urlsplit(uri).hostname, urlsplit(uri).port
     except ValueError as error:
-        raise ConfigError("source", "", redact(uri), f"a URL with a valid host and port ({error})") from None
+        raise ConfigError(
+            "source", "", redact_url(uri), f"a URL with a valid host and port ({error})"
+        ) from None
     if not host and scheme != "srt":  # srt://:9000?mode=listener has none
-        raise ConfigError("source", "", redact(uri), f"{scheme}://HOST[:PORT]/...")
+        raise ConfigError("source", "", redact_url(uri), f"{scheme}://HOST[:PORT]/...")
     read_us = str(round(options.read_timeout_s * 1e6))
     extra = {"analyzeduration": "2000000"}  # of a stream whose second track never comes
     if scheme in ("rtsp", "rtsps"):
@@ -187,8 +183,8 @@ def _network(scheme: str, uri: str, options: SourceOptions) -> Plan:
     elif scheme == "srt":
         query = parse_query(uri)
         if not host and query.get("mode") != "listener":
-            raise ConfigError("source", "", redact(uri), "srt://HOST:PORT, or srt://:PORT?mode=listener")
-        check_query(query, redact(uri))
+            raise ConfigError("source", "", redact_url(uri), "srt://HOST:PORT, or srt://:PORT?mode=listener")
+        check_query(query, redact_url(uri))
         return _plan(Mode.LIVE, uri, uri, options, format="mpegts", extra=extra)
     elif scheme in ("http", "https"):
         extra = {"timeout": read_us}
@@ -218,10 +214,10 @@ def _split_query(text: str, uri: str) -> tuple[str, dict[str, str]]:
     try:
         return head, dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else ())
     except ValueError:
-        raise ConfigError("source", "", redact(uri), "KEY=VALUE&KEY=VALUE behind the ?") from None
+        raise ConfigError("source", "", redact_url(uri), "KEY=VALUE&KEY=VALUE behind the ?") from None
 
 
 def _needed(text: str, uri: str, what: str) -> str:
     if not text:
-        raise ConfigError("source", "", redact(uri), what)
+        raise ConfigError("source", "", redact_url(uri), what)
     return text
