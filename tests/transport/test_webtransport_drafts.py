@@ -7,6 +7,8 @@ from collections.abc import Collection
 import pytest
 from aioquic.h3.connection import FrameType, Setting, encode_frame
 from aioquic.h3.events import HeadersReceived
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.netsim import BAD, MOBILE, Conditions
 from tests.transport.ends import Ends, Recorder
@@ -472,9 +474,9 @@ def test_a_reset_and_a_stop_that_cross_give_credit_back_once() -> None:
     server, client = ends.server.open, ends.client.open
     for _ in range(5):
         stream_id = server.open_uni()
-        server.send(stream_id, bytes(50_000))
+        server.send(stream_id, bytes(90_000))
         server.flush()
-        ends.run(0.006)  # the first bytes have just arrived
+        ends.run(0.006)  # the first bytes have just arrived, the last were not sent
         client.stop(stream_id, 3)
         client.flush()
         server.reset(stream_id, 1)
@@ -608,3 +610,57 @@ def test_a_webtransport_stream_is_no_frame_of_a_control_stream() -> None:
     event = ends.server_end.quic._close_event
     assert event is not None
     assert event.error_code == 0x106
+
+
+# --- hostile bytes ---------------------------------------------------------------------------------
+
+SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+limits = st.builds(
+    encode_limit,
+    st.integers(capsules.MAX_DATA, capsules.STREAMS_BLOCKED_UNI),
+    st.one_of(st.integers(0, 300), st.integers(0, (1 << 62) - 1)),
+)
+
+
+@SLOW
+@given(st.lists(st.one_of(limits, st.binary(max_size=12)), max_size=8))
+def test_any_capsules_end_at_most_their_session(pieces: list[bytes]) -> None:
+    ends = Ends(drafts=CURRENT)
+    ends.client_end.webtransport.limits = SMALL
+    ends.run(0.1)
+    server = ends.server.open
+    for number in range(6):
+        server.send(server.open_uni(), bytes([number]) * 3000, True)
+    server.flush()
+    h3 = ends.client_end.webtransport.h3
+    assert h3 is not None
+    for data in pieces:
+        if not ends.client.closes:  # else there is no stream any more to send them on
+            h3.send_data(0, data, end_stream=False)
+            ends.client_end.mark_dirty()
+            ends.run(0.03)
+    ends.run(0.1)
+    assert len(ends.server.closes) <= 1
+    assert ends.server_end.quic._close_event is None
+    assert ends.counters["handler_faults"] == 0
+    second = Recorder()
+    ends._answer = lambda _: Recorder()
+    ends.request("/again", second)
+    ends.run(0.1)
+    assert second.session is not None
+
+
+@SLOW
+@given(
+    st.dictionaries(
+        st.sampled_from([0x33, 0x2B603742, 0x2C7CF000, 0x2B61, 0x2B64, 0x2B65, 0x14E9CD29]),
+        st.one_of(st.integers(0, 2), st.integers(0, (1 << 62) - 1)),
+    )
+)
+def test_any_settings_end_at_most_that_connection(announced: dict[int, int]) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        client_settings(monkeypatch, announced)
+        ends = Ends(answer=lambda _: Recorder())
+        ends.run(0.2)
+    assert ends.counters["handler_faults"] == 0
+    assert (ends.client.session is not None) or ends.client_end.webtransport.refusal is not None
