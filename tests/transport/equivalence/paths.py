@@ -47,6 +47,7 @@ class Paths:
         self.paths: dict[Any, Path] = {}
         self.active: Any = None
         self._newest = -1
+        self._possible: set[Any] = set()  # where the client may be as well, for all that the server knows
 
     def is_active(self, name: str, address: Any) -> bool:
         """Whether packets to that address are on the path in use."""
@@ -75,7 +76,7 @@ class Paths:
             )
         if any(not is_probing(packet) for packet in emission.packets):
             rule(
-                emission.destination == self.active or path.validated,
+                path.validated or emission.destination in {self.active, *self._possible},
                 f"media to {emission.destination} while the client is at {self.active}",
             )
         if any(packet.frames_of(PathChallenge) for packet in emission.packets):
@@ -96,7 +97,14 @@ class Paths:
             for response in packet.frames_of(PathResponse):
                 for other in self.paths.values():
                     other.validated |= response.data in other.challenges
-            if packet.number > self._newest and not is_probing(packet):
-                self._newest = packet.number
-                if emission.source != self.active:
-                    self.active = emission.source
+
+    def heard(self, packet: Packet, *, certain: bool) -> None:
+        """The server may take a packet of the client, or (``certain``) has to: it follows the newest."""
+        source = packet.datagram.source
+        if is_probing(packet) or packet.number <= self._newest:
+            return
+        if certain:
+            self._newest, self.active = packet.number, source
+            self._possible = set()
+        else:
+            self._possible.add(source)

@@ -131,7 +131,7 @@ class _Side:
         self.usable: set[bytes] = set()  # the peer's connection IDs that have reached it
         self.given_up: set[int] = set()  # sequence numbers that it has retired
         self.withdrawn: set[int | None] = set()  # its own that the peer has retired, as far as it knows
-        self.destination: bytes | None = None  # of its last packet on the path in use
+        self.used: tuple[bytes, bool] | None = None  # connection ID of its last packet; on the path in use?
         self.spins: set[int] = {0}
         self.spin_number = 0
         self.closed = False
@@ -278,9 +278,11 @@ class Witness:
         rule(packet.destination in side.usable, f"{where}: to a connection ID that was not given to it")
         sequence = self.sides[OTHER[side.name]].issued.get(packet.destination)
         rule(sequence not in side.given_up, f"{where}: to a connection ID that it has retired")
-        if packet.destination != side.destination:  # RFC 9000 section 17.4: begins anew, at 0
-            side.spins = side.spins | {0} if side.destination else side.spins
-            side.destination = packet.destination
+        # RFC 9000 section 17.4: it begins anew, at 0, with a connection ID that is new to a path.
+        used = (packet.destination, self.paths.is_active(side.name, packet.datagram.destination))
+        if used != side.used:
+            side.spins = side.spins | {0} if side.used else side.spins
+            side.used = used
         if self.confirmed:
             rule(packet.spin in side.spins, f"{where}: spin bit {packet.spin}, expected {side.spins}")
 
@@ -360,6 +362,8 @@ class Witness:
         certain &= (
             packet.destination not in side.issued or side.issued[packet.destination] not in side.withdrawn
         )
+        if side.name == SERVER:
+            self.paths.heard(packet, certain=certain)
         if packet.kind is Kind.ONE_RTT:
             side.peer_generation = max(side.peer_generation, packet.generation)
             if packet.number > side.spin_number:
