@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.netsim import BAD, MOBILE, Conditions
 from tests.transport.ends import Ends, Recorder
 from wtgateway.protocol.codes import CloseCode
-from wtgateway.transport import capsules, connect, h3codes, headers
+from wtgateway.transport import capsules, connect, h3codes, headers, internals
 from wtgateway.transport.capsules import encode_limit
 from wtgateway.transport.drafts import ALL, Draft, Limits
 from wtgateway.transport.flow_control import MAX_HELD_BYTES
@@ -104,6 +104,23 @@ def test_a_client_of_draft_02_gets_what_it_always_got(monkeypatch: pytest.Monkey
         Setting.H3_DATAGRAM: 1,
         Setting.ENABLE_WEBTRANSPORT: 1,
     }
+
+
+def test_an_aioquic_that_cannot_be_extended_speaks_the_old_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internals, "EXTENSIBLE", False)
+    ends = opened(ALL)
+    assert ends.server_end.webtransport.draft == Draft.DRAFT_07
+    quic, server = ends.server_end.quic, ends.server.open
+    assert isinstance(quic, ResetStreamAtConnection)
+    assert not quic.resets_at
+    stream_id = server.open_uni()
+    server.send(stream_id, b"x")
+    server.flush()
+    ends.run()
+    server.reset(stream_id, 42)
+    server.flush()
+    ends.run()
+    assert ends.client.resets == {stream_id: 42}
 
 
 def test_the_bytes_of_a_session_of_draft_02() -> None:

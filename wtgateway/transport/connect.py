@@ -74,6 +74,7 @@ class ConnectStreams:
             return
         self._draft = connection.draft = found or Draft.DRAFT_02
         self._initial_credit = connection.h3.credit(self._draft)
+        log.debug("%s speaks draft %d of WebTransport over HTTP/3", connection.remote, self._draft)
         connection.streams.preambles_arrive = self._draft >= Draft.DRAFT_13
         for event, data, ended in self.early.take():
             self.request(event)

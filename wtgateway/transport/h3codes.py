@@ -1,4 +1,4 @@
-"""Error codes: WebTransport's application space inside HTTP/3's (draft-ietf-webtrans-http3 sections 4.4 and 9.5).
+"""Error codes: WebTransport's space inside HTTP/3's (draft-ietf-webtrans-http3-16, sections 4.4 and 9.5).
 
 Pure arithmetic; imports nothing.
 """
