@@ -179,3 +179,28 @@ def read_screenshot(path: Path, box: dict[str, float]) -> int:
     word = int("".join("1" if bit else "0" for bit in bits), 2)
     assert crc8(word >> 8) == word & 0xFF, "the barcode in the screenshot cannot be read"
     return word >> 8
+
+
+async def test_silence_of_one_byte_a_frame_is_no_loss(
+    tab: Tab, gateways: StartGateway, tmp_path: Path
+) -> None:
+    """The test picture beeps once a second, and is silent for long enough in between."""
+    config = tmp_path / "wtgateway.yml"
+    config.write_text("broadcasts: {beep: {source: 'test:', audio: {dtx: true}}}")
+    gateway = await gateways("-c", config)
+    await watching.watch(tab, f"{gateway.url}/beep", sound=True)
+    before = await watching.stats(tab)
+    await watching.until(
+        tab,
+        f"window.player.stats().audioFramesDecoded > {before['audioFramesDecoded'] + 150}",
+        "three seconds",
+    )
+    after = await watching.stats(tab)
+    names = ("audioFramesDropped", "decoderErrors", "audioUnderruns")
+    assert {name: after[name] - before[name] for name in names} == dict.fromkeys(names, 0)
+    received = (await tab.evaluate("window.player.debug.received()"))["audio"]
+    assert (received["lost"], received["outOfOrder"]) == (0, 0)
+    assert received["framesReceived"] - received["framesDecoded"] <= 2
+    heard = await watching.sound(tab, 2.2)
+    assert watching.rms(watching.loudest(heard)) > 0.05
+    assert float(np.median(np.abs(heard))) < 0.001, "silent most of the time"

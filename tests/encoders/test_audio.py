@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from wtgateway.encoders import AudioEncoder, AudioSettings
+from wtgateway.encoders import AudioEncoder, AudioSettings, opus
 from wtgateway.encoders.audio import GROUP_FRAMES, audio_rendition
 from wtgateway.errors import EncoderError
 from wtgateway.media import Frame
@@ -205,3 +205,56 @@ def test_after_an_interruption_nothing_of_before_is_heard() -> None:
     frames = encode(audio, [shifted(raw, 10_000_000) for raw in tone(0.1)])
     assert frames[0].capture_us == pytest.approx(START_US + 10_000_000, abs=7_000)
     assert [b.pts_us - a.pts_us for a, b in pairwise(frames)] == [20_000] * (len(frames) - 1)
+
+
+def heard(frames: list[Frame], channels: int = 2) -> np.ndarray[Any, Any]:
+    """What another decoder than libopus, FFmpeg's own, makes of it."""
+    context: Any = av.CodecContext.create("opus", "r")
+    context.sample_rate, context.layout = 48_000, LAYOUTS[channels]
+    return np.concatenate(
+        [f.to_ndarray() for frame in frames for f in context.decode(av.Packet(frame.payload))], axis=1
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("bitrate_bps", [24_000, 128_000])
+@pytest.mark.parametrize("fec", [False, True])
+def test_with_dtx_silence_takes_a_byte_a_frame_and_its_time(
+    channels: int, bitrate_bps: int, fec: bool
+) -> None:
+    audio = encoder(dtx=True, bitrate_bps=bitrate_bps, fec=fec)
+    sound = tone(0.96, channels=channels, block=960)
+    silence = tone(1.92, channels=channels, block=960, hz=0.0)
+    again = tone(0.96, channels=channels, block=960)
+    raws = [
+        shifted(raw, i * 20_000 - (raw.pts_us - START_US)) for i, raw in enumerate([*sound, *silence, *again])
+    ]
+    frames = encode(audio, raws)
+    assert len(frames) == len(raws), "one for each, silent or not"
+    assert all(b.pts_us - a.pts_us == 20_000 for a, b in pairwise(frames))
+    sizes = [len(frame.payload) for frame in frames]
+    assert sizes[65:140].count(1) > 65, "but for a frame now and then that keeps the noise right"
+    assert min(sizes[5:45]) > 20 and min(sizes[150:]) > 20
+    samples = heard(frames, channels)
+    assert samples.shape[1] == len(frames) * 960
+    level = [float(np.sqrt(np.mean(samples[0, i * 960 : (i + 1) * 960] ** 2))) for i in range(len(frames))]
+    assert min(level[5:45]) > 0.25 and max(level[60:140]) < 0.01 and min(level[152:190]) > 0.25
+    peak = np.argmax(np.abs(np.fft.rfft(samples[0, 960 * 155 : 960 * 185])))
+    assert peak * 48_000 / (960 * 30) == pytest.approx(1000, abs=5)
+
+
+def test_dtx_changes_no_time() -> None:
+    made = [encode(encoder(dtx=dtx), tone(0.5)) for dtx in (False, True)]
+    assert [(f.pts_us, f.capture_us) for f in made[0]] == [(f.pts_us, f.capture_us) for f in made[1]]
+
+
+def test_surround_goes_without_dtx() -> None:
+    frames = encode(encoder(dtx=True), tone(0.5, channels=6, hz=0.0))
+    assert min(len(frame.payload) for frame in frames) > 1
+
+
+def test_a_machine_without_libopus_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opus, "_candidates", lambda: iter(["libnothing.so"]))
+    monkeypatch.setattr(opus, "_libopus", opus._libopus.__wrapped__)
+    with pytest.raises(EncoderError, match="apt install libopus0"):
+        encode(encoder(dtx=True), tone(0.1))

@@ -258,8 +258,8 @@ def lint(sps: Sps, seen: Observation) -> tuple[Finding, ...]:
         (
             sps.field_seq if isinstance(sps, hevc.Sps) else not sps.frame_mbs_only,
             Code.INTERLACED, Severity.WARNING,
-            "The stream may be interlaced, and browsers do not deinterlace. Set the source to progressive, or "
-            "have the gateway do it (reencode: always).",
+            "The stream may be interlaced, and browsers do not deinterlace. Set the source to progressive, "
+            "or have the gateway do it (reencode: always).",
         ),
         (
             seen.pictures >= WINDOW_PICTURES and not seen.keyframes, Code.NO_KEYFRAME, Severity.ERROR,

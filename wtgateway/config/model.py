@@ -72,6 +72,7 @@ class AudioConfig:
     channels: int = 0  # 0: the source's
     frame_ms: int = 20
     fec: bool = False  # for viewers that can use it; browsers cannot
+    dtx: bool = False  # silence takes next to nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

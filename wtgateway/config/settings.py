@@ -136,6 +136,7 @@ AUDIO: Final = (
     _same("channels", _of_numbers(0, 1, 2, 6), ""),
     _same("frame_ms", _of_numbers(10, 20), ""),
     _same("fec", parse_bool, ""),
+    _same("dtx", parse_bool, ""),
 )
 # switches of a whole medium, and the sources themselves: keys of no dataclass field
 MEDIA_SWITCHES: Final = (_same("video", parse_bool), _same("audio", parse_bool))

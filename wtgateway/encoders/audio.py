@@ -7,31 +7,23 @@ an anchor on the source's timeline; small differences are slewed away, gaps begi
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 
 import av
 import numpy as np
-import numpy.typing as npt
-from av.audio.codeccontext import AudioCodecContext
 
 from wtgateway import clock
 from wtgateway.encoders.base import AUDIO_CODECS, AudioSettings, available_encoders
+from wtgateway.encoders.opus import LAYOUTS, SAMPLE_RATE, OpusCodec, Samples, open_opus
 from wtgateway.errors import EncoderError
 from wtgateway.media import Frame, Rendition
 from wtgateway.sources.base import RawAudio
 
-SAMPLE_RATE = 48_000
 GROUP_FRAMES = 50
 REANCHOR_US = 30_000  # further off than this is a gap, not a clock that drifts
 _SLEW = 64  # a 64th of the difference a frame: 30 ms of error are gone after two seconds
-_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
-_LOW_DELAY_BPS = 32_000  # a channel; below that the SILK half of Opus is worth its 4 ms
-_EXPECTED_LOSS = 10  # percent, for fec: how much of the rate its copies may take
 
 # OpusHead of 5.1 (RFC 7845, sections 5.1 and 5.1.1.2): family 1, four streams, two of them of two channels.
 _SURROUND = b"OpusHead\1\6\0\0" + SAMPLE_RATE.to_bytes(4, "little") + bytes((0, 0, 1, 4, 2, 0, 4, 1, 2, 3, 5))
-
-Samples = npt.NDArray[np.float32]
 
 
 class AudioEncoder:
@@ -40,7 +32,7 @@ class AudioEncoder:
     def __init__(self, settings: AudioSettings, *, track: int, rendition: int, first_group: int) -> None:
         if settings.codec not in AUDIO_CODECS or "libopus" not in available_encoders():
             raise EncoderError(f"no encoder for audio codec {settings.codec!r}; use opus (libopus)")
-        if settings.frame_ms not in (10, 20) or settings.channels not in (0, *_LAYOUTS):
+        if settings.frame_ms not in (10, 20) or settings.channels not in (0, *LAYOUTS):
             raise EncoderError("audio frames are 10 or 20 ms long and have 1, 2 or 6 channels")
         self.rendition: Rendition | None = None
         self.next_group = first_group
@@ -48,7 +40,7 @@ class AudioEncoder:
         self._track, self._rendition_id = track, rendition
         self._frame_samples = SAMPLE_RATE * settings.frame_ms // 1000
         self._index = 0
-        self._context: AudioCodecContext | None = None
+        self._codec: OpusCodec | None = None
         self._resampler: av.AudioResampler | None = None
         self._input: tuple[str, str, int] = ("", "", 0)
         self._channels = 0
@@ -79,13 +71,13 @@ class AudioEncoder:
     def interrupt(self) -> None:
         """What comes next does not follow what came before, of which nothing more is to be heard."""
         self._pending = self._pending[:, :0]
-        if self._context is not None:
+        if self._codec is not None:
             self._reset_resampler()
         self._anchored = False
 
     def close(self) -> None:
         """Free codec and resampler; idempotent."""
-        self._context = None
+        self._codec = None
         self._resampler = None
         self._input = ("", "", 0)
         self._anchored = False
@@ -93,11 +85,11 @@ class AudioEncoder:
     def _prepare(self, frame: av.AudioFrame) -> list[Frame]:
         """Make resampler and codec fit the input; what the old ones still held comes out."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind == self._input and self._context is not None:
+        if kind == self._input and self._codec is not None:
             return []
-        frames = self._flush_pending() if self._context is not None else []
+        frames = self._flush_pending() if self._codec is not None else []
         channels = _encoded_channels(self._settings, frame.layout.nb_channels)
-        if channels != self._channels or self._context is None:
+        if channels != self._channels or self._codec is None:
             self._open(channels)
         self._input = kind
         self._reset_resampler()
@@ -105,7 +97,7 @@ class AudioEncoder:
         return frames
 
     def _reset_resampler(self) -> None:
-        self._resampler = av.AudioResampler("fltp", _LAYOUTS[self._channels], SAMPLE_RATE)
+        self._resampler = av.AudioResampler("fltp", LAYOUTS[self._channels], SAMPLE_RATE)
         self._taken = self._given = 0
 
     def _held_us(self) -> int:
@@ -116,26 +108,13 @@ class AudioEncoder:
         return pending_us + filtered_us
 
     def _open(self, channels: int) -> None:
-        context = av.CodecContext.create("libopus", "w")
-        context.sample_rate, context.format, context.layout = SAMPLE_RATE, "flt", _LAYOUTS[channels]
-        context.time_base = Fraction(1, SAMPLE_RATE)
-        context.bit_rate = self._settings.bitrate_bps
-        rich = self._settings.bitrate_bps >= _LOW_DELAY_BPS * channels
-        context.options = {
-            "frame_duration": str(self._settings.frame_ms),
-            "application": "lowdelay" if rich else "audio",
-            "mapping_family": "1" if channels > 2 else "0",
-        }
-        if self._settings.fec:  # only the SILK half of Opus has it, which voip keeps to at more bits
-            context.options |= {"application": "voip", "fec": "1", "packet_loss": str(_EXPECTED_LOSS)}
-        context.open()
-        head = bytes(context.extradata or b"")
-        self._delay_us = int.from_bytes(head[10:12], "little") * 1_000_000 // SAMPLE_RATE
-        self._context, self._channels = context, channels
+        codec = open_opus(self._settings, channels)
+        self._delay_us = codec.lookahead * 1_000_000 // SAMPLE_RATE
+        self._codec, self._channels = codec, channels
         self._pending = np.zeros((channels, 0), np.float32)
         # Told without the pre-skip: a viewer joins in the middle, where nothing may be cut away, and our
         # timestamps account for it.
-        description = head[:10] + b"\0\0" + head[12:] if channels > 2 else b""
+        description = codec.head[:10] + b"\0\0" + codec.head[12:] if channels > 2 else b""
         self.rendition = replace(
             audio_rendition(self._rendition_id, self._settings, channels), description=description
         )
@@ -187,11 +166,8 @@ class AudioEncoder:
         return frames
 
     def _encode_block(self, block: Samples) -> list[Frame]:
-        interleaved = np.ascontiguousarray(block.T).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(interleaved, "flt", _LAYOUTS[self._channels])
-        frame.sample_rate = SAMPLE_RATE
-        assert self._context is not None
-        return [self._frame(bytes(packet)) for packet in self._context.encode(frame)]
+        assert self._codec is not None
+        return [self._frame(payload) for payload in self._codec.encode(block)]
 
     def _frame(self, payload: bytes) -> Frame:
         if self._index >= GROUP_FRAMES:

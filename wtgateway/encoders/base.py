@@ -41,6 +41,7 @@ class AudioSettings:
     channels: int = 0  # 0: the source's (mono, stereo, else 5.1 from six channels on); or 1, 2, 6
     frame_ms: int = 20  # or 10
     fec: bool = False  # each frame carries a coarse copy of the one before (RFC 6716, section 2.1.7)
+    dtx: bool = False  # of silence that lasts, frames of one byte (section 2.1.9); mono and stereo
 
 
 __all__ = [

@@ -102,6 +102,7 @@ def audio_settings(audio: AudioConfig) -> AudioSettings:
         channels=audio.channels,
         frame_ms=audio.frame_ms,
         fec=audio.fec,
+        dtx=audio.dtx,
     )
 
 
