@@ -16,7 +16,6 @@ from wtgateway.transport.frame_stream import FrameStream
 from wtgateway.transport.sealing import LEAST_PAYLOAD
 from wtgateway.transport.udp import Peer
 
-_STREAM, _STREAM_WITH_OFFSET, _STREAM_FIN = 0x08, 0x0C, 0x01  # without length: it ends with the packet
 _DATAGRAM, _DATAGRAM_WITH_LENGTH = b"\x30", b"\x31"
 
 
@@ -97,33 +96,25 @@ class Batch:
         Not cut smaller than a packet for the window's sake: a full one can leave soon.
         """
         name = encode_uint_var(stream.stream_id)
-        first, later = bytes((_STREAM,)) + name, bytes((_STREAM_WITH_OFFSET,)) + name
+        pieces, first = stream.pieces(self.payload_bytes - len(name))
+        at = first.get(start, len(pieces))
         payloads, contents = self.payloads, self.contents
-        size, read, most = stream.size, stream.read, self.payload_bytes
         packets_left, bytes_left = self._packets_left, self._bytes_left - self._overhead
-        begun = start
         while start < stop and packets_left > 0:
-            if not start:
-                header = first
-            elif start < 0x4000:  # RFC 9000, section 16: two bytes, also where one would do
-                header = later + (start | 0x4000).to_bytes(2, "big")
-            else:
-                header = later + encode_uint_var(start)
-            end = start + most - len(header)
-            if end >= stop:
-                end = stop
-                if end == size:
-                    header = bytes((header[0] | _STREAM_FIN,)) + header[1:]
-            payload = header + read(start, end)
-            if len(payload) > bytes_left:
+            if at < len(pieces) and pieces[at][3] <= stop:
+                kind, rest, _, end = pieces[at]
+                at += 1
+            else:  # what flow control stops at, or was lost from packets of another size
+                kind, rest, _, end = stream.piece(start, stop, self.payload_bytes - len(name))
+            size = len(kind) + len(name) + len(rest)
+            if size > bytes_left:
                 break
-            bytes_left -= len(payload) + self._overhead
+            bytes_left -= size + self._overhead
             packets_left -= 1
-            payloads.append(payload)
+            payloads.append(kind + name + rest)
             contents.append((stream, start, end))
             start = end
-        if start != begun:
-            self._packets_left, self._bytes_left = packets_left, bytes_left + self._overhead
+        self._packets_left, self._bytes_left = packets_left, bytes_left + self._overhead
         return start
 
 

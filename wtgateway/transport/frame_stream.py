@@ -11,19 +11,62 @@ Imports aioquic only.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from aioquic.buffer import encode_uint_var
 from aioquic.quic.packet import QuicPacketType, QuicResetStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStreamReceiver
 from aioquic.tls import Epoch
 
+FRAMES_REMEMBERED = 16  # of which some are larger by far than the others
+_STREAM, _STREAM_WITH_OFFSET, _STREAM_FIN = 0x08, 0x0C, 0x01
 _ACKED = QuicDeliveryState.ACKED
 _NOTHING_TO_READ = QuicStreamReceiver(stream_id=None, readable=False)  # it never changes: all share it
 
 LostCallback = Callable[["FrameStream"], None]
 OverCallback = Callable[["FrameStream", int], None]
+
+
+Piece = tuple[bytes, bytes, int, int]
+"""A STREAM frame: what is before the stream's id, what is behind it, its first byte, the one after its last."""
+
+Pieces = tuple[list[Piece], dict[int, int]]
+"""All of a stream, in order, and which piece begins where."""
+
+
+def _read(head: bytes, body: bytes, start: int, stop: int) -> bytes:
+    shift = len(head)
+    if start >= shift:
+        return body[start - shift : stop - shift]
+    return head[start:stop] + body[: max(0, stop - shift)]
+
+
+def _piece(head: bytes, body: bytes, start: int, stop: int, room: int) -> Piece:
+    """RFC 9000, section 19.8; without length: it ends with the packet."""
+    if not start:
+        kind, offset = _STREAM, b""
+    elif start < 0x4000:  # section 16: two bytes, also where one would do
+        kind, offset = _STREAM_WITH_OFFSET, (start | 0x4000).to_bytes(2, "big")
+    else:
+        kind, offset = _STREAM_WITH_OFFSET, encode_uint_var(start)
+    end = min(start + room - 1 - len(offset), stop)
+    if end == len(head) + len(body):
+        kind |= _STREAM_FIN
+    return bytes((kind,)), offset + _read(head, body, start, end), start, end
+
+
+@functools.lru_cache(maxsize=FRAMES_REMEMBERED)
+def _pieces(head: bytes, body: bytes, room: int) -> Pieces:
+    """Cut once for all viewers whose paths are alike: they are sent the same frame within one turn."""
+    pieces: list[Piece] = []
+    start, size = 0, len(head) + len(body)
+    while start < size:
+        pieces.append(_piece(head, body, start, size, room))
+        start = pieces[-1][3]
+    return pieces, {piece[2]: at for at, piece in enumerate(pieces)}
 
 
 class FrameStream:
@@ -117,10 +160,15 @@ class FrameStream:
 
     def read(self, start: int, stop: int) -> bytes:
         """Bytes ``start`` to ``stop`` of the stream."""
-        shift = len(self._head)
-        if start >= shift:
-            return self._body[start - shift : stop - shift]
-        return self._head[start:stop] + self._body[: max(0, stop - shift)]
+        return _read(self._head, self._body, start, stop)
+
+    def pieces(self, room: int) -> Pieces:
+        """The whole of it in STREAM frames of at most ``room`` bytes, the stream's id not counted."""
+        return _pieces(self._head, self._body, room)
+
+    def piece(self, start: int, stop: int, room: int) -> Piece:
+        """One STREAM frame that begins at ``start``, within ``room`` bytes and not beyond ``stop``."""
+        return _piece(self._head, self._body, start, stop, room)
 
     # --- what aioquic calls on a sender ------------------------------------------------------------
 
