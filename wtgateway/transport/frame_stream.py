@@ -31,7 +31,7 @@ OverCallback = Callable[["FrameStream", int], None]
 
 
 Piece = tuple[bytes, bytes, int, int]
-"""A STREAM frame: what is before the stream's id, what is behind it, its first byte, the one after its last."""
+"""A STREAM frame: what is before the stream's id and behind it, its first byte, the one after its last."""
 
 Pieces = tuple[list[Piece], dict[int, int]]
 """All of a stream, in order, and which piece begins where."""
