@@ -186,6 +186,7 @@ class WorkerPool:
         if self._closing:
             return
         vacant = [place for place in self._places if place.process is None and not place.paused]
+        vacant.sort(key=lambda place: place.vacant_since)
         if vacant and (process := self._standby.take()) is not None:
             self._assign(vacant.pop(0), process)
         self._standby.start(len(vacant))
