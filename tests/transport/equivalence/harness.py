@@ -27,6 +27,7 @@ from tests.netsim import Conditions, Link, VirtualTime
 from tests.transport.equivalence.books import Books
 from tests.transport.equivalence.ledger import CLIENT, SERVER
 from tests.transport.equivalence.packets import AES_128, VERSION_1
+from tests.transport.equivalence.paths import is_probing
 from tests.transport.equivalence.witness import Emission, KeyLog, Witness
 from wtgateway.transport import congestion, internals
 from wtgateway.transport.batch import Run
@@ -243,14 +244,16 @@ class End:
 
     def _send(self) -> None:
         driver, now, before = self.driver, self.world.time.now, self.quic._loss.bytes_in_flight
-        probing = self.quic._probe_pending
+        probing, of_paths = self.quic._probe_pending, 0
         runs = driver.transmit(now)
         for destination, packets in runs:
             assert all(len(packet) == len(packets[0]) for packet in packets[:-1])
             assert len(packets[-1]) <= len(packets[0]), "the kernel would cut it in two"
             for data in packets:
-                self.world.emit(self, data, destination)
-        self.books.sent(before, probing=probing)
+                emission = self.world.emit(self, data, destination)
+                if all(is_probing(packet) for packet in emission.packets):
+                    of_paths += len(emission)  # nor are these held back (RFC 9000 section 9.4)
+        self.books.sent(before + of_paths, probing=probing)
         if driver.visited:
             self._set_timer(driver.get_timer())
         else:
@@ -377,8 +380,9 @@ class World:
 
     @property
     def server_knows_address(self) -> bool:
-        """Whether what the server sends goes to where the client is."""
-        return bool(self.server.quic.get_peer_address() == client_address(self.place))
+        """Whether what the server sends goes to where the client is, and will go on to."""
+        path = self.server.quic._network_paths[0]
+        return path.is_validated and bool(path.addr == client_address(self.place))
 
     def run(self, seconds: float) -> None:
         """Let time pass."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tests.transport.equivalence.witness import Emission, Packet
 
 AMPLIFICATION = 3
-PATH_DATAGRAM_BYTES = 1200  # RFC 9000 section 8.2.1
 _PROBING = (Padding, NewConnectionId, PathChallenge, PathResponse)
 
 
@@ -78,11 +77,6 @@ class Paths:
             rule(
                 path.validated or emission.destination in {self.active, *self._possible},
                 f"media to {emission.destination} while the client is at {self.active}",
-            )
-        if any(packet.frames_of(PathChallenge) for packet in emission.packets):
-            rule(
-                len(emission) >= PATH_DATAGRAM_BYTES or left < PATH_DATAGRAM_BYTES,
-                f"a PATH_CHALLENGE in {len(emission)} bytes",
             )
 
     def delivered(self, name: str, emission: Emission) -> None:

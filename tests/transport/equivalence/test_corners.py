@@ -8,8 +8,10 @@ from tests.netsim import BAD, Conditions
 from tests.transport.equivalence.frames import (
     ConnectionClose,
     Datagram,
+    MaxData,
     MaxStreamData,
     PathResponse,
+    ResetStream,
     parse,
     varint,
     write_ack,
@@ -210,6 +212,42 @@ def test_batch_after_batch_an_address_that_is_not_validated_gets_three_times_wha
     assert path.received > 9_000
     assert 2 * path.received < path.sent <= 3 * path.received
     play.world.drop = lambda _: False
+    play.finish()
+
+
+def test_a_lost_reset_is_said_again() -> None:
+    play = Play(Setup(), "express")
+    play.frame(60_000, Urgency.KEYFRAME)
+    play.wait(0.012)
+    play.world.drop = lambda emission: any(packet.frames_of(ResetStream) for packet in emission.packets)
+    play.reset(0)
+    play.wait(0.1)
+    assert not play.peer.received.resets
+    play.world.drop = lambda _: False
+    play.finish()
+    assert play.peer.received.resets == {3: 7}
+    assert len(play.resets_on_the_wire()) >= 2
+
+
+def test_credit_for_a_stream_of_aioquics_own_is_used_at_once() -> None:
+    """MAX_DATA comes in a packet of the short path; what waits for it is not the lane's."""
+    play = Play(Setup(peer_max_data=5_000), "express")
+    play.control("lane", 4_000)
+    play.wait(0.2)
+    play.lane.attentions = dict.fromkeys(Attention, 0)
+    play.control("lane", 30_000)
+    before = len(play.world.witness.sent(SERVER))
+    grants = [play.world.time.now]
+    while not play.lane.idle:
+        play.wait(0.0002)
+        for packet in play.world.witness.sent(CLIENT)[-3:]:
+            if packet.frames_of(MaxData) and packet.at > grants[-1]:
+                grants.append(packet.at)
+    assert play.lane.attentions[Attention.FULL] == 0
+    sent = [packet.at for packet in play.world.witness.sent(SERVER)[before:]]
+    assert len(grants) > 2
+    for at in grants[1:-1]:  # the path's delay later; an ACK of it would be due after another millisecond
+        assert any(at + 0.0049 < then < at + 0.0055 for then in sent), (grants, sent)
     play.finish()
 
 
