@@ -6,6 +6,9 @@ import asyncio
 import itertools
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,8 +18,8 @@ import httpx
 import pytest
 
 from tests.test_gateway import QUERY, Watcher, running, settings, watching
-from wtgateway.config import TransportConfig
-from wtgateway.errors import SessionRefused
+from wtgateway.config import Address, TransportConfig
+from wtgateway.errors import SessionRefused, TransportError
 from wtgateway.gateway import Gateway
 from wtgateway.media import Frame
 from wtgateway.protocol.codes import CloseCode
@@ -290,9 +293,46 @@ async def test_where_datagrams_cannot_be_steered_there_is_one_worker_and_a_line_
         assert [s.id for s in gateway.session_summaries()] == [session_of(watcher)]
 
 
+async def test_a_taken_port_is_an_error_in_words_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        config = settings(tmp_path, workers=2, bind=Address("127.0.0.1", taken.getsockname()[1]))
+        with pytest.raises(TransportError, match="cannot be used"):
+            async with running(config):
+                pass
+    assert not processes()
+
+
+async def test_two_gateways_with_workers_do_not_share_a_port(tmp_path: Path) -> None:
+    async with running(settings(tmp_path, workers=2)) as gateway:
+        config = settings(tmp_path, workers=2, bind=Address("127.0.0.1", gateway.quic_addresses[0][1]))
+        with pytest.raises(TransportError, match="cannot be used"):
+            async with running(config):
+                pass
+
+
+async def test_workers_that_do_not_start_are_an_error_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wtgateway.workers.standby.BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(
+        "wtgateway.workers.process._start",
+        lambda fd: subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(3)"]),
+    )
+    with pytest.raises(TransportError, match="--workers 1"):
+        async with running(settings(tmp_path, workers=2)):
+            pass
+    assert not processes()
+
+
+def processes() -> list[bytes]:
+    """Workers that are children of this process."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children]
+    return [command for command in commands if b"wtgateway.workers" in command]
+
+
 async def test_one_worker_is_this_process(tmp_path: Path) -> None:
     async with running(settings(tmp_path)) as gateway:
         assert gateway.pool is None
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children]
-        assert not any(b"wtgateway.workers" in command for command in commands)
+        assert not processes()
