@@ -141,11 +141,12 @@ def test_small_datagrams_share_packets_and_lose_nothing() -> None:
     waiting = Datagrams(b"\x07", payloads)
     found: list[bytes] = []
     packets = 0
-    while waiting.next < len(payloads):
-        frames, count = waiting.pack(500)
+    while waiting:
+        frames, count, size = waiting.next(500)
         assert len(frames) <= 500
+        assert size == sum(map(len, payloads[len(found) : len(found) + count]))
         packets += 1
-        waiting.next += count
+        waiting.took(count)
         buffer = Buffer(data=frames)
         while not buffer.eof():
             kind = buffer.pull_uint8()

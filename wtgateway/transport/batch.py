@@ -6,13 +6,14 @@ aioquic's encoding of integers and this package.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from aioquic.buffer import encode_uint_var
 
-from wtgateway.transport.frame_stream import FrameStream
+from wtgateway.transport.frame_stream import FRAMES_REMEMBERED, FrameStream
 from wtgateway.transport.sealing import LEAST_PAYLOAD
 from wtgateway.transport.udp import Peer
 
@@ -26,37 +27,70 @@ class Run(NamedTuple):
     packets: list[bytes]
 
 
+Packed = tuple[bytes, int, int]
+"""DATAGRAM frames for one packet, how many payloads they hold, and the bytes of those."""
+
+
+@functools.lru_cache(maxsize=FRAMES_REMEMBERED)
+def _pack(prefix: bytes, payloads: tuple[bytes, ...], room: int) -> list[Packed]:
+    """Packets of at most ``room`` bytes of frames; a payload that does not fit has one to itself.
+
+    The last frame of a packet has no length, it ends with the packet (RFC 9221, section 4). Packed once
+    for all viewers whose paths are alike: they are sent the same payloads within one turn.
+    """
+    packed: list[Packed] = []
+    at = 0
+    while at < len(payloads):
+        last, begun, frames = payloads[at], at, b""
+        size = len(last)
+        at += 1
+        while at < len(payloads):
+            framed = encode_uint_var(len(prefix) + len(last))
+            longer = len(frames) + len(framed) + 2 + 2 * len(prefix) + len(last) + len(payloads[at])
+            if longer > room:
+                break
+            frames += _DATAGRAM_WITH_LENGTH + framed + prefix + last
+            last = payloads[at]
+            size += len(last)
+            at += 1
+        frames += _DATAGRAM + prefix + last
+        frames = bytes(max(0, LEAST_PAYLOAD - len(frames))) + frames  # PADDING
+        packed.append((frames, at - begun, size))
+    return packed
+
+
 class Datagrams:
     """Payloads with a common ``prefix`` that wait to be sent."""
 
-    __slots__ = ("next", "payloads", "prefix")
+    __slots__ = ("_packed", "_packed_at", "_payloads", "_room", "_sent", "prefix")
 
     def __init__(self, prefix: bytes, payloads: Sequence[bytes]) -> None:
         self.prefix = prefix
-        self.payloads = list(payloads)
-        self.next = 0
+        self._payloads = tuple(payloads)
+        self._sent = 0  # payloads
+        self._packed: list[Packed] = []
+        self._packed_at = 0
+        self._room = 0
 
-    def pack(self, room: int) -> tuple[bytes, int]:
-        """DATAGRAM frames for one packet of at most ``room`` bytes, and how many payloads they hold.
+    def __len__(self) -> int:
+        return len(self._payloads) - self._sent
 
-        The last has no length, it ends with the packet (RFC 9221, section 4); at least one is packed.
-        """
-        prefix, payloads, at = self.prefix, self.payloads, self.next
-        last = payloads[at]
-        at += 1
-        used = 1 + len(prefix) + len(last)
-        if at == len(payloads) or used + 4 + 2 * len(prefix) + len(payloads[at]) > room:
-            return _DATAGRAM + prefix + last, 1
-        frames: list[bytes] = []
-        while at < len(payloads):
-            framed = encode_uint_var(len(prefix) + len(last))
-            if used + len(framed) + 1 + len(prefix) + len(payloads[at]) > room:
-                break
-            frames += (_DATAGRAM_WITH_LENGTH, framed, prefix, last)
-            used += len(framed) + 1 + len(prefix) + len(payloads[at])
-            last = payloads[at]
-            at += 1
-        return b"".join((*frames, _DATAGRAM, prefix, last)), at - self.next
+    def extend(self, payloads: Sequence[bytes]) -> None:
+        """More of the kind."""
+        self._payloads, self._sent = (*self._payloads[self._sent :], *payloads), 0
+        self._room = 0
+
+    def next(self, room: int) -> Packed:
+        """What the next packet holds, of at most ``room`` bytes unless a payload is larger than that."""
+        if room != self._room:
+            self._payloads, self._sent = self._payloads[self._sent :], 0
+            self._packed, self._packed_at, self._room = _pack(self.prefix, self._payloads, room), 0, room
+        return self._packed[self._packed_at]
+
+    def took(self, count: int) -> None:
+        """The packet of :meth:`next`, of ``count`` payloads, was taken."""
+        self._packed_at += 1
+        self._sent += count
 
 
 class Batch:
@@ -79,8 +113,6 @@ class Batch:
 
     def add(self, payload: bytes, content: tuple[FrameStream | None, int, int]) -> bool:
         """A packet with that payload, if it fits."""
-        if len(payload) < LEAST_PAYLOAD:
-            payload = bytes(LEAST_PAYLOAD - len(payload)) + payload  # PADDING
         size = len(payload) + self._overhead
         if self._packets_left <= 0 or size > self._bytes_left:
             return False

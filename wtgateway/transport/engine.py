@@ -34,6 +34,7 @@ DATAGRAMS_PER_TURN = 64  # of one socket; what is left comes in the next turn, a
 LONELY_SERVER_S = 10.0  # a connection without a session is closed after so long
 LONELY_CLIENT_S = 1.0
 LEAST_WAIT_S = 0.001
+REST_S = 0.001
 
 
 class Link:
@@ -156,7 +157,20 @@ class Engine:
                     continue
             link.udp = udp
             self.receive(link, data, peer, now)
-        self._flush_dirty()
+        if self._dirty or len(datagrams) == DATAGRAMS_PER_TURN:
+            self._flush_dirty()
+        else:
+            self._set_alarm(self.clock())
+            self._rest(udp)
+
+    def _rest(self, udp: UdpSocket) -> None:
+        """Only acknowledgements came, for which nobody waits: read the next with those behind them."""
+        self.loop.remove_reader(udp.fileno())
+        self.loop.call_later(REST_S, self._rested, udp)
+
+    def _rested(self, udp: UdpSocket) -> None:
+        if udp in self._sockets:
+            self.loop.add_reader(udp.fileno(), self._readable, udp)
 
     def receive(self, link: Link, data: bytes, peer: Peer, now: float) -> None:
         """A datagram for a connection, which is flushed with the others of this turn."""
@@ -178,10 +192,8 @@ class Engine:
 
     def _flush_dirty(self) -> None:
         dirty, self._dirty = self._dirty, {}
-        for link in dirty:
-            self.flush(
-                link, self.clock()
-            )  # one time for all would add their turn to round trips
+        for link in dirty:  # each at its own time: one for all would add their turn to round trips
+            self.flush(link, self.clock())
         self._set_alarm(self.clock())
 
     def flush(self, link: Link, now: float) -> None:
@@ -305,6 +317,10 @@ class Engine:
         self._alarm = None
         now = self.clock()
         for link in self._timers.due(now):
+            if link.lonely_since is None and (when := link.lane.postponed(now)) is not None:
+                if link.prober is None or (when := min(when, link.prober.due)) > now:
+                    self._timers.set(link, when)
+                    continue
             try:
                 due = link.lane.handle_timer(now)
             except Exception as error:

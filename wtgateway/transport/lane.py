@@ -369,6 +369,23 @@ class Lane:
             when = space.loss_time
         return when
 
+    def postponed(self, now: float) -> float | None:
+        """The next deadline, if it is plain that none has come; None: :meth:`handle_timer` has to look.
+
+        What sending puts off with every packet (PTO and idle timeout) comes up often, and costs little so.
+        """
+        if not self._confirmed or not self.express or self._paced_at is not None:
+            return None
+        quic, recovery = self.quic, self.quic._loss
+        space, when = quic._spaces[_ONE_RTT], quic._close_at
+        if space.ack_at is not None or space.loss_time is not None or quic._pacing_at is not None:
+            return None
+        if when is None or quic._close_event is not None or not quic._network_paths[0].is_validated:
+            return None
+        if space.ack_eliciting_in_flight:
+            when = min(when, recovery._time_of_last_sent_ack_eliciting_packet + self.probe_timeout)
+        return when if when > now else None
+
     def handle_timer(self, now: float) -> bool:
         """A deadline seems to have come. False: all of them moved away meanwhile, there is nothing to do."""
         quic = self.quic

@@ -21,6 +21,8 @@ from wtgateway.transport.urgency import Urgency
 
 MAX_DATAGRAM_BYTES = 512 * 1024
 DATAGRAM_COST = 256  # what an empty one counts for in that
+MERGED = 64  # datagrams handed over one by one share packets up to here
+_NO_STREAM = (None, 0, 0)
 
 
 class MediaQueue:
@@ -59,13 +61,17 @@ class MediaQueue:
         self.unsent += sum(map(len, payloads))
         queue = self._queues[urgency]
         last = queue[-1] if queue else None
-        if type(last) is Datagrams and last.prefix == prefix:
-            last.payloads += payloads
+        if type(last) is Datagrams and last.prefix == prefix and len(last) < MERGED:
+            last.extend(payloads)
         else:
             queue.append(Datagrams(prefix, payloads))
 
     def admit(self, payloads: Sequence[bytes], limit: int) -> int:
         """How many of ``payloads``, from the first on, there is room for: none larger than ``limit``."""
+        size = sum(map(len, payloads)) + len(payloads) * DATAGRAM_COST
+        if self.datagram_bytes + size <= MAX_DATAGRAM_BYTES and max(map(len, payloads), default=0) <= limit:
+            self.datagram_bytes += size
+            return len(payloads)
         admitted = 0
         for payload in payloads:
             cost = len(payload) + DATAGRAM_COST
@@ -147,17 +153,14 @@ class MediaQueue:
 
     def _cut_datagrams(self, waiting: Datagrams, batch: Batch) -> bool:
         """As many as fit; True when none is left."""
-        payloads = waiting.payloads
-        while waiting.next < len(payloads):
-            frames, count = waiting.pack(batch.payload_bytes)
-            if len(frames) > batch.payload_bytes:
-                self.datagrams_too_large += 1  # the path's MTU has shrunk meanwhile
-            elif not batch.add(frames, (None, 0, 0)):
-                del payloads[: waiting.next]
-                waiting.next = 0
+        room = batch.payload_bytes
+        while waiting:
+            frames, count, size = waiting.next(room)
+            if len(frames) > room:
+                self.datagrams_too_large += count  # the path's MTU has shrunk meanwhile
+            elif not batch.add(frames, _NO_STREAM):
                 return False
-            for payload in payloads[waiting.next : waiting.next + count]:
-                self.unsent -= len(payload)
-                self.datagram_bytes -= len(payload) + DATAGRAM_COST
-            waiting.next += count
+            waiting.took(count)
+            self.unsent -= size
+            self.datagram_bytes -= size + count * DATAGRAM_COST
         return True
