@@ -17,9 +17,10 @@ import pytest
 from tests.transport.ends import Recorder, fingerprint, make_certificate
 from wtgateway.errors import SessionRefused, TransportError
 from wtgateway.protocol.codes import CloseCode
-from wtgateway.transport import internals, lane
+from wtgateway.transport import internals
 from wtgateway.transport.client import connect, disconnect
 from wtgateway.transport.endpoint import QuicEndpoint
+from wtgateway.transport.sealing import Sealer
 from wtgateway.transport.udp import Peer, UdpSocket, plain_address
 from wtgateway.transport.webtransport import (
     LOST,
@@ -197,13 +198,13 @@ async def test_flushes_of_one_turn_are_one(served: Served, monkeypatch: pytest.M
     session = await connect(served.url("127.0.0.1"), client, certificate_hashes=HASHES)
     server = served.handlers[0].open
     batches: list[list[bytes]] = []
-    seal = lane.seal
+    seal = Sealer.seal
 
     def record(*arguments: Any) -> list[bytes]:
         batches.append([payload for payload in arguments[-1] if payload[0] in (0x30, 0x31)])  # DATAGRAM
         return seal(*arguments)
 
-    monkeypatch.setattr(lane, "seal", record)
+    monkeypatch.setattr(Sealer, "seal", record)
     for n in range(10):
         server.send_datagram(bytes([n]))
         server.flush()

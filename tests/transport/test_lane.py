@@ -24,9 +24,9 @@ from wtgateway.transport.client import connect, disconnect
 from wtgateway.transport.frame_stream import FrameStream
 from wtgateway.transport.lane import BATCH_PACKETS, SHALLOW_S, Lane
 from wtgateway.transport.media_queue import MediaQueue
-from wtgateway.transport.opening import Unreadable, open_packet, read_frames
+from wtgateway.transport.opening import Opener, Unreadable, read_frames
 from wtgateway.transport.pacer import BURST_PACKETS, INITIAL_BURST_PACKETS, MediaPacer
-from wtgateway.transport.sealing import LEAST_PAYLOAD, seal
+from wtgateway.transport.sealing import LEAST_PAYLOAD, Sealer
 from wtgateway.transport.udp import Peer, UdpSocket
 from wtgateway.transport.urgency import Urgency
 
@@ -61,7 +61,7 @@ def test_packets_are_sealed_as_aioquic_seals_them(
     suite: CipherSuite, cid: bytes, spin: bool, number: int, payloads: list[bytes]
 ) -> None:
     pair = keys(suite)
-    ours = seal(pair.send, cid, spin, number, payloads)
+    ours = Sealer(pair.send).seal(cid, spin, number, payloads)
     for at, payload in enumerate(payloads):
         header = bytes([0x41 | spin << 5]) + cid + ((number + at) & 0xFFFF).to_bytes(2, "big")
         assert ours[at] == pair.encrypt_packet(header, payload, number + at)
@@ -78,8 +78,8 @@ def test_what_was_sealed_is_opened(
     suite: CipherSuite, number: int, behind: int, payload: bytes, spin: bool
 ) -> None:
     pair = keys(suite)
-    (packet,) = seal(pair.send, bytes(8), spin, number, [payload])
-    opened = open_packet(pair.recv, packet, 8, max(0, number - behind))
+    (packet,) = Sealer(pair.send).seal(bytes(8), spin, number, [payload])
+    opened = Opener(pair.recv).open(packet, 8, max(0, number - behind))
     if len(packet) < 1 + 8 + 4 + 16:
         assert opened is None
     else:
@@ -89,18 +89,18 @@ def test_what_was_sealed_is_opened(
 @given(place=st.integers(1, 60), flip=st.integers(1, 255))
 def test_a_changed_packet_is_refused_or_left_alone(place: int, flip: int) -> None:
     pair = keys(CipherSuite.AES_128_GCM_SHA256)
-    (packet,) = seal(pair.send, bytes(8), False, 1000, [bytes(range(40))])
+    (packet,) = Sealer(pair.send).seal(bytes(8), False, 1000, [bytes(range(40))])
     changed = bytearray(packet)
     changed[place % len(packet)] ^= flip
     with contextlib.suppress(Unreadable):
-        assert open_packet(pair.recv, bytes(changed), 8, 1000) is None
+        assert Opener(pair.recv).open(bytes(changed), 8, 1000) is None
 
 
 def test_another_key_phase_is_left_to_aioquic() -> None:
     pair = keys(CipherSuite.AES_128_GCM_SHA256)
     pair.send.key_phase = 1
-    (packet,) = seal(pair.send, bytes(8), False, 1, [bytes(40)])
-    assert open_packet(pair.recv, packet, 8, 1) is None
+    (packet,) = Sealer(pair.send).seal(bytes(8), False, 1, [bytes(40)])
+    assert Opener(pair.recv).open(packet, 8, 1) is None
 
 
 @given(

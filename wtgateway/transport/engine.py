@@ -317,10 +317,12 @@ class Engine:
         self._alarm = None
         now = self.clock()
         for link in self._timers.due(now):
-            if link.lonely_since is None and (when := link.lane.postponed(now)) is not None:
-                if link.prober is None or (when := min(when, link.prober.due)) > now:
-                    self._timers.set(link, when)
-                    continue
+            when = link.lane.postponed(now) if link.lonely_since is None else None
+            if when is not None and link.prober is not None:
+                when = min(when, link.prober.due)
+            if when is not None and when > now:
+                self._timers.set(link, when)
+                continue
             try:
                 due = link.lane.handle_timer(now)
             except Exception as error:

@@ -17,14 +17,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.connection import QuicConnection, QuicNetworkPath
+from aioquic.quic.crypto import CryptoPair
 from aioquic.tls import Epoch
 
 from wtgateway.transport import internals
 from wtgateway.transport.batch import Batch, Run, run_of, runs_of
 from wtgateway.transport.frame_stream import FrameStream, ProbePacket, SentPacket
 from wtgateway.transport.media_queue import DATAGRAM_COST, MediaQueue
-from wtgateway.transport.sealing import PACKET_NUMBER_BYTES, TAG_BYTES, overhead, seal
+from wtgateway.transport.sealing import PACKET_NUMBER_BYTES, TAG_BYTES, Sealer, overhead
 from wtgateway.transport.short_path import Outcome, ShortPath
 from wtgateway.transport.udp import Peer
 from wtgateway.transport.urgency import Urgency
@@ -62,13 +63,20 @@ class Lane:
         self._paced_at: float | None = None
         self._confirmed = False
         self._fresh_since = 0  # first packet number that was sealed with the present key
-        self._short: ShortPath  # once the handshake is confirmed
+        self._stale = True  # aioquic was visited: what is remembered of it may have changed
+        self._short: ShortPath  # once the handshake is confirmed, as the others
+        self._crypto: CryptoPair
+        self._sealer: Sealer
+        self._path: QuicNetworkPath
+        self._cid = b""
 
     # --- in ----------------------------------------------------------------------------------------
 
     def receive(self, data: bytes, peer: Peer, now: float) -> Attention:
         """A UDP payload from ``peer``. Raises whatever aioquic raises for what it cannot take."""
         if self.express and len(data) <= MAX_SHORT_BYTES and not data[0] & 0x80 and self._sendable():
+            if self._stale:
+                self._refresh()
             outcome = self._short.receive(data, peer, now)
             if outcome is not Outcome.LEFT:
                 self._touched |= outcome is Outcome.TOUCHED
@@ -77,8 +85,7 @@ class Lane:
                 )
         self._touched = True
         self.quic.receive_datagram(data, peer, now)
-        if self._confirmed:
-            self._short.idle_timeout = self.quic._idle_timeout()
+        self._stale = True
         return Attention.FULL
 
     # --- what is to be sent ------------------------------------------------------------------------
@@ -199,6 +206,7 @@ class Lane:
         if self._must_visit(now):
             self.visited = True
             runs += runs_of(quic.datagrams_to_send(now))
+            self._stale = True
             self._touched = quic._pacing_at is not None  # it may have more to say than the pacer lets it
             self._media.release()
         self._paced_at = None
@@ -254,8 +262,10 @@ class Lane:
 
     def _send(self, now: float, least: int = 0) -> list[Run]:
         """Cut, seal and record a batch, ``least`` bytes even if the congestion window is full."""
-        quic = self.quic
-        recovery, path = quic._loss, quic._network_paths[0]
+        if self._stale or self._crypto._update_key_requested:
+            self._refresh()
+        quic, path = self.quic, self._path
+        recovery = quic._loss
         controller, pacer = recovery._cc, recovery._pacer
         room = max(controller.congestion_window - controller.bytes_in_flight, least)
         if not path.is_validated:
@@ -264,21 +274,32 @@ class Lane:
         if not count:
             self._paced_at = pacer.next_send_time(now=now)
             return []
-        cid, size = quic._peer_cid.cid, quic._max_datagram_size
-        batch = Batch(min(count, BATCH_PACKETS), min(room, BATCH_BYTES), size - overhead(cid), overhead(cid))
+        around = overhead(self._cid)
+        batch = Batch(
+            min(count, BATCH_PACKETS), min(room, BATCH_BYTES), quic._max_datagram_size - around, around
+        )
         self._media.fill(batch)
         if not batch.payloads:
             return []
-        crypto = quic._cryptos[_ONE_RTT]
-        if crypto._update_key_requested:
-            crypto._update_key("local_update")
         number = quic._packet_number
-        packets = seal(crypto.send, cid, quic._spin_bit, number, batch.payloads)
+        packets = self._sealer.seal(self._cid, quic._spin_bit, number, batch.payloads)
         quic._packet_number = number + len(packets)
         total = self._record(packets, batch.contents, number, now)
         path.bytes_sent += total
         _spend(pacer, now, len(packets))
         return run_of(path.addr, packets)
+
+    def _refresh(self) -> None:
+        """Remember anew what aioquic may have changed while it was visited."""
+        quic = self.quic
+        crypto = self._crypto = quic._cryptos[_ONE_RTT]
+        if crypto._update_key_requested:
+            crypto._update_key("local_update")
+        self._short.refresh()
+        self._sealer = Sealer(crypto.send)
+        self._path = quic._network_paths[0]
+        self._cid = quic._peer_cid.cid
+        self._stale = False
 
     def _record(
         self,
@@ -324,12 +345,10 @@ class Lane:
         quic = self.quic
         if not (internals.EXPRESS and self._sendable() and quic._network_paths[0].is_validated):
             return None
-        path, cid, number = quic._network_paths[0], quic._peer_cid.cid, quic._packet_number
-        crypto, space = quic._cryptos[_ONE_RTT], quic._spaces[_ONE_RTT]
+        self._refresh()
+        path, cid, number, space = self._path, self._cid, quic._packet_number, quic._spaces[_ONE_RTT]
         padding = bytes(size - 1 - len(cid) - PACKET_NUMBER_BYTES - TAG_BYTES - len(_PING))
-        if crypto._update_key_requested:
-            crypto._update_key("local_update")
-        (packet,) = seal(crypto.send, cid, quic._spin_bit, number, [_PING + padding])
+        (packet,) = self._sealer.seal(cid, quic._spin_bit, number, [_PING + padding])
         quic._packet_number = number + 1
         space.sent_packets[number] = ProbePacket(number, size, now, on_result)  # type: ignore[assignment]
         space.ack_eliciting_in_flight += 1
@@ -352,8 +371,6 @@ class Lane:
         when = quic.get_timer()
         if not self.express:
             return when
-        if self._confirmed:
-            self._short.idle_timeout = quic._idle_timeout()
         self.probe_timeout = quic._loss.get_probe_timeout() * 2**quic._loss._pto_count
         if when is not None and self._paced_at is not None:
             when = min(when, self._paced_at)
@@ -391,7 +408,7 @@ class Lane:
         quic = self.quic
         when = quic.get_timer()  # aioquic acts on what it computed there
         if when is not None and when <= now:
-            self._touched = True
+            self._touched = self._stale = True
             quic.handle_timer(now)
             return True
         return not self.express or (self._paced_at is not None and self._paced_at <= now)

@@ -8,6 +8,7 @@ packet is left to aioquic, untouched. :func:`read_frames` is pure. Imports aioqu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aioquic.quic.crypto import CryptoContext
@@ -35,29 +36,40 @@ class Unreadable(Exception):
     """The packet does not open with these keys, whoever sent it."""
 
 
-def open_packet(keys: CryptoContext, data: bytes, cid_bytes: int, expected: int) -> Opened | None:
-    """Unprotect a short-header packet; None: aioquic has to look (other key phase, reserved bits).
+class Opener:
+    """Unprotects short-header packets with the keys as they are now; to be made anew when they change."""
 
-    ``expected`` is the next packet number (RFC 9000, appendix A.3). Raises Unreadable.
-    """
-    at = 1 + cid_bytes
-    if len(data) < at + 4 + TAG_BYTES:
-        return None
-    mask = masks(keys.hp, data[at + 4 : at + 20])
-    first = data[0] ^ (mask[0] & 0x1F)
-    if first & _RESERVED_BITS or (first & _KEY_PHASE_BIT) >> 2 != keys.key_phase:
-        return None
-    length = (first & 0x03) + 1
-    end = at + length
-    truncated = int.from_bytes(data[at:end], "big") ^ int.from_bytes(mask[1 : 1 + length], "big")
-    header = b"%c%b%b" % (first, data[1:at], truncated.to_bytes(length, "big"))
-    number = _whole_number(truncated, 8 * length, expected)
-    aead: Any = keys.aead
-    try:
-        payload = aead._aead.decrypt((aead._iv ^ number).to_bytes(12, "big"), data[end:], header)
-    except InvalidTag:
-        raise Unreadable from None
-    return number, bool(first & _SPIN_BIT), payload
+    __slots__ = ("_decrypt", "_iv", "_phase", "_protection")
+
+    def __init__(self, keys: CryptoContext) -> None:
+        aead: Any = keys.aead
+        self._decrypt: Callable[[bytes, bytes, bytes], bytes] = aead._aead.decrypt
+        self._iv: int = aead._iv
+        self._phase = keys.key_phase << 2
+        self._protection = keys.hp
+
+    def open(self, data: bytes, cid_bytes: int, expected: int) -> Opened | None:
+        """None: aioquic has to look (other key phase, reserved bits).
+
+        ``expected`` is the next packet number (RFC 9000, appendix A.3). Raises Unreadable.
+        """
+        at = 1 + cid_bytes
+        if len(data) < at + 4 + TAG_BYTES:
+            return None
+        mask = masks(self._protection, data[at + 4 : at + 20])
+        first = data[0] ^ (mask[0] & 0x1F)
+        if first & _RESERVED_BITS or first & _KEY_PHASE_BIT != self._phase:
+            return None
+        length = (first & 0x03) + 1
+        end = at + length
+        truncated = int.from_bytes(data[at:end], "big") ^ int.from_bytes(mask[1 : 1 + length], "big")
+        header = b"%c%b%b" % (first, data[1:at], truncated.to_bytes(length, "big"))
+        number = _whole_number(truncated, 8 * length, expected)
+        try:
+            payload = self._decrypt((self._iv ^ number).to_bytes(12, "big"), data[end:], header)
+        except InvalidTag:
+            raise Unreadable from None
+        return number, bool(first & _SPIN_BIT), payload
 
 
 def _whole_number(truncated: int, bits: int, expected: int) -> int:

@@ -42,31 +42,40 @@ def masks(protection: Any, samples: bytes) -> bytes:
     return b"".join(parts)
 
 
-def seal(
-    keys: CryptoContext, cid: bytes, spin: bool, packet_number: int, payloads: Sequence[bytes]
-) -> list[bytes]:
-    """Whole packets for ``payloads`` (frames, at least LEAST_PAYLOAD bytes each), numbered on.
+class Sealer:
+    """Protects packets with the keys as they are now; to be made anew when they change."""
 
-    ``cid`` is the destination connection ID. The caller answers for never using a number twice.
-    """
-    aead: Any = keys.aead
-    encrypt, iv = aead._aead.encrypt, aead._iv
-    length = 1 + len(cid) + PACKET_NUMBER_BYTES
-    first = FIRST_BYTE | spin << 5 | keys.key_phase << 2
-    bare = int.from_bytes(bytes((first,)) + cid, "big") << 16  # the header but for the packet number
-    headers = [bare | number & 0xFFFF for number in range(packet_number, packet_number + len(payloads))]
-    nonce = iv ^ packet_number
-    sealed = []
-    for payload, header in zip(payloads, headers, strict=True):
-        sealed.append(encrypt(nonce.to_bytes(12, "big"), payload, header.to_bytes(length, "big")))
-        packet_number += 1
+    __slots__ = ("_encrypt", "_iv", "_phase", "_protection")
+
+    def __init__(self, keys: CryptoContext) -> None:
+        aead: Any = keys.aead
+        self._encrypt: Callable[[bytes, bytes, bytes], bytes] = aead._aead.encrypt
+        self._iv: int = aead._iv
+        self._phase = keys.key_phase << 2
+        self._protection = keys.hp
+
+    def seal(self, cid: bytes, spin: bool, packet_number: int, payloads: Sequence[bytes]) -> list[bytes]:
+        """Whole packets for ``payloads`` (frames, at least LEAST_PAYLOAD bytes each), numbered on.
+
+        ``cid`` is the destination connection ID. The caller answers for never using a number twice.
+        """
+        encrypt, iv = self._encrypt, self._iv
+        length = 1 + len(cid) + PACKET_NUMBER_BYTES
+        first = FIRST_BYTE | spin << 5 | self._phase
+        bare = int.from_bytes(bytes((first,)) + cid, "big") << 16  # the header but for the packet number
+        headers = [bare | number & 0xFFFF for number in range(packet_number, packet_number + len(payloads))]
         nonce = iv ^ packet_number
-    samples = b"".join([ciphertext[_SAMPLE_AT:_SAMPLE_END] for ciphertext in sealed])
-    mask = masks(keys.hp, samples)
-    shift = 8 * (length - 1)
-    # The mask covers five bits of the first byte and the packet number, the rest is in the clear.
-    return [
-        (header ^ (mask[at] & 0x1F) << shift ^ mask[at + 1] << 8 ^ mask[at + 2]).to_bytes(length, "big")
-        + ciphertext
-        for header, ciphertext, at in zip(headers, sealed, range(0, len(mask), SAMPLE_BYTES), strict=True)
-    ]
+        sealed = []
+        for payload, header in zip(payloads, headers, strict=True):
+            sealed.append(encrypt(nonce.to_bytes(12, "big"), payload, header.to_bytes(length, "big")))
+            packet_number += 1
+            nonce = iv ^ packet_number
+        samples = b"".join([ciphertext[_SAMPLE_AT:_SAMPLE_END] for ciphertext in sealed])
+        mask = masks(self._protection, samples)
+        shift = 8 * (length - 1)
+        # The mask covers five bits of the first byte and the packet number, the rest is in the clear.
+        return [
+            (header ^ (mask[at] & 0x1F) << shift ^ mask[at + 1] << 8 ^ mask[at + 2]).to_bytes(length, "big")
+            + ciphertext
+            for header, ciphertext, at in zip(headers, sealed, range(0, len(mask), SAMPLE_BYTES), strict=True)
+        ]

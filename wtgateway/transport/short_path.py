@@ -12,13 +12,12 @@ import enum
 from collections.abc import Sequence
 
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.crypto import CryptoContext
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.tls import Epoch
 
 from wtgateway.transport import internals
 from wtgateway.transport.acks import apply_ack
-from wtgateway.transport.opening import Limit, Unreadable, open_packet, read_frames
+from wtgateway.transport.opening import Limit, Opener, Unreadable, read_frames
 from wtgateway.transport.udp import Peer
 
 _MAX_DATA, _MAX_STREAM_DATA, _MAX_STREAMS_BIDI = 0x10, 0x11, 0x12
@@ -35,34 +34,56 @@ class Outcome(enum.Enum):
 class ShortPath:
     """The receiving end of a connection whose handshake is confirmed."""
 
-    __slots__ = ("_cid_bytes", "_keys", "_quic", "_space", "idle_timeout")
+    __slots__ = (
+        "_address",
+        "_cid",
+        "_cid_bytes",
+        "_delay_exponent",
+        "_opener",
+        "_quic",
+        "_received",
+        "_recovery",
+        "_space",
+        "idle_timeout",
+    )
 
     def __init__(self, quic: QuicConnection) -> None:
         self._quic = quic
-        self._keys: CryptoContext = quic._cryptos[Epoch.ONE_RTT].recv
+        self._recovery = quic._loss
         self._space: QuicPacketSpace = quic._spaces[Epoch.ONE_RTT]
+        self._received = self._space.received_packets
         self._cid_bytes = quic.configuration.connection_id_length
-        self.idle_timeout = quic._idle_timeout()  # s; to be kept up to date by the owner
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take over what only aioquic changes: keys, path, connection ID; after each visit to it.
+
+        Connections are many and each is looked at for some microseconds: what lies in one place is in
+        the processor's cache soon, what is strewn over a connection's hundred attributes is not.
+        """
+        quic = self._quic
+        path, keys = quic._network_paths[0], quic._cryptos[Epoch.ONE_RTT].recv
+        self._address = path.addr if path.is_validated else None  # None: nothing is for the short path
+        self._cid = quic.host_cid
+        self._delay_exponent = quic._remote_ack_delay_exponent
+        self._opener = Opener(keys)
+        self.idle_timeout = quic._idle_timeout()  # s
 
     def receive(self, data: bytes, peer: Peer, now: float) -> Outcome:
         """Take a short-header packet of an open connection, if it is of the kind."""
-        quic, keys, space = self._quic, self._keys, self._space
-        path = quic._network_paths[0]
-        if (
-            data[1 : 1 + self._cid_bytes] != quic.host_cid
-            or not path.is_validated
-            or (path.addr is not peer and path.addr != peer)
-            or keys.aead is None
-        ):
+        if (self._address is not peer and self._address != peer) or data[
+            1 : 1 + self._cid_bytes
+        ] != self._cid:
             return Outcome.LEFT
+        space = self._space
         try:
-            opened = open_packet(keys, data, self._cid_bytes, space.expected_packet_number)
+            opened = self._opener.open(data, self._cid_bytes, space.expected_packet_number)
         except Unreadable:
             return Outcome.DONE
         if opened is None:
             return Outcome.LEFT
         number, spin, payload = opened
-        if number in space.received_packets:
+        if number in self._received:
             return Outcome.DONE
         frames = read_frames(payload)
         if frames is None:
@@ -73,10 +94,9 @@ class ShortPath:
         self._record(number, spin, eliciting, now)
         touched = False
         if ranges:
-            recovery = quic._loss
-            recovery.peer_completed_address_validation = True
-            delay = (encoded_delay << quic._remote_ack_delay_exponent) / 1000000
-            touched = apply_ack(recovery, space, ranges, delay, now)
+            self._recovery.peer_completed_address_validation = True
+            delay = (encoded_delay << self._delay_exponent) / 1000000
+            touched = apply_ack(self._recovery, space, ranges, delay, now)
         if limits:
             self._raise(limits)
             touched = True  # streams of aioquic's own may go on as well
@@ -96,7 +116,7 @@ class ShortPath:
             space.largest_received_time = now
         queue = space.ack_queue
         queue.add(number)
-        space.received_packets.add(number)
+        self._received.add(number)
         if len(queue) > internals.MAX_ACK_RANGES:
             queue.shift()
         if eliciting and space.ack_at is None:
