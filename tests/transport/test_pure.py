@@ -1,6 +1,6 @@
 """Error codes, header fields, timers, early streams: the small pure rooms."""
 
-from __future__ import annotations
+from __future__ import weakref
 
 import pytest
 from hypothesis import given
@@ -141,6 +141,31 @@ def test_a_deadline_that_moves_later_does_not_grow_the_heap() -> None:
     assert len(timers._heap) == 1
     assert timers.due(998.0) == []
     assert timers.next_wakeup() == 999.0
+
+
+def test_deadlines_that_come_nearer_again_and_again_do_not_grow_the_heap() -> None:
+    timers: Timers[str] = Timers()
+    for now in range(10_000):  # idle timeout far away, then a packet is sent, then it is acknowledged
+        timers.set("a", now + 20_000.0)
+        timers.sooner("a", now + 0.5)
+        assert timers.due(now + 0.6) == ["a"]
+    assert len(timers._heap) < 200
+
+
+def test_what_is_removed_is_held_no_longer() -> None:
+    class Key:
+        pass
+
+    timers: Timers[Key] = Timers()
+    key = Key()
+    gone = weakref.ref(key)
+    timers.set(key, 20.0)
+    timers.set(key, 10.0)
+    timers.remove(key)
+    del key
+    assert gone() is None
+    assert timers.due(30.0) == []
+    assert timers.next_wakeup() is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.one_of(st.none(), st.integers(0, 50)), st.integers(0, 5))))
