@@ -1,6 +1,8 @@
 """Error codes, header fields, timers, early streams: the small pure rooms."""
 
-from __future__ import weakref
+from __future__ import annotations
+
+import weakref
 
 import pytest
 from hypothesis import given
