@@ -19,7 +19,7 @@ from wtgateway.media import Frame
 
 MOST_HELD = 8  # frames; a rendition that is later than that has stopped
 SOUND_OVERLAP_US = 80_000  # until an Opus decoder has converged (RFC 7845, section 4.6); AAC needs one frame
-MOST_SOUND_HELD = 16
+MOST_SOUND_HELD = 32
 
 
 class Verdict(enum.Enum):

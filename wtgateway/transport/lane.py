@@ -231,6 +231,7 @@ class Lane:
         if not self._confirmed:
             self._confirmed = quic._handshake_confirmed
             if self._confirmed:
+                self._crypto = quic._cryptos[_ONE_RTT]
                 self._short = ShortPath(quic)
         return self._confirmed and quic._close_event is None and quic._state is internals.CONNECTED
 
@@ -262,7 +263,7 @@ class Lane:
 
     def _send(self, now: float, least: int = 0) -> list[Run]:
         """Cut, seal and record a batch, ``least`` bytes even if the congestion window is full."""
-        if self._stale or self._crypto._update_key_requested:
+        if self._stale:
             self._refresh()
         quic, path = self.quic, self._path
         recovery = quic._loss
@@ -281,6 +282,7 @@ class Lane:
         self._media.fill(batch)
         if not batch.payloads:
             return []
+        self._update_key()
         number = quic._packet_number
         packets = self._sealer.seal(self._cid, quic._spin_bit, number, batch.payloads)
         quic._packet_number = number + len(packets)
@@ -289,14 +291,20 @@ class Lane:
         _spend(pacer, now, len(packets))
         return run_of(path.addr, packets)
 
+    def _update_key(self) -> None:
+        """Begin with the next key if one was asked for: with a packet that is sent, as aioquic does.
+
+        What the peer sealed before it knows is opened with the old one up to then.
+        """
+        if self._crypto._update_key_requested:
+            self._crypto._update_key("local_update")
+            self._refresh()
+
     def _refresh(self) -> None:
         """Remember anew what aioquic may have changed while it was visited."""
         quic = self.quic
-        crypto = self._crypto = quic._cryptos[_ONE_RTT]
-        if crypto._update_key_requested:
-            crypto._update_key("local_update")
         self._short.refresh()
-        self._sealer = Sealer(crypto.send)
+        self._sealer = Sealer(quic._cryptos[_ONE_RTT].send)
         self._path = quic._network_paths[0]
         self._cid = quic._peer_cid.cid
         self._stale = False
@@ -346,6 +354,7 @@ class Lane:
         if not (internals.EXPRESS and self._sendable() and quic._network_paths[0].is_validated):
             return None
         self._refresh()
+        self._update_key()
         path, cid, number, space = self._path, self._cid, quic._packet_number, quic._spaces[_ONE_RTT]
         padding = bytes(size - 1 - len(cid) - PACKET_NUMBER_BYTES - TAG_BYTES - len(_PING))
         (packet,) = self._sealer.seal(cid, quic._spin_bit, number, [_PING + padding])
@@ -400,6 +409,7 @@ class Lane:
         if when is None or quic._close_event is not None or not quic._network_paths[0].is_validated:
             return None
         if space.ack_eliciting_in_flight:
+            self.probe_timeout = recovery.get_probe_timeout() * 2**recovery._pto_count
             when = min(when, recovery._time_of_last_sent_ack_eliciting_packet + self.probe_timeout)
         return when if when > now else None
 

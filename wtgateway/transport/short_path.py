@@ -91,7 +91,6 @@ class ShortPath:
         ranges, encoded_delay, limits, eliciting = frames
         if limits and not self._are_known(limits):
             return Outcome.LEFT
-        self._record(number, spin, eliciting, now)
         touched = False
         if ranges:
             self._recovery.peer_completed_address_validation = True
@@ -100,6 +99,7 @@ class ShortPath:
         if limits:
             self._raise(limits)
             touched = True  # streams of aioquic's own may go on as well
+        self._record(number, spin, eliciting, now)  # last: an ACK of our ACKs forgets what those told
         return Outcome.TOUCHED if touched else Outcome.DONE
 
     def _record(self, number: int, spin: bool, eliciting: bool, now: float) -> None:
