@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -328,7 +329,10 @@ async def test_workers_that_do_not_start_are_an_error_in_words(
 def processes() -> list[bytes]:
     """Workers that are children of this process."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children]
+    commands: list[bytes] = []
+    for pid in children:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
+            commands.append(Path(f"/proc/{pid}/cmdline").read_bytes())
     return [command for command in commands if b"wtgateway.workers" in command]
 
 

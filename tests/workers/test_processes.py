@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(bool(steering.why_not()), reason=steering.why_no
 def children(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             found += map(int, (task / "children").read_text().split())
     return found
 
@@ -32,7 +32,7 @@ def alive(pid: int) -> bool:
     """Not even waiting to be buried: in a container nobody may do that."""
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -62,12 +62,16 @@ def gateway(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     process.stdout.close()
 
 
+def command_line(pid: int) -> bytes:
+    """Empty for a process that has gone meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    return [
-        pid
-        for pid in children(process.pid)
-        if b"wtgateway.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    return [pid for pid in children(process.pid) if b"wtgateway.workers" in command_line(pid)]
 
 
 def test_the_lines_of_workers_are_in_the_same_log_with_their_number(
