@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
 
 from tests.bitstream.streams import Coded
 from wtgateway.errors import SourceEnded
@@ -209,3 +210,17 @@ def check_rules(video: list[CodedVideo]) -> None:
         assert piece.payload and piece.format.codec and piece.duration_us > 0
         assert floor is None or piece.pts_us > floor
         newest = piece.pts_us if newest is None else max(newest, piece.pts_us)
+
+
+def read_all(source: Any) -> list[Any]:
+    """Every piece of a source that ends."""
+    pieces = []
+    with pytest.raises(SourceEnded):
+        while True:
+            pieces.append(source.read())
+    return pieces
+
+
+def of(kind: type, pieces: list[Any]) -> list[Any]:
+    """The pieces of one kind."""
+    return [piece for piece in pieces if isinstance(piece, kind)]

@@ -11,8 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.sources.coded import write
-from wtgateway.errors import SourceEnded
+from tests.sources.coded import read_all, write
 from wtgateway.sources import CodedVideo, RawVideo
 from wtgateway.sources.deinterlace import Deinterlacer
 
@@ -65,14 +64,6 @@ def combs(frame: av.VideoFrame) -> float:
     """How much each line differs from those around it."""
     luma = frame.to_ndarray()[:HEIGHT].astype(int)
     return float(np.abs(2 * luma[1:-1] - luma[:-2] - luma[2:]).mean())
-
-
-def read_all(source: Any) -> list[Any]:
-    pieces = []
-    with pytest.raises(SourceEnded):
-        while True:
-            pieces.append(source.read())
-    return pieces
 
 
 @pytest.mark.parametrize("b_frames", [0, 2])

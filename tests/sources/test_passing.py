@@ -14,24 +14,12 @@ import numpy as np
 import pytest
 
 from tests.bitstream.streams import Coded, x264
-from tests.sources.coded import SIZE, check_rules, decode, mux, number, write
+from tests.sources.coded import SIZE, check_rules, decode, mux, number, of, read_all, write
 from wtgateway import clock
 from wtgateway.errors import SourceEnded
 from wtgateway.sources import CodedAudio, CodedVideo, RawAudio, RawVideo
 
 Media = Callable[..., Any]
-
-
-def read_all(source: Any) -> list[Any]:
-    pieces = []
-    with pytest.raises(SourceEnded):
-        while True:
-            pieces.append(source.read())
-    return pieces
-
-
-def of(kind: type, pieces: list[Any]) -> list[Any]:
-    return [piece for piece in pieces if isinstance(piece, kind)]
 
 
 @pytest.mark.parametrize(

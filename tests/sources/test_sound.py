@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from wtgateway.errors import SourceEnded
+from tests.sources.coded import of, read_all
 from wtgateway.sources import CodedAudio, CodedVideo, RawAudio
 from wtgateway.sources.base import CodedFormat
 from wtgateway.sources.sound import SoundTap, SoundUnit, passable_sound
@@ -22,18 +22,6 @@ from wtgateway.sources.sound import SoundTap, SoundUnit, passable_sound
 Media = Callable[..., Any]
 FRAME_US = 21_333
 NOISE = 0.005  # AAC has decoders make some up; one sample of the tone aside would be 0.03
-
-
-def read_all(source: Any) -> list[Any]:
-    pieces = []
-    with pytest.raises(SourceEnded):
-        while True:
-            pieces.append(source.read())
-    return pieces
-
-
-def of(kind: type, pieces: list[Any]) -> list[Any]:
-    return [piece for piece in pieces if isinstance(piece, kind)]
 
 
 def remuxed(path: Path, target: Path) -> Path:

@@ -255,11 +255,6 @@ def path_statistics(quic: QuicConnection) -> dict[str, int]:
 # --- datagrams -------------------------------------------------------------------------------------
 
 
-def queued_datagrams(quic: QuicConnection) -> int:
-    """DATAGRAM frames that wait to be sent."""
-    return len(quic._datagrams_pending) if COMPLETE else 0
-
-
 def queued_datagram_bytes(quic: QuicConnection, each: int) -> int:
     """Bytes of DATAGRAM frames that wait to be sent, and ``each`` for every one of them."""
     return sum(len(data) + each for data in quic._datagrams_pending) if COMPLETE else 0
