@@ -207,7 +207,8 @@ async def test_silence_of_one_byte_a_frame_is_no_loss(
         "three seconds",
     )
     after = await watching.stats(tab)
-    names = ("audioFramesDropped", "decoderErrors", "audioUnderruns")
+    # No underruns are asserted: they tell of a machine that had no time for the page, not of frames.
+    names = ("audioFramesDropped", "decoderErrors")
     assert {name: after[name] - before[name] for name in names} == dict.fromkeys(names, 0)
     received = (await tab.evaluate("window.player.debug.received()"))["audio"]
     assert (received["lost"], received["outOfOrder"]) == (0, 0)
