@@ -2,7 +2,9 @@
 
 ``Conditions`` describe one direction, ``Link`` carries datagrams under them, ``StreamLink`` reliable
 streams on top (what is lost is sent again a round trip later, as QUIC does, each stream by itself).
-``VirtualTime`` runs what is due in order. A scenario is: conditions, media, run, check.
+``VirtualTime`` runs what is due in order. A scenario is: conditions, media, run, check. Losses that
+come together are in :mod:`tests.netsim_losses`, queues in :mod:`tests.netsim_queues`, flows that compete
+for one in :mod:`tests.netsim_tcp`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,10 @@ import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tests.netsim_losses import LossProcess
+from tests.netsim_queues import Bottleneck
 
 
 class VirtualTime:
@@ -41,7 +47,12 @@ class VirtualTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """One direction of a path. Probabilities are 0..1; ``rate_bps`` 0: without limit."""
+    """One direction of a path. Probabilities are 0..1; ``rate_bps`` 0: without limit.
+
+    ``losses`` takes the place of ``loss`` and ``burst``. ``steps`` are changes of the rate, (seconds after
+    the link's beginning, rate), for a link that has one; ``blackouts`` (first second, seconds) in which
+    nothing that leaves the queue arrives.
+    """
 
     delay: float = 0.0
     jitter: float = 0.0  # uniform, on top of the delay; does not reorder by itself
@@ -52,6 +63,15 @@ class Conditions:
     duplicate: float = 0.0
     rate_bps: float = 0.0
     queue_bytes: int = 256 * 1024
+    codel: bool = False
+    losses: LossProcess | None = None
+    steps: tuple[tuple[float, float], ...] = ()
+    blackouts: tuple[tuple[float, float], ...] = ()
+
+    @classmethod
+    def bloated(cls, *, delay: float, rate_bps: float, queue_s: float = 2.0) -> Conditions:
+        """A drop-tail queue of so many seconds: bufferbloat."""
+        return cls(delay=delay, rate_bps=rate_bps, queue_bytes=round(rate_bps * queue_s / 8))
 
 
 LAN = Conditions(delay=0.0005)
@@ -72,46 +92,121 @@ class LinkCounters:
     duplicated: int = 0
 
 
+class _Fate(NamedTuple):
+    delay: float
+    held_back: float
+    copied: float
+
+
 class Link:
-    """One direction of datagrams; ``deliver`` is called in virtual time."""
+    """One direction of datagrams; ``deliver`` is called in virtual time.
+
+    ``dropped`` is called with what CoDel or a blackout took after ``send`` had accepted it. A
+    ``bottleneck`` may be shared with others; else the link has its own.
+    """
 
     def __init__(
-        self, time: VirtualTime, conditions: Conditions, seed: int, deliver: Callable[[bytes], None]
+        self,
+        time: VirtualTime,
+        conditions: Conditions,
+        seed: int,
+        deliver: Callable[[bytes], None],
+        *,
+        dropped: Callable[[bytes], None] = lambda data: None,
+        bottleneck: Bottleneck | None = None,
     ) -> None:
-        self.time, self.conditions, self.counters = time, conditions, LinkCounters()
-        self._deliver = deliver
+        self.time, self.counters = time, LinkCounters()
+        self.bottleneck = bottleneck
+        self._began = time.now
+        if bottleneck is None:
+            self.conditions = conditions
+        else:
+            self._set(conditions)
+        self._deliver, self._dropped = deliver, dropped
         self._random = random.Random(seed)
-        self._free_at = 0.0  # when the wire has sent what is queued
         self._last_arrival = 0.0
         self._in_burst = False
 
     @property
+    def conditions(self) -> Conditions:
+        """May be replaced at any time; what is queued stays, and leaves at the new rate."""
+        return self._conditions
+
+    @conditions.setter
+    def conditions(self, new: Conditions) -> None:
+        self._set(new)
+        if self.bottleneck is not None and new.rate_bps:
+            self.bottleneck.rate_bps, self.bottleneck.queue_bytes = new.rate_bps, new.queue_bytes
+        elif new.rate_bps:
+            self.bottleneck = Bottleneck(
+                self.time, new.rate_bps, new.queue_bytes, codel=new.codel, steps=new.steps
+            )
+
+    def _set(self, new: Conditions) -> None:
+        self._conditions = new
+        self._lost = new.losses.begin() if new.losses is not None else None
+
+    @property
     def backlog(self) -> int:
         """Bytes that wait before the bottleneck."""
-        return round(max(0.0, self._free_at - self.time.now) * self.conditions.rate_bps / 8)
+        return self.bottleneck.backlog if self.bottleneck is not None else 0
 
     def send(self, data: bytes) -> bool:
         """Send a datagram; False if it was lost (an oracle for StreamLink, nobody else may look)."""
-        c, dice, now = self.conditions, self._random, self.time.now
         self.counters.sent += 1
-        if c.rate_bps and self.backlog + len(data) > c.queue_bytes:
+        bottleneck = self.bottleneck if self._conditions.rate_bps else None
+        if bottleneck is not None and not bottleneck.has_room(len(data)):
             self.counters.overflowed += 1
             return False
-        self._free_at = max(self._free_at, now) + (len(data) * 8 / c.rate_bps if c.rate_bps else 0.0)
-        self._in_burst = dice.random() < (c.burst if self._in_burst else c.loss)
-        if self._in_burst:
+        fate = self._throw()  # before it is queued: a seed throws the same for any queue
+        if bottleneck is None:
+            self._left(data, fate)
+        else:
+            bottleneck.push(len(data), lambda: self._left(data, fate), lambda: self._drop(data))
+        return fate is not None
+
+    def _throw(self) -> _Fate | None:
+        """What will become of a datagram; None: it is lost behind the queue."""
+        c, dice = self._conditions, self._random
+        if self._is_lost():
             self.counters.lost += 1
-            return False
-        arrival = self._free_at + c.delay + dice.uniform(0, c.jitter)
-        if dice.random() < c.reorder:
-            arrival += c.reorder_by
+            return None
+        return _Fate(
+            delay=c.delay + dice.uniform(0, c.jitter),
+            held_back=c.reorder_by if dice.random() < c.reorder else 0.0,
+            copied=dice.uniform(0, 0.05) if dice.random() < c.duplicate else 0.0,
+        )
+
+    def _is_lost(self) -> bool:
+        if self._lost is not None:
+            return self._lost(self._random)
+        c = self._conditions
+        self._in_burst = self._random.random() < (c.burst if self._in_burst else c.loss)
+        return self._in_burst
+
+    def _in_blackout(self) -> bool:
+        at = self.time.now - self._began
+        return any(start <= at < start + seconds for start, seconds in self._conditions.blackouts)
+
+    def _drop(self, data: bytes) -> None:
+        self.counters.lost += 1
+        self._dropped(data)
+
+    def _left(self, data: bytes, fate: _Fate | None) -> None:
+        if fate is None:
+            return
+        if self._in_blackout():
+            self._drop(data)
+            return
+        arrival = self.time.now + fate.delay
+        if fate.held_back:
+            arrival += fate.held_back
         else:
             arrival = self._last_arrival = max(arrival, self._last_arrival)
         self._arrive(data, arrival)
-        if dice.random() < c.duplicate:
+        if fate.copied:
             self.counters.duplicated += 1
-            self._arrive(data, arrival + dice.uniform(0, 0.05))
-        return True
+            self._arrive(data, arrival + fate.copied)
 
     def _arrive(self, data: bytes, when: float) -> None:
         def arrive() -> None:
@@ -147,7 +242,8 @@ class StreamLink:
         deliver: Callable[[int, bytes, bool], None],
         reset: Callable[[int], None] = lambda stream_id: None,
     ) -> None:
-        self.time, self.link = time, Link(time, conditions, seed, self._piece_arrived)
+        self.time = time
+        self.link = Link(time, conditions, seed, self._piece_arrived, dropped=self._piece_dropped)
         self.retransmit = 2.25 * conditions.delay + conditions.jitter + 0.005
         self.retransmitted = 0
         self._deliver, self._reset = deliver, reset
@@ -176,10 +272,14 @@ class StreamLink:
         # The link sees as many bytes as the wire would; what they mean is looked up by their tag.
         tag = next(self._tag).to_bytes(8, "big")
         self._wire[tag] = (stream_id, number, piece, fin)
-        if not self.link.send(tag + bytes(len(piece) + 32)):
-            self.retransmitted += 1
-            del self._wire[tag]
-            self.time.after(self.retransmit, lambda: self._transmit(stream_id, number, piece, fin))
+        wire = tag + bytes(len(piece) + 32)
+        if not self.link.send(wire):
+            self._piece_dropped(wire)
+
+    def _piece_dropped(self, datagram: bytes) -> None:
+        stream_id, number, piece, fin = self._wire.pop(datagram[:8])
+        self.retransmitted += 1
+        self.time.after(self.retransmit, lambda: self._transmit(stream_id, number, piece, fin))
 
     def _piece_arrived(self, datagram: bytes) -> None:
         stream_id, number, piece, fin = self._wire[datagram[:8]]
