@@ -46,7 +46,8 @@ OWNERS = {
 }
 # What the protocol core may use besides itself: nothing that has a clock, a loop or dice of its own.
 PROTOCOL_MAY = {
-    "__future__", "collections", "dataclasses", "enum", "itertools", "math", "msgpack", "re", "struct",
+    "__future__", "collections", "dataclasses", "enum", "functools", "itertools", "math", "msgpack", "numpy",
+    "re", "struct",
     "types", "typing", "urllib.parse", "wtgateway.errors", "wtgateway.media", "wtgateway.protocol",
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))

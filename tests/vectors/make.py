@@ -13,9 +13,13 @@ from typing import Any
 import msgpack
 
 from wtgateway.media import Catalog, Frame, Kind, Rendition, Track
+from wtgateway.protocol import fec
 from wtgateway.protocol import messages as m
+from wtgateway.protocol.arrivals import Arrival, encode_arrivals
 from wtgateway.protocol.clock_sync import ClockSync
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.fragments import HEADER_BYTES, cut, parity
+from wtgateway.protocol.nacks import NackEntry, encode_nacks
 from wtgateway.protocol.ordering import FrameOrder
 from wtgateway.protocol.wire import encode_frame
 
@@ -156,7 +160,7 @@ def malformed() -> list[dict[str, Any]]:
         return struct.pack(">I", len(data)) + data
 
     cases = [
-        ("reserved object type", "frame", b"\x10" + good[1:], CloseCode.MALFORMED),
+        ("a fragment on a stream", "frame", b"\x10" + good[1:], CloseCode.MALFORMED),
         ("payload over the limit", "frame", good[:12] + b"\x01\0\0\1" + good[16:], CloseCode.TOO_LARGE),
         ("message over the limit", "message", struct.pack(">I", 65_537), CloseCode.TOO_LARGE),
         ("not msgpack", "message", message(b"\xc1"), CloseCode.MALFORMED),
@@ -168,8 +172,175 @@ def malformed() -> list[dict[str, Any]]:
         ("wrong type", "message", message({"kind": "unsubscribe", "track": "0"}), CloseCode.MALFORMED),
         ("bytes after the map", "message", message(msgpack.packb({"kind": "hello"}) + b"\0"),
          CloseCode.MALFORMED),
+        *((name, of, data, CloseCode.MALFORMED) for name, of, data in malformed_datagrams()),
     ]  # fmt: skip
     return [{"name": name, "of": of, "hex": data.hex(), "code": int(code)} for name, of, data, code in cases]
+
+
+# --- datagrams -------------------------------------------------------------------------------------
+
+
+def _object(payload_bytes: int, **changes: Any) -> bytes:
+    """A frame object whose payload is bytes of a fixed pseudo-random sequence."""
+    payload = random.Random(payload_bytes).randbytes(payload_bytes)
+    frame = Frame(**frames()[0]["frame"] | {"payload": payload} | changes)
+    return encode_frame(frame)
+
+
+def fragments() -> list[dict[str, Any]]:
+    cases = {
+        "a lone fragment": (_object(20, track=1, index=9, keyframe=True), 1_200),
+        "no payload": (_object(0), 1_200),
+        "even pieces": (_object(52), 50),
+        "the last one is shorter": (_object(101, index=3, keyframe=False), 40),
+        "the last one is a single byte": (_object(53, discardable=True, keyframe=False), 25),
+        "pieces of one byte": (_object(2, group=7), 1),
+        "largest numbers": (
+            _object(70, track=255, rendition=255, group=(1 << 32) - 1, index=(1 << 32) - 1,
+                    pts_us=(1 << 53) - 1, capture_us=(1 << 53) - 1, grabbed_us=0, converted_us=0,
+                    encoded_us=0),
+            60,
+        ),
+    }  # fmt: skip
+    return [
+        {
+            "name": name,
+            "object": data.hex(),
+            "piece_bytes": piece_bytes,
+            "fragments": [fragment.hex() for fragment in cut(data, piece_bytes)],
+        }
+        for name, (data, piece_bytes) in cases.items()
+    ]
+
+
+def fec_parity() -> list[dict[str, Any]]:
+    cases = {
+        "one piece": (_object(12), 100, 2),
+        "two pieces, the second shorter": (_object(41), 50, 3),
+        "seven pieces": (_object(292), 50, 5),
+        "all rows": (_object(48), 32, fec.MAX_ROWS),
+        "as many pieces as there can be": (_object(fec.MAX_DATA_PIECES * 2 - 48), 2, 3),
+        "too many pieces": (_object(fec.MAX_DATA_PIECES - 47), 1, 3),
+    }
+    return [
+        {
+            "name": name,
+            "object": data.hex(),
+            "piece_bytes": piece_bytes,
+            "fragments": [fragment.hex() for fragment in cut(data, piece_bytes)],
+            "parity": [row.hex() for row in parity(data, piece_bytes, rows)],
+        }
+        for name, (data, piece_bytes, rows) in cases.items()
+    ]
+
+
+NACKS: dict[str, list[NackEntry]] = {
+    "one fragment": [NackEntry(track=0, rendition=0, group=5, index=17, first=3, last=3)],
+    "the whole of a frame": [NackEntry(track=0, rendition=2, group=5, index=18, first=0, last=0xFFFF)],
+    "several frames": [
+        NackEntry(track=0, rendition=0, group=5, index=17, first=0, last=1),
+        NackEntry(track=0, rendition=0, group=5, index=17, first=4, last=4),
+        NackEntry(track=1, rendition=0, group=2, index=49, first=0, last=0),
+    ],
+    "the largest numbers": [
+        NackEntry(
+            track=255, rendition=255, group=(1 << 32) - 1, index=(1 << 32) - 1, first=0xFFFE, last=0xFFFE
+        )
+    ],
+    "as many as there can be": [
+        NackEntry(track=0, rendition=0, group=1, index=i, first=i, last=2 * i) for i in range(64)
+    ],
+}
+
+
+def nacks() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "entries": [dataclasses.asdict(entry) for entry in entries],
+            "hex": encode_nacks(entries).hex(),
+        }
+        for name, entries in NACKS.items()
+    ]
+
+
+def _arrival(**changes: Any) -> Arrival:
+    plain = Arrival(
+        track=0, group=5, index=17, complete=True, stream=False, received_bytes=6_400,
+        first_us=12_345_678, last_us=12_349_000,
+    )  # fmt: skip
+    return dataclasses.replace(plain, **changes)
+
+
+ARRIVALS: dict[str, list[Arrival]] = {
+    "a frame in datagrams": [_arrival()],
+    "a frame on a stream, not complete": [_arrival(complete=False, stream=True)],
+    "bytes are rounded up": [_arrival(received_bytes=1), _arrival(index=18, received_bytes=65)],
+    "bytes end at 65535 units": [_arrival(received_bytes=9_000_000)],
+    "the base is the earliest of all": [
+        _arrival(), _arrival(index=18, first_us=12_345_000, last_us=12_345_000), _arrival(track=1, index=3)
+    ],
+    "the largest numbers": [
+        _arrival(track=255, group=(1 << 32) - 1, index=(1 << 32) - 1, first_us=(1 << 53) - (1 << 32),
+                 last_us=(1 << 53) - 1)
+    ],
+    "as many as there can be": [_arrival(index=i, last_us=12_400_000 + i) for i in range(64)],
+}  # fmt: skip
+
+
+def arrivals() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "entries": [dataclasses.asdict(entry) for entry in entries],
+            "hex": encode_arrivals(entries).hex(),
+        }
+        for name, entries in ARRIVALS.items()
+    ]
+
+
+def malformed_datagrams() -> list[tuple[str, str, bytes]]:
+    """Of a frame object of 120 bytes in three pieces of 40."""
+    first, middle, last = cut(_object(72), 40)
+    (row,) = parity(_object(72), 40, 1)
+    nack, arrival = encode_nacks(NACKS["several frames"]), encode_arrivals(ARRIVALS["a frame in datagrams"])
+
+    def patched(data: bytes, at: int, patch: bytes) -> bytes:
+        return data[:at] + patch + data[at + len(patch) :]
+
+    limit = (16 << 20) + 48
+    return [
+        ("another type", "fragment", patched(first, 0, b"\x01")),
+        ("a header cut short", "fragment", first[: HEADER_BYTES - 1]),
+        ("a fragment without bytes", "fragment", first[:HEADER_BYTES]),
+        ("a frame smaller than its header", "fragment", patched(first, 12, struct.pack(">I", 47))),
+        ("a frame over the limit", "fragment", patched(first, 12, struct.pack(">I", limit + 1))),
+        ("a number behind the last", "fragment", patched(first, 16, struct.pack(">H", 3))),
+        ("no pieces at all", "fragment", patched(first, 16, struct.pack(">HH", 0, 0))),
+        ("more pieces than such bytes make", "fragment", patched(first, 18, struct.pack(">H", 4))),
+        ("fewer pieces than such bytes make", "fragment", patched(first, 18, struct.pack(">H", 2))),
+        ("pieces that are too short", "fragment", middle[:-1]),
+        ("pieces that are too long", "fragment", middle + bytes(20)),
+        ("a last piece that leaves an odd rest", "fragment", last[:-1]),
+        ("a last piece longer than the others", "fragment", last + bytes(2)),
+        ("a lone piece that is too short", "fragment", cut(_object(8), 100)[0][:-1]),
+        ("a row behind the last", "fragment", patched(row, 16, struct.pack(">H", fec.MAX_ROWS))),
+        ("a row that is too short", "fragment", row[:-1]),
+        ("a row over too many pieces", "fragment",
+         patched(patched(row, 12, struct.pack(">I", 40 * 193)), 18, struct.pack(">H", 193))),
+        ("a NACK of another type", "nacks", patched(nack, 0, b"\x21")),
+        ("an empty datagram", "nacks", b""),
+        ("a NACK of nothing", "nacks", b"\x20\0"),
+        ("a NACK with too many entries", "nacks", b"\x20\x41" + nack[2:16] * 65),
+        ("a NACK cut short", "nacks", nack[:-1]),
+        ("a NACK with something behind it", "nacks", nack + b"\0"),
+        ("a NACK whose range is none", "nacks", patched(nack, 12, struct.pack(">HH", 2, 1))),
+        ("arrivals of another type", "arrivals", patched(arrival, 0, b"\x20")),
+        ("arrivals of nothing", "arrivals", patched(arrival, 1, b"\0")[:12]),
+        ("arrivals with too many entries", "arrivals", patched(arrival, 1, b"\x41") + arrival[12:] * 64),
+        ("arrivals cut short", "arrivals", arrival[:-1]),
+        ("a frame that ended before it began", "arrivals", patched(arrival, 24, struct.pack(">II", 2, 1))),
+    ]  # fmt: skip
 
 
 # --- clock -----------------------------------------------------------------------------------------
@@ -395,6 +566,10 @@ def ordering() -> list[dict[str, Any]]:
 FILES = {
     "frames.json": frames,
     "messages.json": messages,
+    "fragments.json": fragments,
+    "parity.json": fec_parity,
+    "nacks.json": nacks,
+    "arrivals.json": arrivals,
     "malformed.json": malformed,
     "clock.json": clock,
     "ordering.json": ordering,

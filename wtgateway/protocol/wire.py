@@ -1,7 +1,8 @@
 """Binary layouts of media on the wire (docs/protocol.md, "Media objects").
 
-A unidirectional stream carries one or more frame objects back to back; a datagram carries exactly
-one object. :func:`encode_frame` makes the bytes once per rendition; every viewer shares them.
+A unidirectional stream carries one or more frame objects back to back; datagrams carry pieces of them
+(:mod:`~wtgateway.protocol.fragments`). :func:`encode_frame` makes the bytes once per rendition; every viewer
+shares them.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ FRAME_HEADER_BYTES = 48
 
 
 class ObjectType(enum.IntEnum):
-    """First byte of every media object. Values not listed are reserved and refused."""
+    """First byte of every media object and datagram. Values not listed are reserved."""
 
-    FRAME = 0x01
-    FRAGMENT = 0x10  # reserved for datagram delivery, layout in docs/protocol.md
-    PARITY = 0x11  # reserved for datagram delivery, layout in docs/protocol.md
+    FRAME = 0x01  # on streams
+    FRAGMENT = 0x10  # in datagrams, as all that follow
+    PARITY = 0x11
+    PADDING = 0x1F
+    NACK = 0x20  # from the viewer
+    ARRIVALS = 0x21  # from the viewer
 
 
 class FrameFlag(enum.IntFlag):
