@@ -72,7 +72,7 @@ def test_a_message_subscribes_and_another_unsubscribes() -> None:
     session.set_catalog(CATALOG)
     assert session.poll_events() == []
     assert tell(session, m.Subscribe(track=AUDIO, delivery="auto")) == [SubscriptionChanged(AUDIO, 0)]
-    assert said(session)[-1] == m.Subscribed(track=AUDIO, rendition=0, delivery="stream")
+    assert said(session)[-1] == m.Subscribed(track=AUDIO, rendition=0, delivery="auto")
     offer(session, AUDIO, 0, 0, 0.0)
     assert tell(session, m.Unsubscribe(track=AUDIO)) == [SubscriptionChanged(AUDIO, None)]
     assert session.next_frame(0.0) is None

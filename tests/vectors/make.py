@@ -119,6 +119,10 @@ MESSAGES: list[tuple[str, m.Message]] = [
     ("subscribed", m.Subscribed(track=0, rendition=0, delivery="stream")),
     ("pong", m.Pong(id=9, client_us=123_456_789, received_us=NOW, sent_us=NOW + 40)),
     ("statistics", m.Statistics(rtt_us=40_000, congestion_window_bytes=65_536, frames_sent=900)),
+    (
+        "statistics of datagrams",
+        m.Statistics(delivery_reason="losses are sent again in time", loss_ppm=20_000, estimate_bps=8_000_000),
+    ),
     ("error", m.Error(code=CloseCode.NOT_FOUND, message="there is no track 9")),
     ("goodbye for ever", m.Goodbye(code=CloseCode.NOT_FOUND, reason="removed", retry_after_ms=-1)),
     ("hello", m.Hello(version=1, client="wtgateway-js/1")),
@@ -407,6 +411,10 @@ def _lost(at_ms: float, group: int, index: int) -> Step:
     return {"at_us": round(at_ms * 1_000), "lost": [group, index]}
 
 
+def _coming(at_ms: float, group: int, index: int) -> Step:
+    return {"at_us": round(at_ms * 1_000), "coming": [group, index]}
+
+
 def _advance(at_ms: float) -> Step:
     return {"at_us": round(at_ms * 1_000), "advance": True}
 
@@ -475,7 +483,7 @@ ORDERING: dict[str, tuple[dict[str, Any], list[Step]]] = {
         {},
         [
             _push(0, 1, 0), _push(10, 1, 2), _push(11, 2, 0, pts=40), _push(12, 3, 0, pts=80),
-            _push(13, 3, 1, pts=81), _advance(24), _advance(25),
+            _push(13, 3, 1, pts=81), _advance(25), _advance(159), _advance(160),
         ],
     ),
     "a beginning waits a little for the tail of the old group": (
@@ -485,6 +493,25 @@ ORDERING: dict[str, tuple[dict[str, Any], list[Step]]] = {
     "the tail does not come": (
         {},
         [_push(0, 1, 0), _push(40, 2, 0, pts=2), _push(54, 2, 1, pts=3), _advance(55), _push(56, 1, 1)],
+    ),
+    "a part of the tail is here: the rest is waited for": (
+        {},
+        [
+            _push(0, 1, 0), _coming(35, 1, 1), _push(40, 2, 0, pts=2), _advance(60), _push(80, 1, 1),
+            _coming(90, 2, 1), _push(100, 3, 0, pts=4), _advance(115), _advance(249), _advance(250),
+        ],
+    ),
+    "a part of the tail is here: and given up": (
+        {},
+        [_push(0, 1, 0), _coming(35, 1, 1), _push(40, 2, 0, pts=2), _lost(60, 1, 1), _push(61, 1, 1)],
+    ),
+    "a part of what is over, or is further ahead, is not waited for": (
+        {},
+        [_push(0, 1, 0), _coming(1, 1, 0), _coming(2, 1, 2), _push(40, 2, 0, pts=2), _advance(55)],
+    ),
+    "before the tail's last frame one is missing": (
+        {},
+        [_push(0, 1, 0), _push(66, 1, 2), _push(100, 2, 0, pts=3), _advance(130), _push(140, 1, 1)],
     ),
     "a pause of the source delays its next keyframe by the tail only": (
         {},
@@ -542,6 +569,9 @@ def run_ordering(options: dict[str, Any], steps: list[Step]) -> tuple[list[Step]
             delivered = order.push(frame, at)
         elif "lost" in step:
             delivered = order.lost(*step["lost"], at)
+        elif "coming" in step:
+            order.coming(*step["coming"])
+            delivered = []
         else:
             delivered = order.advance(at)
         expected = {
@@ -549,7 +579,8 @@ def run_ordering(options: dict[str, Any], steps: list[Step]) -> tuple[list[Step]
             "keyframe_request": order.take_keyframe_request(),
             "next_timeout_us": order.next_timeout(),
         }
-        out.append({key: step[key] for key in ("at_us", "push", "lost", "advance") if key in step} | expected)
+        told = ("at_us", "push", "lost", "coming", "advance")
+        out.append({key: step[key] for key in told if key in step} | expected)
     return out, dataclasses.asdict(order.counters)
 
 

@@ -5,7 +5,7 @@ The part of a ServerSession that knows subscriptions and changes of rendition. I
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from wtgateway.media import Catalog, Frame, Kind
 from wtgateway.protocol import messages
@@ -46,6 +46,10 @@ class Choices:
     def of(self, track_id: int) -> Subscription | None:
         """What the viewer gets of a track, or is about to; None: nothing."""
         return self._subscriptions.active.get(track_id)
+
+    def deliveries(self) -> Iterable[str]:
+        """The delivery modes of what the viewer gets."""
+        return (subscription.delivery for subscription in self._subscriptions.active.values())
 
     def wanted(self) -> frozenset[tuple[int, int]]:
         """(track, rendition) of all that this viewer needs to be produced."""

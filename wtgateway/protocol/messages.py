@@ -114,6 +114,14 @@ class Statistics(Message):
     frames_dropped: int = 0
     streams_reset: int = 0
     lost_packets: int = 0
+    delivery_reason: str = ""  # why the last picture travelled as it did, in words
+    loss_ppm: int = 0  # of the packets of the last seconds
+    estimate_bps: int = 0  # what the path is taken to carry
+    fec_share_ppm: int = 0  # parity, of all pieces sent in datagrams
+    fragments_sent: int = 0
+    repeats_sent: int = 0  # frames of sound sent once more, against loss
+    nacks_answered: int = 0  # fragments sent again
+    frames_late: int = 0  # given up in the middle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

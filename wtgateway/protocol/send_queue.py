@@ -2,22 +2,29 @@
 
 The queue sits above QUIC, whose own queues are kept shallow, so that what is dropped here has cost
 nothing. The rule kept: a frame that the viewer could not decode is never sent. Once a video frame is
-dropped the rest of its group goes with it, and the viewer resumes at the next keyframe.
+dropped the rest of its group goes with it, and the viewer resumes at the next keyframe; but for
+discardable frames, on which nothing depends: they are the first to go, and a stub stands for each, so
+that the viewer knows that nothing is missing.
 
-Imports media and errors only; ``now`` is seconds of any monotonic clock.
+A frame's deadline can shrink while it waits: once a newer keyframe is queued, what is left of the groups
+before it is worth little.
+
+Imports media and the wire layout only; ``now`` is seconds of any monotonic clock.
 """
 
 from __future__ import annotations
 
 import enum
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wtgateway.media import Frame, Kind
+from wtgateway.protocol.wire import encode_frame
 
 # A keyframe overtakes the tail of the group before it only if that tail has really piled up: frames
 # that merely met it in one turn of the loop are worth sending, they are decoded all the same.
 SUPERSEDE_AFTER_S = 0.1
+DISCARD_AFTER_S = 0.04  # a path that lets a discardable frame wait so long has too little for all
 
 
 class DropReason(enum.Enum):
@@ -28,6 +35,7 @@ class DropReason(enum.Enum):
     SUPERSEDED = "superseded"  # a newer group made it worthless
     ABANDONED = "abandoned"  # the transport gave up a frame that it depended on
     UNDECODABLE = "undecodable"  # it came after a drop and before the next keyframe
+    DISCARDED = "discarded"  # nothing depends on it, and the path had no room for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,12 @@ class QueuedFrame:
     kind: Kind
     queued_at: float
     deadline: float
+    delivery: str = "stream"  # the mode of the subscription it is for
+
+    @property
+    def droppable(self) -> bool:
+        """Whether a stub may take its place."""
+        return self.frame.discardable and not self.frame.keyframe and bool(self.frame.payload)
 
 
 @dataclass(slots=True)
@@ -50,6 +64,7 @@ class _Lane:
     waiting: bool = False  # nothing but a keyframe may come next
     begun: bool = False  # a keyframe was accepted once
     newest_group: int = -1
+    newest_keyframe: int = -1  # the group of the newest one queued; those before it are superseded
 
     @property
     def independent(self) -> bool:
@@ -90,7 +105,12 @@ class SendQueue:
 
     def next_deadline(self) -> float | None:
         """The earliest time at which a frame at the head of its track expires, or None."""
-        return min((self._expiry(lane.frames[0]) for lane in self._order if lane.frames), default=None)
+        return min((self._next_drop(lane) for lane in self._order if lane.frames), default=None)
+
+    def deadline_of(self, queued: QueuedFrame) -> float:
+        """The deadline of a frame that was taken, as it is now: newer keyframes let it shrink."""
+        lane = self._lanes.get(queued.frame.track)
+        return queued.deadline if lane is None else self._expiry(lane, queued)
 
     def push(self, queued: QueuedFrame, now: float) -> None:
         """Queue a frame; it is dropped and counted if the viewer could not decode it."""
@@ -105,10 +125,15 @@ class SendQueue:
         if self.bytes > self.max_bytes:
             self._shrink(queued)
 
-    def pop(self, now: float) -> QueuedFrame | None:
-        """The next frame to send, or None; expired ones before it are dropped and counted."""
+    def pop(self, now: float, *, ahead_of_video: bool = False) -> QueuedFrame | None:
+        """The next frame to send, or None; expired ones before it are dropped and counted.
+
+        ``ahead_of_video``: only if it is of a track that goes before video.
+        """
         best: _Lane | None = None
         for lane in self._order:
+            if ahead_of_video and lane.kind is Kind.VIDEO:
+                continue
             self._expire_lane(lane, now)
             if lane.frames and (best is None or self._before(lane, best)):
                 best = lane
@@ -166,6 +191,7 @@ class SendQueue:
 
     def _decodable(self, lane: _Lane, track: int, queued: QueuedFrame, now: float) -> bool:
         if queued.frame.keyframe:
+            lane.newest_keyframe = queued.frame.group
             if lane.frames and now - lane.frames[0].queued_at > SUPERSEDE_AFTER_S:
                 self._drop(lane, len(lane.frames), DropReason.SUPERSEDED)
             lane.waiting, lane.begun = False, True
@@ -183,18 +209,49 @@ class SendQueue:
             return _PRIORITY[one.kind] < _PRIORITY[other.kind]
         return one.frames[0].queued_at < other.frames[0].queued_at
 
-    def _expiry(self, queued: QueuedFrame) -> float:
-        return min(queued.deadline, queued.queued_at + self.max_time)
+    def _expiry(self, lane: _Lane, queued: QueuedFrame) -> float:
+        expiry = min(queued.deadline, queued.queued_at + self.max_time)
+        if queued.frame.group < lane.newest_keyframe:
+            return min(expiry, queued.queued_at + SUPERSEDE_AFTER_S)
+        return expiry
+
+    def _next_drop(self, lane: _Lane) -> float:
+        """When something is to be done about the head of a lane."""
+        head = lane.frames[0]
+        expiry = self._expiry(lane, head)
+        return min(expiry, head.queued_at + DISCARD_AFTER_S) if head.droppable else expiry
 
     def _expire_lane(self, lane: _Lane, now: float) -> None:
-        while lane.frames and self._expiry(lane.frames[0]) <= now:
-            if lane.independent:
-                self._drop(lane, 1, DropReason.EXPIRED)
+        while lane.frames:
+            head = lane.frames[0]
+            if self._expiry(lane, head) <= now:
+                if lane.independent:
+                    self._drop(lane, 1, DropReason.EXPIRED)
+                    continue
+                superseded = head.frame.group < lane.newest_keyframe
+                self._break(
+                    lane, head.frame.track, DropReason.SUPERSEDED if superseded else DropReason.EXPIRED
+                )
+            elif head.droppable and head.queued_at + DISCARD_AFTER_S <= now:
+                self._leave_out(lane, 0)
             else:
-                self._break(lane, lane.frames[0].frame.track, DropReason.EXPIRED)
+                return
+
+    def _leave_out(self, lane: _Lane, at: int) -> None:
+        """A stub takes the place of a discardable frame."""
+        queued = lane.frames[at]
+        left_out = replace(queued.frame, payload=b"")
+        stub = replace(queued, frame=left_out, data=encode_frame(left_out))
+        lane.frames[at] = stub
+        self.bytes -= len(queued.data) - len(stub.data)
+        self.drops[DropReason.DISCARDED] += 1
 
     def _shrink(self, newest: QueuedFrame) -> None:
-        """Make room: the oldest group of the fullest video lane first, then the oldest sound."""
+        """Make room: what is discardable, then the oldest group of the fullest video, then old sound."""
+        for lane in self._order:
+            for at, queued in enumerate(lane.frames):
+                if self.bytes > self.max_bytes and queued.droppable:
+                    self._leave_out(lane, at)
         while self.bytes > self.max_bytes and self.frames > 1:
             lanes = [lane for lane in self._order if lane.frames]
             lane = max(lanes, key=lambda each: (_PRIORITY[each.kind], sum(len(q.data) for q in each.frames)))

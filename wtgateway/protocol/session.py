@@ -3,7 +3,7 @@
 Bytes and ``now`` in, events and bytes out. The contract with the transport glue:
 
 1. After any call, send :meth:`ServerSession.control_to_send` on the control stream (if its last bytes
-   are gone) and frames from :meth:`~ServerSession.next_frame` while the path has room, then act on
+   are gone) and what :meth:`~ServerSession.next_send` gives while the path has room, then act on
    :meth:`~ServerSession.poll_events`.
 2. Call :meth:`~ServerSession.handle_timeout` no later than :meth:`~ServerSession.next_timeout`.
 3. On ProtocolError send :meth:`~ServerSession.control_to_send` once more (it says in words what was
@@ -21,11 +21,16 @@ from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Frame, Kind
 from wtgateway.protocol import messages
 from wtgateway.protocol.abilities import parse_abilities
+from wtgateway.protocol.arrivals import decode_arrivals
 from wtgateway.protocol.choices import Choices
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.delivery import Path
 from wtgateway.protocol.limiter import MessageLimiter
+from wtgateway.protocol.nacks import decode_nacks
+from wtgateway.protocol.outgoing import Outgoing, Pieces, Whole
 from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
 from wtgateway.protocol.session_events import (
+    Arrived,
     Event,
     FeedbackReceived,
     KeyframeNeeded,
@@ -43,9 +48,10 @@ from wtgateway.protocol.subscribe_query import (
 )
 from wtgateway.protocol.subscriptions import Subscription, Subscriptions
 from wtgateway.protocol.switching import Verdict
-from wtgateway.protocol.wire import PROTOCOL_VERSION
+from wtgateway.protocol.wire import PROTOCOL_VERSION, ObjectType
 
 __all__ = [
+    "Arrived",
     "Event",
     "FeedbackReceived",
     "KeyframeNeeded",
@@ -71,6 +77,8 @@ class SessionLimits:
     deadline: float = 0.5  # of a frame, unless the viewer wishes another
     messages_per_second: float = 100.0
     messages_burst: int = 200
+    datagrams_per_second: float = 400.0  # of the viewer
+    datagrams_burst: int = 1000
     control_backlog_bytes: int = 1024 * 1024  # control bytes the viewer may leave unread
     statistics_interval: float = 1.0  # what the gateway says at least so often keeps the session alive
     silence: float = 60.0  # a viewer that says nothing for so long is gone; 0: never
@@ -93,6 +101,8 @@ class ServerSession:
         self.session_id, self.broadcast, self.query = session_id, broadcast, query
         self.limits = limits or SessionLimits()
         self.queue = SendQueue(max_bytes=self.limits.queue_bytes, max_time=self.limits.queue_time)
+        self.path = Path()  # kept current by whoever knows it
+        self.outgoing = Outgoing(self.queue)
         self.client = ""  # what the viewer calls itself in its hello
         self.catalog = Catalog()
         self.frames_sent = 0
@@ -102,6 +112,7 @@ class ServerSession:
         self.queue_us = 0  # how long the last frame taken had waited
         self._reader = messages.MessageReader()
         self._limiter = MessageLimiter(self.limits.messages_per_second, self.limits.messages_burst)
+        self._datagram_limiter = MessageLimiter(self.limits.datagrams_per_second, self.limits.datagrams_burst)
         self._out = bytearray()
         self._events: list[Event] = []
         self._choices = Choices(
@@ -155,7 +166,7 @@ class ServerSession:
         subscription = self._choices.of(frame.track)
         if subscription is None or verdict in (Verdict.DROP, Verdict.ASK):
             return
-        queued = QueuedFrame(frame, data, kind, now, now + subscription.deadline)
+        queued = QueuedFrame(frame, data, kind, now, now + subscription.deadline, subscription.delivery)
         if verdict is Verdict.HOLD:
             self._held.setdefault(frame.track, []).append(queued)
             return
@@ -193,6 +204,36 @@ class ServerSession:
             raise
         return self.poll_events()
 
+    def receive_datagram(self, data: bytes, now: float) -> None:
+        """Take a datagram of the viewer's: what it lacks, or when what came to it.
+
+        Raises ProtocolError: MALFORMED for bytes that make no sense, FLOOD for too many; after queueing
+        an ``error`` message that says the same. A type of a later version is ignored.
+        """
+        try:
+            self._datagram_limiter.count(now)
+            self._last_heard = now
+            kind = data[0] if data else -1
+            if kind == ObjectType.NACK:
+                self.outgoing.asked(decode_nacks(data), now, self.path)
+            elif kind == ObjectType.ARRIVALS:
+                self._note_arrivals(data)
+        except ProtocolError as error:
+            self._send(messages.Error(code=error.code, message=str(error)))
+            raise
+
+    def _note_arrivals(self, data: bytes) -> None:
+        """Pair what came with when it was sent."""
+        for arrival in decode_arrivals(data):
+            subscription = self._choices.of(arrival.track)
+            if subscription is None:
+                continue
+            sent_at = self.outgoing.sent_at(
+                arrival.track, arrival.group, arrival.index, subscription.rendition
+            )
+            if sent_at is not None:
+                self._events.append(Arrived(sent_at, arrival.first_us, arrival.received_bytes))
+
     def abandoned(self, queued: QueuedFrame, now: float) -> None:
         """The transport reset the stream of a frame it had taken from :meth:`next_frame`."""
         self.queue.abandon(queued)
@@ -211,16 +252,31 @@ class ServerSession:
         self._out.clear()
         return data
 
-    def next_frame(self, now: float) -> QueuedFrame | None:
-        """The next frame to send, or None; late ones are dropped on the way."""
-        queued = self.queue.pop(now)
+    def next_send(self, now: float, room: int) -> Whole | Pieces | None:
+        """What to send next, or None; ``room`` is bytes, and bounds datagrams. Late frames are dropped."""
+        item = self.outgoing.next(now, room, self.path)
         if self.queue.starved:
             self._ask_for_keyframes(now)
-        if queued is not None:
-            self.frames_sent += 1
-            self.bytes_sent += len(queued.data)
-            self.queue_us = round((now - queued.queued_at) * 1e6)
-        return queued
+        if isinstance(item, Whole):
+            self._count(item.queued, len(item.queued.data), now)
+        elif item is not None:
+            size = sum(map(len, item.payloads))
+            if item.begins:
+                self._count(item.queued, size, now)
+            else:
+                self.bytes_sent += size
+        return item
+
+    def _count(self, queued: QueuedFrame, size: int, now: float) -> None:
+        self.frames_sent += 1
+        self.bytes_sent += size
+        self.queue_us = round((now - queued.queued_at) * 1e6)
+
+    def next_frame(self, now: float) -> QueuedFrame | None:
+        """The next frame for those who send every frame on a stream of its own."""
+        item = self.next_send(now, 0)
+        assert item is None or isinstance(item, Whole), "the path is said to take no datagrams"
+        return item.queued if item is not None else None
 
     def queue_statistics(
         self,
@@ -244,6 +300,9 @@ class ServerSession:
                 frames_dropped=self.queue.dropped,
                 streams_reset=streams_reset,
                 lost_packets=lost_packets,
+                **self.outgoing.statistics(),
+                loss_ppm=round(self.path.loss * 1e6),
+                estimate_bps=self.path.estimate_bps,
             )
         )
 
@@ -259,6 +318,11 @@ class ServerSession:
         events = list(self._events)
         self._events.clear()
         return events
+
+    @property
+    def takes_datagrams(self) -> bool:
+        """Whether some track is sent in datagrams, if only now and then."""
+        return any(delivery != "stream" for delivery in self._choices.deliveries())
 
     def subscription(self, track_id: int) -> Subscription | None:
         """What the viewer gets of a track, or None."""
@@ -338,6 +402,7 @@ class ServerSession:
 
     def _restart(self, track_id: int) -> None:
         self.queue.restart(track_id)
+        self.outgoing.restart(track_id)
         self._forget_held(track_id)
         if self._choices.of(track_id) is None:
             self._keyframes_wanted.discard(track_id)

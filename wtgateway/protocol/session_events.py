@@ -56,6 +56,18 @@ class FeedbackReceived(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Arrived(Event):
+    """The first byte of a frame came to the viewer.
+
+    ``sent_at`` is s of the gateway's clock, ``arrived_us`` µs of the viewer's, ``size`` bytes that came.
+    """
+
+    sent_at: float
+    arrived_us: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class PeerGoodbye(Event):
     """The viewer leaves in order; close the session with NORMAL."""
 

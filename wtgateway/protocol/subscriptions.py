@@ -99,8 +99,8 @@ class Subscriptions:
         if rendition is None:
             return self._set(track.id, None)
         deadline_ms = wish.deadline_ms if wish else self.query.deadline_ms
-        # Other modes than "stream" are wishes that this version cannot grant; it says what it does.
-        return self._set(track.id, Subscription(rendition, "stream", deadline_ms / 1000 or self.deadline))
+        delivery = wish.delivery if wish else self.query.delivery
+        return self._set(track.id, Subscription(rendition, delivery, deadline_ms / 1000 or self.deadline))
 
     def _choose(self, track: Track, wished: int, *, anew: bool) -> int | None:
         """Of what the viewer decodes: the wished one, else the one in use, else the first, else none."""

@@ -26,6 +26,8 @@ const FIELDS = {
   statistics: {
     rtt_us: 'i?', congestion_window_bytes: 'i?', in_flight_bytes: 'i?', queue_frames: 'i?', queue_bytes: 'i?',
     queue_us: 'i?', frames_sent: 'i?', frames_dropped: 'i?', streams_reset: 'i?', lost_packets: 'i?',
+    delivery_reason: 's?', loss_ppm: 'i?', estimate_bps: 'i?', fec_share_ppm: 'i?', fragments_sent: 'i?',
+    repeats_sent: 'i?', nacks_answered: 'i?', frames_late: 'i?',
   },
   error: { code: 'i', message: 's' },
   goodbye: { code: 'i', reason: 's?', retry_after_ms: 'i?' },

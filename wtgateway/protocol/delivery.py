@@ -1,0 +1,129 @@
+"""How a frame travels: on a stream or in datagrams, with how much redundancy, and why. Pure functions.
+
+Streams lose nothing, but what they lost comes when QUIC notices: a round trip and the delay of an
+acknowledgement later, in order. Datagrams are asked for by the viewer, which notices sooner and knows
+what is still worth having; parity spares the round trip where there is no time for one.
+
+Imports media only; rates are bits/s, times s.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import math
+from dataclasses import dataclass
+
+from wtgateway.media import Kind
+
+LEAST_DATAGRAM_BYTES = 512  # a path with less than that is not worth the headers
+MOST_PIECES = 192  # of a frame in datagrams; more (some 200 KB) go on a stream
+MOST_PARITY = 64
+LOSSY = 0.002  # a path with less loss than that has none
+CROWDED_S = 0.06  # a standing queue of so much: more bytes would lose more than they save
+ACCEPTED_FAILURE = 0.0005  # of a frame: one in 2000 may come too late
+ASK_S = 0.010  # until a viewer knows of a loss and has said so
+PARITY_SHARE = 0.5  # of the data at most
+_LOSS_STEPS = 200  # losses are rounded up to half a percent: few cases to compute
+
+
+class Reason(enum.StrEnum):
+    """Why a frame travels as it does, in words."""
+
+    WISHED = "as the viewer wishes"
+    NO_DATAGRAMS = "the path takes no datagrams"
+    LARGE = "too large for datagrams"
+    LOSSLESS = "nothing is lost"
+    IN_TIME = "losses are sent again in time"
+    LATE = "a loss could not be sent again in time"
+    CROWDED = "no parity: the path has a queue"
+    SOUND = "sound is repeated against loss"
+
+
+@dataclass(slots=True, kw_only=True)
+class Path:
+    """What is known of the way to a viewer; its owner keeps it current."""
+
+    rtt: float = 0.1
+    loss: float = 0.0  # share of packets, 0..1
+    queueing: float = 0.0
+    estimate_bps: int = 0  # 0: not known
+    datagram_bytes: int = 0  # the largest payload; 0: none
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``parity``: pieces added to a frame in datagrams; ``repeats``: frames of sound before it sent again."""
+
+    datagrams: bool
+    reason: Reason
+    parity: int = 0
+    repeats: int = 0
+
+
+def plan_frame(mode: str, kind: Kind, size: int, time_left: float, path: Path, header_bytes: int) -> Plan:
+    """How a frame object of ``size`` bytes that is worth something for ``time_left`` more s is to travel.
+
+    ``mode`` is the subscription's: "stream", "datagram" or "auto".
+    """
+    if mode == "stream":
+        return Plan(False, Reason.WISHED)
+    if path.datagram_bytes < LEAST_DATAGRAM_BYTES:
+        return Plan(False, Reason.NO_DATAGRAMS)
+    if kind is Kind.AUDIO:
+        repeats = sound_repeats(path.loss)
+        return Plan(True, Reason.SOUND if repeats else Reason.LOSSLESS, repeats=repeats)
+    pieces = -(-size // (path.datagram_bytes - header_bytes))
+    if pieces > MOST_PIECES:
+        return Plan(False, Reason.LARGE)
+    if path.loss < LOSSY:
+        return Plan(mode == "datagram", Reason.WISHED if mode == "datagram" else Reason.LOSSLESS)
+    rounds = asking_rounds(time_left, path.rtt)
+    if path.queueing > CROWDED_S:
+        return Plan(True, Reason.CROWDED)
+    parity = parity_for(pieces, path.loss, rounds)
+    return Plan(True, Reason.LATE if parity else Reason.IN_TIME, parity=parity)
+
+
+def sound_repeats(loss: float) -> int:
+    """How many of the frames of sound before one are sent again with it."""
+    if loss < LOSSY:
+        return 0
+    return 1 if loss < 0.03 else 2
+
+
+def asking_rounds(time_left: float, rtt: float) -> int:
+    """How often a lost piece can be asked for and sent again within ``time_left``."""
+    return max(0, int((time_left - rtt / 2) / (rtt + ASK_S)))
+
+
+def parity_for(pieces: int, loss: float, rounds: int) -> int:
+    """The fewest pieces of parity with which a frame comes in time but for :data:`ACCEPTED_FAILURE`."""
+    return _parity_for(pieces, min(math.ceil(loss * _LOSS_STEPS), _LOSS_STEPS // 2), min(rounds, 8))
+
+
+@functools.lru_cache(maxsize=4096)
+def _parity_for(pieces: int, loss_steps: int, rounds: int) -> int:
+    loss = loss_steps / _LOSS_STEPS
+    most = min(MOST_PARITY, max(1, int(pieces * PARITY_SHARE)))
+    for parity in range(most + 1):
+        if _failure(pieces, parity, loss, rounds) <= ACCEPTED_FAILURE:
+            return parity
+    return most
+
+
+def _failure(pieces: int, parity: int, loss: float, rounds: int) -> float:
+    """That pieces are missing when the time for asking is over.
+
+    More than ``parity`` have to be lost at first, as by the binomial distribution; then each of those
+    that lack is missing if in all rounds the wish or the answer was lost.
+    """
+    again = (1.0 - (1.0 - loss) ** 2) ** rounds
+    total = pieces + parity
+    failure = 0.0
+    for lost in range(parity + 1, total + 1):
+        share = math.comb(total, lost) * loss**lost * (1.0 - loss) ** (total - lost)
+        failure += share * (1.0 - (1.0 - again) ** (lost - parity))
+        if share < 1e-9 and lost > total * loss:
+            break
+    return failure

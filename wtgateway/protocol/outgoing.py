@@ -1,0 +1,338 @@
+"""What one viewer is sent next: whole frames for streams, pieces for datagrams, answers, parity.
+
+Sits between the :class:`~wtgateway.protocol.send_queue.SendQueue` and the transport. Frames in datagrams are
+handed over a little at a time, so that sound, and what the viewer asks for, can still overtake the rest, and
+so that the rest of a frame that has become too late costs nothing. What was sent in datagrams is remembered
+until its deadline, and is what NACKs are answered from: the bytes are those that all viewers share.
+
+Pure; ``now`` is seconds of any monotonic clock. Imports media, errors and this package.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wtgateway.media import Kind
+from wtgateway.protocol import fragments
+from wtgateway.protocol.delivery import Path, Plan, Reason, plan_frame
+from wtgateway.protocol.nacks import NackEntry
+from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
+
+Name = tuple[int, int, int, int]  # track, rendition, group, index
+
+REMEMBERED_BYTES = 8 * 1024 * 1024
+REMEMBERED_S = 2.0
+MOST_ANSWERS = 6  # of one piece
+ANSWERS_SHARE = 0.5  # of the path's rate may go into answers
+LEAST_ANSWERS_BPS = 512_000
+MOST_REPEATED_BYTES = 600  # sound that is larger is not repeated, but asked for
+_LEAST_RTT_S = 0.005  # on a short path an answer is not made twice within less
+
+
+class PieceKind(enum.Enum):
+    """Why datagrams are sent."""
+
+    SOUND = "sound"
+    KEYFRAME = "keyframe"
+    DELTA = "delta"
+    ANSWER = "answer"
+    PARITY = "parity"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A frame for a stream of its own."""
+
+    queued: QueuedFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Datagrams; ``queued`` is the frame that they are pieces of, ``kind`` is why they are sent."""
+
+    payloads: Sequence[bytes]
+    kind: PieceKind
+    queued: QueuedFrame
+    begins: bool = False  # the first of that frame
+
+
+@dataclass(slots=True)
+class Sent:
+    """A frame that was handed over; ``pieces`` is empty for one on a stream."""
+
+    queued: QueuedFrame
+    at: float
+    pieces: tuple[bytes, ...] = ()
+    given: int = 0  # pieces, from the first on
+    answers: dict[int, tuple[float, int]] = field(default_factory=dict)  # of a piece: when last, how often
+
+
+class Outgoing:
+    """One viewer's. ``counters`` has figures for statistics; ``reason`` is that of the last video frame."""
+
+    def __init__(self, queue: SendQueue) -> None:
+        self.queue = queue
+        self.counters: Counter[str] = Counter()
+        self.reason = Reason.WISHED
+        self._sent: dict[Name, Sent] = {}
+        self._sent_bytes = 0
+        self._partial: Sent | None = None
+        self._parity: tuple[bytes, ...] = ()
+        self._planned_parity = 0
+        self._parity_of: QueuedFrame | None = None
+        self._answers: deque[tuple[Name, int]] = deque()
+        self._allowance = float(LEAST_ANSWERS_BPS / 8)
+        self._allowance_at: float | None = None
+        self._sound: dict[tuple[int, int], deque[bytes]] = {}
+
+    @property
+    def pending(self) -> bool:
+        """Whether :meth:`next` may have something."""
+        return bool(self.queue.frames or self._partial or self._answers or self._parity)
+
+    def restart(self, track: int) -> None:
+        """What was sent of a track does not go on: the subscription changed."""
+        for name in [name for name in self._sent if name[0] == track]:
+            self._forget(name)
+        if self._partial is not None and self._partial.queued.frame.track == track:
+            self._partial = None
+        if self._parity_of is not None and self._parity_of.frame.track == track:
+            self._drop_parity()
+        for key in [key for key in self._sound if key[0] == track]:
+            del self._sound[key]
+
+    def sent_at(self, track: int, group: int, index: int, rendition: int) -> float | None:
+        """When the first byte of a frame was handed over; None: not known, or too long ago."""
+        sent = self._sent.get((track, rendition, group, index))
+        return None if sent is None else sent.at
+
+    def statistics(self) -> dict[str, Any]:
+        """The fields of the message of that name that are known here."""
+        counters = self.counters
+        pieces = counters["fragments_sent"] + counters["parity_sent"]
+        return {
+            "delivery_reason": str(self.reason.value),
+            "fec_share_ppm": counters["parity_sent"] * 1_000_000 // pieces if pieces else 0,
+            **{
+                name: counters[name]
+                for name in ("fragments_sent", "repeats_sent", "nacks_answered", "frames_late")
+            },
+        }
+
+    # --- out ---------------------------------------------------------------------------------------
+
+    def next(self, now: float, room: int, path: Path) -> Whole | Pieces | None:
+        """What is to leave next, of about ``room`` bytes if it is datagrams; None: nothing."""
+        while True:
+            ahead = self.queue.pop(now, ahead_of_video=True)
+            if ahead is not None:
+                return self._begin(ahead, now, room, path)
+            if (answer := self._answer(now, room, path)) is not None:
+                return answer
+            if self._partial is not None:
+                if (rest := self._carry_on(self._partial, now, room, path)) is not None:
+                    return rest
+                continue
+            queued = self.queue.pop(now)
+            if queued is not None:
+                if self._parity:  # what was to spare is not any more
+                    self._drop_parity()
+                return self._begin(queued, now, room, path)
+            return self._rest_of_parity(room)
+
+    def _begin(self, queued: QueuedFrame, now: float, room: int, path: Path) -> Whole | Pieces:
+        time_left = queued.deadline - now
+        plan = plan_frame(
+            queued.delivery, queued.kind, len(queued.data), time_left, path, fragments.HEADER_BYTES
+        )
+        if queued.kind is Kind.VIDEO:
+            self.reason = plan.reason
+        self._prune(now)
+        if not plan.datagrams:
+            self._remember(Sent(queued, now))
+            self.counters["streams"] += 1
+            return Whole(queued)
+        pieces = fragments.cut(queued.data, path.datagram_bytes - fragments.HEADER_BYTES)
+        sent = Sent(queued, now, pieces)
+        self._remember(sent)
+        if queued.kind is not Kind.VIDEO:
+            return self._sound_pieces(sent, plan)
+        if plan.parity:
+            self._plan_parity(queued, plan, path)
+        return self._slice(sent, room)
+
+    def _sound_pieces(self, sent: Sent, plan: Plan) -> Pieces:
+        """A frame of sound, and those before it once more: they share a packet."""
+        queued, pieces = sent.queued, sent.pieces
+        sent.given = len(pieces)
+        key = (queued.frame.track, queued.frame.rendition)
+        before = self._sound.setdefault(key, deque(maxlen=2))
+        again = list(before)[len(before) - plan.repeats :][::-1] if plan.repeats else []
+        before.append(pieces[0]) if len(pieces) == 1 and len(
+            pieces[0]
+        ) <= MOST_REPEATED_BYTES else before.clear()
+        self.counters["fragments_sent"] += len(pieces)
+        self.counters["repeats_sent"] += len(again)
+        return Pieces((*pieces, *again) if again else pieces, PieceKind.SOUND, queued, True)
+
+    def _slice(self, sent: Sent, room: int) -> Pieces:
+        """As many of a frame's pieces as there is room for, one at least."""
+        first = sent.given
+        count = min(len(sent.pieces) - first, max(1, room // len(sent.pieces[0])))
+        sent.given = first + count
+        whole = sent.given == len(sent.pieces)
+        self._partial = None if whole else sent
+        self.counters["fragments_sent"] += count
+        kind = PieceKind.KEYFRAME if sent.queued.frame.keyframe else PieceKind.DELTA
+        if whole and self._planned_parity:
+            self._cut_parity()
+        # The very tuple that all viewers share where it goes whole: what is made of it can be shared as well.
+        payloads = sent.pieces if count == len(sent.pieces) else sent.pieces[first : sent.given]
+        return Pieces(payloads, kind, sent.queued, first == 0)
+
+    def _carry_on(self, sent: Sent, now: float, room: int, path: Path) -> Whole | Pieces | None:
+        if now < self.queue.deadline_of(sent.queued):
+            return self._on_stream(sent) if _outgrown(sent, path) else self._slice(sent, room)
+        # Too late to be worth the rest. What depends on it would not decode either.
+        self._partial, self._planned_parity = None, 0
+        self.counters["frames_late"] += 1
+        self._forget(_name(sent.queued))
+        self.queue.abandon(sent.queued)
+        return None
+
+    def _on_stream(self, sent: Sent) -> Whole:
+        """The path takes less than it did when the pieces were cut: the whole goes on a stream."""
+        if sent is self._partial:
+            self._partial, self._planned_parity = None, 0
+        self._sent_bytes -= len(sent.queued.data)
+        sent.pieces = ()
+        self.counters["streams"] += 1
+        return Whole(sent.queued)
+
+    # --- parity ------------------------------------------------------------------------------------
+
+    def _plan_parity(self, queued: QueuedFrame, plan: Plan, path: Path) -> None:
+        self._planned_parity = plan.parity
+        self._parity_of = queued
+        self._piece_bytes = path.datagram_bytes - fragments.HEADER_BYTES
+
+    def _cut_parity(self) -> None:
+        assert self._parity_of is not None
+        self._parity = fragments.parity(self._parity_of.data, self._piece_bytes, self._planned_parity)
+        self._planned_parity = 0
+
+    def _rest_of_parity(self, room: int) -> Pieces | None:
+        if not self._parity or self._parity_of is None:
+            return None
+        count = max(1, room // len(self._parity[0]))
+        payloads, self._parity = self._parity[:count], self._parity[count:]
+        self.counters["parity_sent"] += len(payloads)
+        return Pieces(payloads, PieceKind.PARITY, self._parity_of)
+
+    def _drop_parity(self) -> None:
+        self.counters["parity_dropped"] += len(self._parity)
+        self._parity, self._planned_parity = (), 0
+
+    # --- answers -----------------------------------------------------------------------------------
+
+    def asked(self, entries: Sequence[NackEntry], now: float, path: Path) -> None:
+        """The viewer lacks pieces. They are sent again if they were sent at all, and can come in time.
+
+        Never twice within a round trip, at most :data:`MOST_ANSWERS` times each, and in all no more than
+        a share of what the path carries: asking is cheaper than answering.
+        """
+        self._allow(now, path)
+        for entry in entries:
+            name = (entry.track, entry.rendition, entry.group, entry.index)
+            sent = self._sent.get(name)
+            if sent is None or not sent.pieces:
+                self.counters["nacks_unknown"] += 1
+                continue
+            if now + path.rtt / 2 >= self.queue.deadline_of(sent.queued):
+                self.counters["nacks_late"] += 1
+                continue
+            for number in range(entry.first, min(entry.last + 1, sent.given)):
+                self._note_wish(name, sent, number, now, path.rtt)
+
+    def _note_wish(self, name: Name, sent: Sent, number: int, now: float, rtt: float) -> None:
+        last, times = sent.answers.get(number, (sent.at, 0))
+        # By when it was first sent, the viewer may know too early on a path that puts packets out of order.
+        if times and now - last < max(rtt * 0.9, _LEAST_RTT_S):
+            self.counters["nacks_early"] += 1
+            return
+        size = len(sent.pieces[number])
+        if times >= MOST_ANSWERS or self._allowance < size:
+            self.counters["nacks_refused"] += 1
+            return
+        self._allowance -= size
+        sent.answers[number] = (now, times + 1)
+        self._answers.append((name, number))
+
+    def _allow(self, now: float, path: Path) -> None:
+        rate = max(path.estimate_bps * ANSWERS_SHARE, LEAST_ANSWERS_BPS) / 8
+        if self._allowance_at is not None:
+            self._allowance += (now - self._allowance_at) * rate
+        self._allowance = min(self._allowance, rate)  # a second's worth at most
+        self._allowance_at = now
+
+    def _answer(self, now: float, room: int, path: Path) -> Whole | Pieces | None:
+        """Answers for one frame, as many as there is room for."""
+        payloads: list[bytes] = []
+        queued: QueuedFrame | None = None
+        while self._answers and (not payloads or room > 0):
+            name, number = self._answers[0]
+            sent = self._sent.get(name)
+            if sent is None or not sent.pieces or now >= self.queue.deadline_of(sent.queued):
+                self._answers.popleft()
+                continue
+            if queued is None and _outgrown(sent, path):
+                return self._on_stream(sent)
+            if queued is not None and sent.queued is not queued:
+                break
+            self._answers.popleft()
+            queued = sent.queued
+            payloads.append(sent.pieces[number])
+            room -= len(payloads[-1])
+        if queued is None:
+            return None
+        self.counters["nacks_answered"] += len(payloads)
+        return Pieces(payloads, PieceKind.ANSWER, queued)
+
+    # --- what is remembered --------------------------------------------------------------------------
+
+    def _remember(self, sent: Sent) -> None:
+        name = _name(sent.queued)
+        self._forget(name)
+        self._sent[name] = sent
+        if sent.pieces:
+            self._sent_bytes += len(sent.queued.data)
+
+    def _forget(self, name: Name) -> None:
+        sent = self._sent.pop(name, None)
+        if sent is not None and sent.pieces:
+            self._sent_bytes -= len(sent.queued.data)
+
+    def _prune(self, now: float) -> None:
+        """Forget what is too old or too much, oldest first."""
+        while self._sent:
+            name, oldest = next(iter(self._sent.items()))
+            over = self._sent_bytes > REMEMBERED_BYTES
+            lifetime = min(REMEMBERED_S, oldest.queued.deadline - oldest.queued.queued_at)
+            if not over and now - oldest.at < lifetime:
+                return
+            if oldest is self._partial and not over:
+                return
+            self._forget(name)
+
+
+def _outgrown(sent: Sent, path: Path) -> bool:
+    return len(sent.pieces[0]) > path.datagram_bytes
+
+
+def _name(queued: QueuedFrame) -> Name:
+    frame = queued.frame
+    return frame.track, frame.rendition, frame.group, frame.index
