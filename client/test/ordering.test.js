@@ -13,6 +13,10 @@ const frameOf = (p) => ({
 function take(order, step) {
   if (step.push) return order.push(frameOf(step.push), step.at_us);
   if (step.lost) return order.lost(step.lost[0], step.lost[1], step.at_us);
+  if (step.coming) {
+    order.coming(step.coming[0], step.coming[1]);
+    return [];
+  }
   return order.advance(step.at_us);
 }
 

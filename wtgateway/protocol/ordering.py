@@ -10,8 +10,9 @@ The rules, which the JavaScript client follows too (tests/vectors/ordering.json 
    once. (Of several beginnings the one of the oldest group counts.)
 2. Video begins, and resumes, only at a keyframe of index 0; sound begins with the first frame seen.
 3. When frames are here but none follows, time runs: ``patience_us``, or ``tail_us`` if the beginning
-   of a newer group is among them (the old group may just be over), or none at all if the very next
-   frame is known to be lost (its stream was reset).
+   of a newer group is among them and nothing tells that more of the old group is to come (it may just
+   be over), or none at all if the very next frame is known to be lost (its stream was reset, or its
+   deadline is over). What tells it: a later frame of the old group is here, or a part of the next one.
 4. When it has run out: video jumps to the newest keyframe that is here. If there is none it asks for
    one, again every ``patience_us``, and keeps what it holds: the missing frame may still come first.
    Sound skips to the oldest frame that is here.
@@ -65,6 +66,7 @@ class FrameOrder:
     _largest_us: int = 0  # and the largest one delivered of it
     _reorders: bool = False
     _lost: Position | None = None
+    _coming: set[Position] = field(default_factory=set)
     _stalled_at: int | None = None  # since when frames have been here and none followed
     _asked_at: int | None = None
     _keyframe_wanted: bool = False
@@ -94,6 +96,7 @@ class FrameOrder:
     def lost(self, group: int, index: int, now_us: int) -> list[Frame]:
         """A frame will never come; returns what can be decoded because of that."""
         last = _position(self._last) if self._last else (-1, -1)
+        self._coming.discard((group, index))
         if (group, index) <= last or (group, index) in self._held:
             return []
         self._lost = min(self._lost, (group, index)) if self._lost else (group, index)
@@ -101,6 +104,11 @@ class FrameOrder:
         if not self.independent and (newest is None or newest[0] <= group):
             self._ask(now_us)
         return self.advance(now_us)
+
+    def coming(self, group: int, index: int) -> None:
+        """A part of that frame is here: the rest may be waited for."""
+        if len(self._coming) < self.max_frames and (not self._last or (group, index) > _position(self._last)):
+            self._coming.add((group, index))
 
     def advance(self, now_us: int) -> list[Frame]:
         """Deliver what follows, and give up waiting where time has run out."""
@@ -169,6 +177,8 @@ class FrameOrder:
             self.counters.discarded += 1
         if self._lost is not None and self._lost <= position:
             self._lost = None
+        if self._coming:
+            self._coming = {coming for coming in self._coming if coming > position}
         if frame.keyframe:
             self._asked_at, self._keyframe_wanted = None, False
         if self._last is None or frame.group != self._last.group:
@@ -197,10 +207,12 @@ class FrameOrder:
         last = self._last
         if last is None:
             return self.patience_us
-        if self._lost == (last.group, last.index + 1):
+        following = (last.group, last.index + 1)
+        if self._lost == following:
             return 0
         newer = any(p[0] > last.group and self._begins(p) for p in self._held)
-        return self.tail_us if newer else self.patience_us
+        more = following in self._coming or any(group == last.group for group, _ in self._held)
+        return self.tail_us if newer and not more else self.patience_us
 
     def _ask(self, now_us: int) -> None:
         if self._asked_at is None or now_us >= self._asked_at + self.patience_us:

@@ -21,6 +21,7 @@ export class FrameOrder {
   #largestUs = 0; // and the largest one delivered of it
   #reorders = false;
   /** @type {{group: number, index: number} | null} */ #lost = null;
+  /** @type {{group: number, index: number}[]} */ #coming = [];
   /** @type {number | null} since when frames have been here and none followed */ #stalledAt = null;
   /** @type {number | null} */ #askedAt = null;
   #keyframeWanted = false;
@@ -64,11 +65,19 @@ export class FrameOrder {
   /** A frame will never come. @param {number} group @param {number} index @param {number} nowUs @returns {F[]} */
   lost(group, index, nowUs) {
     const position = { group, index };
+    this.#coming = this.#coming.filter((coming) => compare(coming, position) !== 0);
     if (compare(position, this.#last ?? START) <= 0 || this.#held.some((f) => compare(f, position) === 0)) return [];
     if (!this.#lost || compare(position, this.#lost) < 0) this.#lost = position;
     const newest = this.#newestKeyframe();
     if (!this.independent && (!newest || newest.group <= group)) this.#ask(nowUs);
     return this.advance(nowUs);
+  }
+
+  /** A part of that frame is here: the rest may be waited for. @param {number} group @param {number} index */
+  coming(group, index) {
+    const position = { group, index };
+    if (this.#coming.length >= this.maxFrames || compare(position, this.#last ?? START) <= 0) return;
+    if (!this.#coming.some((coming) => compare(coming, position) === 0)) this.#coming.push(position);
   }
 
   /** Delivers what follows, and gives up waiting where time has run out. @param {number} nowUs @returns {F[]} */
@@ -154,6 +163,7 @@ export class FrameOrder {
     for (const old of this.#held.splice(0, at + 1)) this.#heldBytes -= old.payload.length;
     this.counters.discarded += at;
     if (this.#lost && compare(this.#lost, frame) <= 0) this.#lost = null;
+    this.#coming = this.#coming.filter((coming) => compare(coming, frame) > 0);
     if (frame.keyframe) this.#askedAt = null;
     if (frame.group !== this.#last?.group) this.#firstUs = this.#largestUs = frame.ptsUs;
     this.#reorders ||= !this.independent && frame.ptsUs < this.#largestUs;
@@ -178,8 +188,11 @@ export class FrameOrder {
   #waitUs() {
     const last = this.#last;
     if (!last) return this.patienceUs;
-    if (this.#lost && this.#lost.group === last.group && this.#lost.index === last.index + 1) return 0;
-    return this.#held.some((f) => f.group > last.group && this.#begins(f)) ? this.tailUs : this.patienceUs;
+    const next = { group: last.group, index: last.index + 1 };
+    if (this.#lost && compare(this.#lost, next) === 0) return 0;
+    const newer = this.#held.some((f) => f.group > last.group && this.#begins(f));
+    const more = this.#held[0]?.group === last.group || this.#coming.some((coming) => compare(coming, next) === 0);
+    return newer && !more ? this.tailUs : this.patienceUs;
   }
 
   /** @param {number} nowUs */
