@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -9,10 +10,13 @@ import pytest
 
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
+from wtgateway.protocol.arrivals import Arrival, encode_arrivals
 from wtgateway.protocol.codes import CloseCode, ResetCode
+from wtgateway.protocol.fragments import decode_fragment
 from wtgateway.protocol.messages import (
     CatalogMessage,
     Certificates,
+    Error,
     Feedback,
     Goodbye,
     KeyframeRequest,
@@ -24,6 +28,7 @@ from wtgateway.protocol.messages import (
     Welcome,
     pack,
 )
+from wtgateway.protocol.nacks import NackEntry, encode_nacks
 from wtgateway.protocol.session import ServerSession, SessionLimits, parse_connect_path
 from wtgateway.protocol.wire import FrameParser
 from wtgateway.transport import session as session_module
@@ -52,6 +57,10 @@ class FakeTransport:
     flushes: int = 0
     awaited: bool = False
     urgencies: list[Urgency] = field(default_factory=list)
+    datagrams: list[tuple[Urgency, bytes]] = field(default_factory=list)
+    max_datagram_bytes: int = 1_000
+    arrivals: list[tuple[float, int, int]] = field(default_factory=list)
+    padding_wanted: int = 0
     _next: int = 3
 
     def open_bidi(self) -> int:
@@ -62,6 +71,17 @@ class FakeTransport:
         self.urgencies.append(urgency)
         self.send(self._next, data, True)
         return self._next
+
+    def send_datagrams(self, payloads: Sequence[bytes], urgency: Urgency) -> int:
+        self.datagrams += [(urgency, payload) for payload in payloads]
+        self.space -= sum(map(len, payloads))
+        return len(payloads)
+
+    def note_arrival(self, sent_s: float, arrived_us: int, size: int) -> None:
+        self.arrivals.append((sent_s, arrived_us, size))
+
+    def probe_bytes(self, now: float) -> int:
+        return self.padding_wanted
 
     def await_room(self, waiting: bool) -> None:
         self.awaited = waiting
@@ -92,7 +112,7 @@ class FakeTransport:
     def path(self) -> PathStats:
         return PathStats(
             rtt_us=40_000, min_rtt_us=1, congestion_window=2, bytes_in_flight=3, lost_packets=4,
-            sent_packets=5, mtu=1200,
+            sent_packets=5, mtu=1200, loss=0.01, estimate_bps=5_000_000, queueing_us=0,
         )  # fmt: skip
 
     def flush(self) -> None:
@@ -145,8 +165,7 @@ class Rig:
     closed: list[ViewerSession]
 
 
-@pytest.fixture
-def rig(clock: Clock) -> Rig:
+def watching(delivery: str) -> Rig:
     broadcast, producer = Broadcast("cam"), Producer()
     broadcast.bind(producer)
     broadcast.set_catalog(CATALOG)
@@ -154,7 +173,7 @@ def rig(clock: Clock) -> Rig:
     core = ServerSession(
         session_id="s1",
         broadcast="cam",
-        query=parse_connect_path("/cam?v=1&subscribe=video,audio&delivery=stream"),
+        query=parse_connect_path(f"/cam?v=1&subscribe=video,audio&delivery={delivery}"),
         limits=SessionLimits(),
         now_us=0,
     )
@@ -163,6 +182,16 @@ def rig(clock: Clock) -> Rig:
     transport = FakeTransport()
     session.opened(cast(WebTransportSession, transport))
     return Rig(broadcast, producer, transport, session, closed)
+
+
+@pytest.fixture
+def rig(clock: Clock) -> Rig:
+    return watching("stream")
+
+
+@pytest.fixture
+def lossy(clock: Clock) -> Rig:
+    return watching("datagram")
 
 
 def frame(group: int, index: int, size: int = 100) -> Frame:
@@ -250,6 +279,82 @@ def test_a_keyframe_request_reaches_the_producer(rig: Rig, clock: Clock) -> None
     clock.now += 1
     rig.session.stream_data(CONTROL, pack(KeyframeRequest(track=0, reason="decoder")), False)
     assert rig.producer.keyframes == asked + 1
+
+
+def test_frames_go_in_datagrams_as_there_is_room(lossy: Rig) -> None:
+    lossy.broadcast.publish(frame(0, 0, size=5_000))
+    lossy.transport.space = 2_500
+    lossy.session.writable()
+    assert len(lossy.transport.datagrams) == 3, "a little more than there is room for"
+    assert lossy.transport.awaited
+    lossy.transport.space = 10_000
+    lossy.session.writable()
+    pieces = [
+        decode_fragment(data) for urgency, data in lossy.transport.datagrams if urgency is Urgency.KEYFRAME
+    ]
+    assert [(piece.number, piece.count) for piece in pieces] == [(n, 6) for n in range(6)]
+    whole = b"".join(piece.data for piece in pieces)
+    assert FrameParser().feed(whole) == [frame(0, 0, size=5_000)]
+    assert not lossy.transport.awaited
+
+
+def test_what_a_viewer_lacks_is_sent_again(lossy: Rig, clock: Clock) -> None:
+    lossy.broadcast.publish(frame(0, 0, size=5_000))
+    lossy.session.writable()
+    del lossy.transport.datagrams[:]
+    clock.now += 0.05
+    flushes = lossy.transport.flushes
+    lossy.session.datagram(encode_nacks([NackEntry(0, 0, 0, 0, 2, 3)]))
+    assert lossy.transport.flushes == flushes + 1
+    lossy.session.writable()
+    again = [(urgency, decode_fragment(data).number) for urgency, data in lossy.transport.datagrams]
+    assert again == [(Urgency.RETRANSMISSION, 2), (Urgency.RETRANSMISSION, 3)]
+
+
+def test_arrivals_are_paired_with_when_frames_were_sent(lossy: Rig, clock: Clock) -> None:
+    lossy.broadcast.publish(frame(0, 0, size=500))
+    lossy.session.writable()
+    sent = clock.now
+    clock.now += 0.1
+    came = [Arrival(0, 0, index, True, False, 576, 7_000, 8_000) for index in range(2)]
+    lossy.session.datagram(encode_arrivals(came))
+    assert lossy.transport.arrivals == [(sent, 7_000, 576)], "of the frame that was sent"
+
+
+@pytest.mark.parametrize("data", [b"\x20", b"\x20\x00", b"\x21\x01", b"\x20\x01" + bytes(13)])
+def test_malformed_datagrams_close_this_session_with_words(lossy: Rig, data: bytes) -> None:
+    lossy.session.datagram(data)
+    assert lossy.transport.closed_with is not None
+    assert lossy.transport.closed_with[0] == CloseCode.MALFORMED
+    assert kinds(lossy.transport.messages())[-1] is Error
+
+
+def test_a_flood_of_datagrams_closes_this_session(lossy: Rig) -> None:
+    nack = encode_nacks([NackEntry(0, 0, 9, 9, 0, 0)])
+    for _ in range(2_000):
+        lossy.session.datagram(nack)
+        if lossy.transport.closed_with is not None:
+            break
+    assert lossy.transport.closed_with is not None
+    assert lossy.transport.closed_with[0] == CloseCode.FLOOD
+
+
+@pytest.mark.parametrize("data", [b"", b"\x7f", b"\x10" + bytes(40)])
+def test_datagrams_of_later_versions_are_ignored(lossy: Rig, data: bytes) -> None:
+    lossy.session.datagram(data)
+    assert lossy.transport.closed_with is None
+
+
+def test_padding_probes_the_path_only_while_nothing_else_is_to_be_sent(lossy: Rig, rig: Rig) -> None:
+    for each in (lossy, rig):
+        each.transport.padding_wanted = 1_500
+        each.session.writable()
+    assert [(urgency, data[0]) for urgency, data in lossy.transport.datagrams] == [(Urgency.FEC, 0x1F)] * 2
+    assert rig.transport.datagrams == [], "who takes streams only was not told of padding"
+    lossy.transport.space = 0
+    lossy.broadcast.publish(frame(0, 0))
+    lossy.session.writable()
+    assert len(lossy.transport.datagrams) == 2
 
 
 def test_statistics_come_once_a_second_with_the_paths_figures(rig: Rig, clock: Clock) -> None:

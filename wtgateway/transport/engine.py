@@ -230,8 +230,8 @@ class Engine:
                 prober.refused(link.udp.refused_bytes)
                 self.mark_sending(link)
             link.udp.refused_bytes = 0
-        if lane.can_send:
-            self.mark_sending(link)
+        if lane.can_send or (lane.hungry and lane.room() > 0):
+            self.mark_sending(link)  # what was handed over a little at a time goes on
         if lane.visited or probing:
             self._set_timer(link)
         else:

@@ -252,6 +252,12 @@ def path_statistics(quic: QuicConnection) -> dict[str, int]:
     }
 
 
+def controller(quic: QuicConnection) -> Any:
+    """The congestion controller if it is our own and says more than a window; None otherwise."""
+    own = quic._loss._cc if COMPLETE else None
+    return own if hasattr(own, "probe_bytes") else None
+
+
 # --- datagrams -------------------------------------------------------------------------------------
 
 

@@ -16,8 +16,10 @@ from wtgateway.hub import Broadcast, Status
 from wtgateway.media import Catalog, Frame, Kind
 from wtgateway.protocol.codes import CloseCode, ResetCode
 from wtgateway.protocol.messages import Feedback, State
+from wtgateway.protocol.outgoing import PieceKind, Whole
 from wtgateway.protocol.send_queue import QueuedFrame
 from wtgateway.protocol.session import (
+    Arrived,
     Event,
     FeedbackReceived,
     KeyframeNeeded,
@@ -29,12 +31,22 @@ from wtgateway.protocol.session import (
     StatisticsDue,
     SubscriptionChanged,
 )
+from wtgateway.protocol.wire import ObjectType
 from wtgateway.transport.urgency import Urgency
 from wtgateway.transport.webtransport import WebTransportSession
 
 log = logging.getLogger("wtgateway.session")
 
 _MOST_STREAMS = 64  # remembered, of which most have arrived meanwhile
+_PATH_S = 0.02  # what is known of the path is looked up so often at most
+_PADDING = bytes((ObjectType.PADDING,)) + bytes(1000)
+_URGENCY = {
+    PieceKind.SOUND: Urgency.AUDIO,
+    PieceKind.KEYFRAME: Urgency.KEYFRAME,
+    PieceKind.DELTA: Urgency.DELTA,
+    PieceKind.ANSWER: Urgency.RETRANSMISSION,
+    PieceKind.PARITY: Urgency.FEC,
+}
 
 
 class ViewerSession:
@@ -56,6 +68,7 @@ class ViewerSession:
         self._control = -1
         self._streams: dict[int, QueuedFrame] = {}  # handed to QUIC, not yet acknowledged
         self.streams_reset = 0
+        self._path_at = -_PATH_S
         core.set_certificates(certificates)
 
     @property
@@ -112,7 +125,19 @@ class ViewerSession:
             self._transport.reset(stream_id, ResetCode.UNSUBSCRIBED)
 
     def datagram(self, data: bytes) -> None:
-        """Viewers of this protocol version send none that mean anything."""
+        """What the viewer lacks, and when what came to it."""
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            self.core.receive_datagram(data, time.monotonic())
+        except ProtocolError as error:
+            self._refuse(error)
+            return
+        if self.core.has_events:
+            self._handle(self.core.poll_events())
+        if self.core.outgoing.pending:
+            transport.flush()
 
     def writable(self) -> None:
         """Hand frames to the transport while little waits there."""
@@ -123,13 +148,20 @@ class ViewerSession:
         now = time.monotonic()
         if transport.waiting or len(self._streams) > _MOST_STREAMS:
             self._review_streams(transport, now)
-        while core.queue.frames and transport.room() > 0:
-            queued = core.next_frame(now)
-            if queued is None:
+        outgoing = core.outgoing
+        if outgoing.pending:
+            self._look_at_path(transport, now)
+        while outgoing.pending and (room := transport.room()) > 0:
+            item = core.next_send(now, room)
+            if item is None:
                 break
-            stream_id = transport.send_frame(queued.data, _urgency(queued))
-            self._streams[stream_id] = queued
-        transport.await_room(core.queue.frames > 0)
+            if isinstance(item, Whole):
+                stream_id = transport.send_frame(item.queued.data, _urgency(item.queued))
+                self._streams[stream_id] = item.queued
+            else:  # what is refused is lost, as on the way: the viewer asks for it
+                transport.send_datagrams(item.payloads, _URGENCY[item.kind])
+        transport.await_room(outgoing.pending)
+        self._probe(transport, now)
         if core.has_events:
             self._handle(core.poll_events())
         self._send_control()
@@ -221,6 +253,8 @@ class ViewerSession:
                     self.broadcast.request_keyframe(track, rendition, clock.now_us())
                 case FeedbackReceived(feedback=feedback):
                     self.feedback[feedback.track] = feedback
+                case Arrived(sent_at=sent_at, arrived_us=arrived_us, size=size):
+                    self._note_arrival(sent_at, arrived_us, size)
                 case StatisticsDue():
                     self._report()
                 case PeerGoodbye():
@@ -248,6 +282,29 @@ class ViewerSession:
         for cut in self.broadcast.join(track_id, rendition, clock.now_us()):
             self.core.offer(cut.frame, cut.data, track.kind, now)
 
+    def _note_arrival(self, sent_at: float, arrived_us: int, size: int) -> None:
+        if self._transport is not None:
+            self._transport.note_arrival(sent_at, arrived_us, size)
+
+    def _look_at_path(self, transport: WebTransportSession, now: float) -> None:
+        """Keep what the core goes by current; what changes slowly is looked up now and then."""
+        path = self.core.path
+        path.datagram_bytes = transport.max_datagram_bytes
+        if now - self._path_at < _PATH_S:
+            return
+        self._path_at = now
+        stats = transport.path()
+        path.rtt, path.loss = stats.rtt_us / 1e6, stats.loss
+        path.queueing, path.estimate_bps = stats.queueing_us / 1e6, stats.estimate_bps
+
+    def _probe(self, transport: WebTransportSession, now: float) -> None:
+        """Padding, when nothing else is there to show what the path carries."""
+        if not self.core.takes_datagrams or self.core.outgoing.pending:
+            return
+        wanted = transport.probe_bytes(now)
+        if wanted > 0 and transport.room() > 0:
+            transport.send_datagrams((_PADDING,) * -(-wanted // len(_PADDING)), Urgency.FEC)
+
     def _settle(self) -> None:
         """Act on what the core found out, and let the endpoint flush at the end of the turn."""
         self._handle(self.core.poll_events())
@@ -264,7 +321,7 @@ class ViewerSession:
         for stream_id, queued in list(self._streams.items()):
             if transport.unacknowledged(stream_id) == 0:
                 del self._streams[stream_id]
-            elif now >= queued.deadline and transport.unsent(stream_id) > 0:
+            elif now >= self.core.queue.deadline_of(queued) and transport.unsent(stream_id) > 0:
                 transport.reset(stream_id, ResetCode.LATE)
                 del self._streams[stream_id]
                 self.streams_reset += 1

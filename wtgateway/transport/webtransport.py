@@ -57,6 +57,9 @@ class PathStats:
     lost_packets: int
     sent_packets: int
     mtu: int
+    loss: float = 0.0  # share of the packets of the last seconds, 0..1
+    estimate_bps: int = 0  # what the path is taken to carry; 0: not known
+    queueing_us: int = 0  # the queue that stands on the path
 
 
 class SessionHandler(Protocol):
@@ -232,6 +235,17 @@ class WebTransportSession:
     def await_room(self, waiting: bool) -> None:
         """Whether ``handler.writable`` is wanted as soon as acknowledgements make room."""
         self._connection.lane.hungry = waiting
+
+    def note_arrival(self, sent_s: float, arrived_us: int, size: int) -> None:
+        """The viewer says when bytes that left at ``sent_s`` came, by a clock of its own."""
+        controller = internals.controller(self._connection.quic)
+        if controller is not None:
+            controller.on_arrival(sent_s, arrived_us, size)
+
+    def probe_bytes(self, now: float) -> int:
+        """Bytes of padding that should be sent now so that the estimate can rise; 0: none."""
+        controller = internals.controller(self._connection.quic)
+        return 0 if controller is None else int(controller.probe_bytes(now))
 
     def path(self) -> PathStats:
         """What QUIC knows about the path."""
