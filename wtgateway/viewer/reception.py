@@ -135,6 +135,8 @@ class Reception:
         if figures := self.figures.tracks.get(track.kind):
             figures.arrived(arrived_at, len(frame.payload))
         self._on_frame(frame)
+        if not frame.payload:
+            return  # left out by the gateway, and nothing depends on it
         item = Encoded(frame, track.kind, track.rendition(frame.rendition) or track.renditions[0])
         if self._recorder is not None and not self._recorder.submit(item, len(frame.payload)):
             self._recording_behind()
