@@ -61,23 +61,30 @@ class Plan:
     repeats: int = 0
 
 
+_WISHED = Plan(False, Reason.WISHED)
+_NO_DATAGRAMS = Plan(False, Reason.NO_DATAGRAMS)
+_LARGE = Plan(False, Reason.LARGE)
+_LOSSLESS = Plan(False, Reason.LOSSLESS)
+_WISHED_DATAGRAMS = Plan(True, Reason.WISHED)
+
+
 def plan_frame(mode: str, kind: Kind, size: int, time_left: float, path: Path, header_bytes: int) -> Plan:
     """How a frame object of ``size`` bytes that is worth something for ``time_left`` more s is to travel.
 
     ``mode`` is the subscription's: "stream", "datagram" or "auto".
     """
     if mode == "stream":
-        return Plan(False, Reason.WISHED)
+        return _WISHED
     if path.datagram_bytes < LEAST_DATAGRAM_BYTES:
-        return Plan(False, Reason.NO_DATAGRAMS)
+        return _NO_DATAGRAMS
     if kind is Kind.AUDIO:
         repeats = sound_repeats(path.loss)
         return Plan(True, Reason.SOUND if repeats else Reason.LOSSLESS, repeats=repeats)
     pieces = -(-size // (path.datagram_bytes - header_bytes))
     if pieces > MOST_PIECES:
-        return Plan(False, Reason.LARGE)
+        return _LARGE
     if path.loss < LOSSY:
-        return Plan(mode == "datagram", Reason.WISHED if mode == "datagram" else Reason.LOSSLESS)
+        return _WISHED_DATAGRAMS if mode == "datagram" else _LOSSLESS
     rounds = asking_rounds(time_left, path.rtt)
     if path.queueing > CROWDED_S:
         return Plan(True, Reason.CROWDED)

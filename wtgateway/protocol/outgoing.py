@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from wtgateway.media import Kind
@@ -43,14 +43,14 @@ class PieceKind(enum.Enum):
     PARITY = "parity"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Whole:
     """A frame for a stream of its own."""
 
     queued: QueuedFrame
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pieces:
     """Datagrams; ``queued`` is the frame that they are pieces of, ``kind`` is why they are sent."""
 
@@ -68,7 +68,7 @@ class Sent:
     at: float
     pieces: tuple[bytes, ...] = ()
     given: int = 0  # pieces, from the first on
-    answers: dict[int, tuple[float, int]] = field(default_factory=dict)  # of a piece: when last, how often
+    answers: dict[int, tuple[float, int]] | None = None  # of a piece: when last, how often
 
 
 class Outgoing:
@@ -128,21 +128,22 @@ class Outgoing:
     def next(self, now: float, room: int, path: Path) -> Whole | Pieces | None:
         """What is to leave next, of about ``room`` bytes if it is datagrams; None: nothing."""
         while True:
-            ahead = self.queue.pop(now, ahead_of_video=True)
-            if ahead is not None:
-                return self._begin(ahead, now, room, path)
-            if (answer := self._answer(now, room, path)) is not None:
-                return answer
-            if self._partial is not None:
-                if (rest := self._carry_on(self._partial, now, room, path)) is not None:
-                    return rest
-                continue
+            if self._answers or self._partial is not None:
+                ahead = self.queue.pop(now, ahead_of_video=True)
+                if ahead is not None:
+                    return self._begin(ahead, now, room, path)
+                if (answer := self._answer(now, room, path)) is not None:
+                    return answer
+                if self._partial is not None:
+                    if (rest := self._carry_on(self._partial, now, room, path)) is not None:
+                        return rest
+                    continue
             queued = self.queue.pop(now)
-            if queued is not None:
-                if self._parity:  # what was to spare is not any more
-                    self._drop_parity()
-                return self._begin(queued, now, room, path)
-            return self._rest_of_parity(room)
+            if queued is None:
+                return self._rest_of_parity(room)
+            if self._parity and queued.kind is Kind.VIDEO:  # what was to spare is not any more
+                self._drop_parity()
+            return self._begin(queued, now, room, path)
 
     def _begin(self, queued: QueuedFrame, now: float, room: int, path: Path) -> Whole | Pieces:
         time_left = queued.deadline - now
@@ -259,6 +260,8 @@ class Outgoing:
                 self._note_wish(name, sent, number, now, path.rtt)
 
     def _note_wish(self, name: Name, sent: Sent, number: int, now: float, rtt: float) -> None:
+        if sent.answers is None:
+            sent.answers = {}
         last, times = sent.answers.get(number, (sent.at, 0))
         # By when it was first sent, the viewer may know too early on a path that puts packets out of order.
         if times and now - last < max(rtt * 0.9, _LEAST_RTT_S):
