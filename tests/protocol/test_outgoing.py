@@ -16,6 +16,7 @@ from wtgateway.protocol.fragments import HEADER_BYTES, cut, decode_fragment, par
 from wtgateway.protocol.nacks import NackEntry
 from wtgateway.protocol.outgoing import (
     MOST_ANSWERS,
+    MOST_WISHES,
     REMEMBERED_BYTES,
     Outgoing,
     PieceKind,
@@ -213,6 +214,15 @@ def test_a_storm_of_wishes_gets_no_more_than_a_share_of_the_path(out: Outgoing) 
         answered += (out.counters["nacks_answered"] - before) * PIECE
     assert answered * 8 / now < 2_000_000 * 1.15
     assert out.counters["nacks_refused"] > 0
+
+
+def test_one_wish_is_looked_up_for_so_many_pieces_at_most(out: Outgoing) -> None:
+    frame = make_frame(size=100_000)
+    put(out, frame, 0.0)
+    while out.next(0.0, MUCH, LOSSY):
+        pass
+    out.asked([ask(frame)] * 64, 0.05, replace(LOSSY, estimate_bps=1 << 40))
+    assert out.counters["nacks_early"] + len(out._answers) == MOST_WISHES
 
 
 def test_what_is_remembered_is_bounded(out: Outgoing) -> None:

@@ -27,6 +27,7 @@ Name = tuple[int, int, int, int]  # track, rendition, group, index
 REMEMBERED_BYTES = 8 * 1024 * 1024
 REMEMBERED_S = 2.0
 MOST_ANSWERS = 6  # of one piece
+MOST_WISHES = 256  # pieces that are looked up for one NACK: 14 bytes may name 65536
 ANSWERS_SHARE = 0.5  # of the path's rate may go into answers
 LEAST_ANSWERS_BPS = 512_000
 MOST_REPEATED_BYTES = 600  # sound that is larger is not repeated, but asked for
@@ -247,6 +248,7 @@ class Outgoing:
         a share of what the path carries: asking is cheaper than answering.
         """
         self._allow(now, path)
+        left = MOST_WISHES
         for entry in entries:
             name = (entry.track, entry.rendition, entry.group, entry.index)
             sent = self._sent.get(name)
@@ -256,8 +258,10 @@ class Outgoing:
             if now + path.rtt / 2 >= self.queue.deadline_of(sent.queued):
                 self.counters["nacks_late"] += 1
                 continue
-            for number in range(entry.first, min(entry.last + 1, sent.given)):
+            stop = min(entry.last + 1, sent.given, entry.first + left)
+            for number in range(entry.first, stop):
                 self._note_wish(name, sent, number, now, path.rtt)
+            left -= max(0, stop - entry.first)
 
     def _note_wish(self, name: Name, sent: Sent, number: int, now: float, rtt: float) -> None:
         if sent.answers is None:
