@@ -23,6 +23,10 @@ REGISTRY = {
         "scripts.benchmarks.fanout.bench",
         "many viewers on one core, beside aioquic, pywebtransport and moq-rs; latency, floods, memory",
     ),
+    "parity": (
+        "scripts.benchmarks.parity",
+        "virtual time: frames on time and bytes added by parity, by loss and round trip",
+    ),
     "packets": (
         "scripts.benchmarks.packets",
         "no sockets: time per packet sealed, ACK handled, packet opened",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +75,9 @@ class Sent:
 class Outgoing:
     """One viewer's. ``counters`` has figures for statistics; ``reason`` is that of the last video frame."""
 
-    def __init__(self, queue: SendQueue) -> None:
+    def __init__(self, queue: SendQueue, *, plan: Callable[..., Plan] = plan_frame) -> None:
         self.queue = queue
+        self._plan = plan
         self.counters: Counter[str] = Counter()
         self.reason = Reason.WISHED
         self._sent: dict[Name, Sent] = {}
@@ -148,7 +149,7 @@ class Outgoing:
 
     def _begin(self, queued: QueuedFrame, now: float, room: int, path: Path) -> Whole | Pieces:
         time_left = queued.deadline - now
-        plan = plan_frame(
+        plan = self._plan(
             queued.delivery, queued.kind, len(queued.data), time_left, path, fragments.HEADER_BYTES
         )
         if queued.kind is Kind.VIDEO:
