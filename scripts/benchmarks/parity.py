@@ -56,7 +56,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``on_time``: share of pictures whole before their deadline; ``added``: bytes over those of the pictures."""
+    """``on_time``: share of pictures whole before their deadline; ``added``: bytes over the pictures'."""
 
     on_time: float
     added: float
