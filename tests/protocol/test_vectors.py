@@ -149,6 +149,13 @@ def test_clock(case: dict[str, Any]) -> None:
         assert (sync.offset_us, sync.rtt_us) == (sample["offset_us"], sample["rtt_us"])
 
 
+@cases("reassembly.json")
+def test_reassembly(case: dict[str, Any]) -> None:
+    steps, counters = MAKE.REASSEMBLY.play(case["options"], case["steps"])
+    assert steps == case["steps"]
+    assert counters == case["counters"]
+
+
 @cases("ordering.json")
 def test_ordering(case: dict[str, Any]) -> None:
     steps, counters = MAKE.run_ordering(case["options"], case["steps"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import random
 import struct
@@ -594,6 +595,19 @@ def ordering() -> list[dict[str, Any]]:
     return out
 
 
+# --- all of it -------------------------------------------------------------------------------------
+
+
+def _beside(name: str) -> Any:
+    """A module of this directory, whoever runs this file."""
+    spec = importlib.util.spec_from_file_location(f"vectors_{name}", HERE / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+REASSEMBLY = _beside("reassembly_scenarios")
 FILES = {
     "frames.json": frames,
     "messages.json": messages,
@@ -604,6 +618,7 @@ FILES = {
     "malformed.json": malformed,
     "clock.json": clock,
     "ordering.json": ordering,
+    "reassembly.json": REASSEMBLY.vectors,
 }
 
 

@@ -1,0 +1,321 @@
+"""Puts fragments together again, and knows what to ask for: the receiving side of datagram delivery.
+
+The rules, which the JavaScript client follows too (tests/vectors/reassembly.json holds both to them):
+
+1. Fragments come in any order, twice or never. The first of a frame decides its layout; one with another
+   layout is dropped. Any as many fragments and parity rows as the frame has fragments complete it.
+2. A frame is worth something until ``capture + deadline``, in the clock of the viewer. Not later than its
+   first piece and the deadline, which also counts while the clock is not known, and for a frame that comes
+   only after its deadline: the sender thought it worth sending. What is not complete then is lost.
+3. At most ``max_frames`` and ``max_bytes`` are held; the oldest are lost when it is more.
+4. A missing fragment is *known* when a later one of its frame is here. The end of a frame is when
+   something of a later frame, or parity, is here. Frames between two of a group, and before the first
+   that is here of a group, are known when the later one is: all of them is missing then.
+5. What is known is asked for after ``reorder_us``: 3 ms, and more where pieces have been later than
+   those behind them, up to a quarter of the round trip. The end of a frame is asked for when nothing of
+   it came for 8 ms, or four times the mean distance of pieces, of this frame or lately, at the latest.
+   Where parity like that of the last frames would do, it is waited for while the frame is coming, a
+   quarter of the round trip at most.
+6. It is asked for again after 5/4 of a round trip and 5 ms, six times at most, and only while an answer can
+   still come in time. Of frames that have begun on a stream nothing is asked for: streams lose nothing.
+
+Pure: ``now_us`` is any monotonic clock. Imports the layouts and the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wtgateway.media import Frame
+from wtgateway.protocol.fragments import Fragment
+from wtgateway.protocol.nacks import NackEntry
+from wtgateway.protocol.partial import Hole, Name, PartialFrame, PathTimes, Position
+
+MAX_ASKED = 6
+MAX_ABSENT = 32  # frames of which nothing is here, known by one later one
+MAX_LANES = 32
+MAX_DONE = 256  # frames of a lane that are remembered as done with; what is older is refused
+LEAST_REORDER_US = 3_000
+PARITY_LASTS = 2  # frames without parity after which none is expected
+
+
+@dataclass(slots=True)
+class ReassemblyCounters:
+    """What became of what came."""
+
+    fragments: int = 0
+    parity: int = 0
+    duplicates: int = 0  # and what came of frames that were done with
+    mismatched: int = 0  # of another layout than the first of their frame
+    completed: int = 0
+    recovered: int = 0  # of these, with parity
+    asked: int = 0  # entries of NACKs
+    expired: int = 0  # frames
+    displaced: int = 0  # frames that had to make room
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One rendition of one track."""
+
+    newest: Position
+    newest_capture_us: int
+    done: dict[Position, None] = field(default_factory=dict)
+    floor: Position = (-1, -1)  # up to here all counts as done
+    streaming: dict[Position, None] = field(default_factory=dict)
+    expected_rows: int = 0
+    frames_since_parity: int = 0
+    parity_of: Position = (-1, -1)
+
+    def finish(self, position: Position) -> None:
+        self.done[position] = None
+        self.streaming.pop(position, None)
+        if len(self.done) > MAX_DONE:
+            oldest = next(iter(self.done))
+            del self.done[oldest]
+            self.floor = max(self.floor, oldest)
+
+    def stream(self, position: Position) -> None:
+        self.streaming[position] = None
+        if len(self.streaming) > MAX_DONE:
+            del self.streaming[next(iter(self.streaming))]
+
+    def is_done(self, position: Position) -> bool:
+        return position <= self.floor or position in self.done
+
+    def note_parity(self, position: Position, row: int) -> None:
+        if position < self.parity_of:
+            return
+        same = position == self.parity_of
+        self.expected_rows = max(self.expected_rows, row + 1) if same else row + 1
+        self.parity_of, self.frames_since_parity = position, 0
+
+
+@dataclass(slots=True)
+class Reassembly:
+    """All of a viewer's datagrams in, whole frames out. ``deadline_us`` is the subscriptions'."""
+
+    deadline_us: int = 500_000
+    max_frames: int = 128
+    max_bytes: int = 16 * 1024 * 1024
+    clock_offset_us: int | None = None  # gateway time minus the clock of ``now_us``
+    counters: ReassemblyCounters = field(default_factory=ReassemblyCounters)
+    _path: PathTimes = field(default_factory=lambda: PathTimes(100_000, LEAST_REORDER_US))
+    _frames: dict[Name, PartialFrame] = field(default_factory=dict)  # in the order in which they began
+    _held_bytes: int = 0
+    _lanes: dict[tuple[int, int], _Lane] = field(default_factory=dict)
+    _lost: list[Name] = field(default_factory=list)
+
+    @property
+    def held_frames(self) -> int:
+        """Frames that are not complete."""
+        return len(self._frames)
+
+    @property
+    def held_bytes(self) -> int:
+        """What they take, some overhead for each piece included."""
+        return self._held_bytes
+
+    @property
+    def reorder_us(self) -> int:
+        """By how much pieces may be out of order before they count as lost."""
+        return self._path.reorder_us
+
+    def set_path(self, rtt_us: int, reorder_us: int | None = None) -> None:
+        """What is known of the path now. Without ``reorder_us`` what was measured fades with each call."""
+        if reorder_us is None:
+            measured = self._path.reorder_us
+            reorder_us = measured - (measured - LEAST_REORDER_US) // 8
+        most = max(LEAST_REORDER_US, rtt_us // 4)
+        self._path.rtt_us, self._path.reorder_us = rtt_us, min(max(reorder_us, LEAST_REORDER_US), most)
+
+    def push(self, fragment: Fragment, now_us: int) -> Frame | None:
+        """Take in a fragment or parity row; returns the frame that it completes.
+
+        Raises ProtocolError (MALFORMED) if that is another frame than its fragments said.
+        """
+        name = (fragment.track, fragment.rendition, fragment.group, fragment.index)
+        lane = self._lane(name, fragment.capture_us, fragment.keyframe)
+        if fragment.parity:
+            self.counters.parity += 1
+            lane.note_parity(name[2:], fragment.number)
+        else:
+            self.counters.fragments += 1
+        self._show(name, lane, fragment.capture_us, now_us)
+        frame = self._frames.get(name)
+        if frame is not None and now_us >= self.deadline_of(frame):
+            self._lose(frame)
+            self.counters.expired += 1
+            frame = None
+        if frame is None:
+            if lane.is_done(name[2:]):
+                self.counters.duplicates += 1
+                return None
+            frame = self._begin(name, lane, fragment.capture_us, now_us)
+        return self._add(frame, lane, fragment, now_us)
+
+    def arrived_as_stream(self, name: Name, capture_us: int, keyframe: bool, now_us: int) -> None:
+        """A frame has begun on a stream: its header is here. Its fragments may still complete it first."""
+        lane = self._lane(name, capture_us, keyframe)
+        if lane.is_done(name[2:]):
+            return
+        self._show(name, lane, capture_us, now_us)
+        lane.stream(name[2:])
+        frame = self._frames.get(name)
+        if frame is not None:
+            frame.on_stream = True
+            if frame.count == 0:
+                self._forget(frame)
+
+    def done_with(self, name: Name) -> None:
+        """A frame is here by another way, or was given up by the gateway: what comes of it is of no use."""
+        lane, frame = self._lanes.get(name[:2]), self._frames.get(name)
+        if frame is not None:
+            self._forget(frame)
+        if lane is not None and not lane.is_done(name[2:]):
+            lane.finish(name[2:])
+
+    def nacks(self, now_us: int) -> list[NackEntry]:
+        """What is to be asked for now. What has become too old is lost first, see :meth:`take_lost`."""
+        self._expire(now_us)
+        entries: list[NackEntry] = []
+        for frame in self._frames.values():
+            if now_us + self._path.rtt_us >= self.deadline_of(frame):
+                continue
+            for hole, due_us in self._due(frame):
+                if now_us < due_us:
+                    continue
+                hole.times, hole.asked_us = hole.times + 1, now_us
+                hole.due_us = now_us + self._path.again_us
+                entries.append(NackEntry(*frame.name, *frame.range_of(hole)))
+        self.counters.asked += len(entries)
+        return entries
+
+    def take_lost(self) -> list[Name]:
+        """Frames that were given up since the last call."""
+        lost, self._lost = self._lost, []
+        return lost
+
+    def next_timeout(self) -> int | None:
+        """When :meth:`nacks` has something to do if nothing comes; None: never."""
+        times = []
+        for frame in self._frames.values():
+            deadline_us = self.deadline_of(frame)
+            times.append(deadline_us)
+            latest_us = deadline_us - self._path.rtt_us
+            times += [due_us for _, due_us in self._due(frame) if due_us < latest_us]
+        return min(times, default=None)
+
+    def deadline_of(self, frame: PartialFrame) -> int:
+        """Until when a frame is worth something."""
+        latest_us = frame.first_us + self.deadline_us
+        if self.clock_offset_us is None:
+            return latest_us
+        deadline_us = frame.capture_us - self.clock_offset_us + self.deadline_us
+        return deadline_us if frame.first_us < deadline_us < latest_us else latest_us
+
+    # --- frames ------------------------------------------------------------------------------------
+
+    def _due(self, frame: PartialFrame) -> list[tuple[Hole, int]]:
+        """What may be asked for of a frame, and when."""
+        if frame.on_stream:
+            return []
+        expected_rows = self._lanes[frame.name[:2]].expected_rows
+        return [item for item in frame.due(expected_rows, self._path) if item[0].times < MAX_ASKED]
+
+    def _begin(self, name: Name, lane: _Lane, capture_us: int, now_us: int) -> PartialFrame:
+        frame = self._frames[name] = PartialFrame(name, capture_us, now_us, now_us)
+        frame.on_stream = name[2:] in lane.streaming
+        if lane.newest > frame.position:
+            frame.later_us = now_us
+        self._held_bytes += frame.held_bytes
+        return frame
+
+    def _add(self, frame: PartialFrame, lane: _Lane, fragment: Fragment, now_us: int) -> Frame | None:
+        if not frame.fits(fragment):
+            self.counters.mismatched += 1
+            return None
+        before = frame.held_bytes
+        late_us = frame.add(fragment, now_us, self._path)
+        self._held_bytes += frame.held_bytes - before
+        if late_us is None:
+            self.counters.duplicates += 1
+            return None
+        if late_us + late_us // 4 > self._path.reorder_us:
+            self.set_path(self._path.rtt_us, late_us + late_us // 4)
+        if not frame.complete:
+            self._make_room()
+            return None
+        self._forget(frame)
+        lane.finish(frame.position)
+        done = frame.assemble()
+        self.counters.completed += 1
+        self.counters.recovered += frame.lacking > 0
+        return done
+
+    def _lane(self, name: Name, capture_us: int, keyframe: bool) -> _Lane:
+        key = name[:2]
+        lane = self._lanes.get(key)
+        if lane is None:
+            # A keyframe may be the first thing that is sent; anything else has one before it.
+            newest = (name[2], name[3] - 1 if keyframe else -1)
+            lane = self._lanes[key] = _Lane(newest, capture_us)
+            if len(self._lanes) > MAX_LANES:
+                self._drop_lane(next(iter(self._lanes)))
+        return lane
+
+    def _drop_lane(self, key: tuple[int, int]) -> None:
+        for frame in [frame for frame in self._frames.values() if frame.name[:2] == key]:
+            self._lose(frame)
+            self.counters.displaced += 1
+        del self._lanes[key]
+
+    def _show(self, name: Name, lane: _Lane, capture_us: int, now_us: int) -> None:
+        """Something of a frame is here: if it is the newest, what is before it should be here as well."""
+        group, index = position = name[2:]
+        if position <= lane.newest:
+            return
+        for frame in self._frames.values():
+            if frame.later_us is None and frame.name[:2] == name[:2]:
+                frame.later_us = now_us
+        begun, newest_index = lane.newest
+        after = newest_index if begun == group else -1
+        span, since_us = index - after, lane.newest_capture_us
+        lane.newest, lane.newest_capture_us = position, capture_us
+        lane.frames_since_parity += 1
+        if lane.frames_since_parity > PARITY_LASTS:
+            lane.expected_rows = 0
+        for absent in range(max(after + 1, index - MAX_ABSENT), index):
+            # Captured at even distances, as far as anybody can tell.
+            absent_us = since_us + (capture_us - since_us) * (absent - after) // span
+            self._announce((*name[:2], group, absent), lane, absent_us, now_us)
+        self._make_room()
+
+    def _announce(self, name: Name, lane: _Lane, capture_us: int, now_us: int) -> None:
+        """A frame must exist of which nothing is here."""
+        if lane.is_done(name[2:]):
+            return
+        frame = self._begin(name, lane, capture_us, now_us)
+        frame.holes = [Hole(0, 0xFFFF, now_us + self._path.reorder_us, now_us)]
+
+    # --- the end of frames -------------------------------------------------------------------------
+
+    def _expire(self, now_us: int) -> None:
+        for frame in [frame for frame in self._frames.values() if now_us >= self.deadline_of(frame)]:
+            self._lose(frame)
+            self.counters.expired += 1
+
+    def _make_room(self) -> None:
+        while len(self._frames) > self.max_frames or self._held_bytes > self.max_bytes:
+            self._lose(next(iter(self._frames.values())))
+            self.counters.displaced += 1
+
+    def _lose(self, frame: PartialFrame) -> None:
+        self._forget(frame)
+        self._lanes[frame.name[:2]].finish(frame.position)
+        if not frame.on_stream:
+            self._lost.append(frame.name)
+
+    def _forget(self, frame: PartialFrame) -> None:
+        del self._frames[frame.name]
+        self._held_bytes -= frame.held_bytes
