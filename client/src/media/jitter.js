@@ -26,7 +26,8 @@ export class Jitter {
 
 const MARGIN_START_US = 12_000; // render quanta come in bursts of up to 10 ms
 const MARGIN_STEP_US = 6_000;
-const MARGIN_MAX_US = 40_000;
+const MARGIN_MAX_US = 60_000;
+const NEARLY_ALL = 0.97;
 const MAX_SPREAD_US = 120_000; // what is later than that is cheaper to lose than to wait for
 const MARGIN_CALM_US = 3_000_000; // without an underrun for so long: a little less every second
 
@@ -64,7 +65,7 @@ export class Delays {
   }
 }
 
-/** The delay that the sound needs: that of nearly all packets, and a margin that learns from underruns. */
+/** The delay that the sound needs: that of nearly all packets, and a margin that learns from what was late. */
 export class AudioNeed {
   marginUs = MARGIN_START_US;
   #delays = new Delays();
@@ -79,7 +80,7 @@ export class AudioNeed {
     this.marginUs = Math.max(MARGIN_START_US, this.marginUs - MARGIN_STEP_US / 2);
   }
 
-  /** The ring ran dry. @param {number} nowUs */
+  /** The ring ran dry, or a packet came after its place had been filled. @param {number} nowUs */
   underrun(nowUs) {
     this.marginUs = Math.min(MARGIN_MAX_US, this.marginUs + MARGIN_STEP_US);
     this.#calmSinceUs = nowUs;
@@ -88,7 +89,7 @@ export class AudioNeed {
   /** @returns {number} delay from timestamp to the moment the worklet takes the sample */
   get delayUs() {
     const usual = this.#delays.percentile(0.5);
-    return Math.min(this.#delays.percentile(0.95), usual + MAX_SPREAD_US) + this.marginUs;
+    return Math.min(this.#delays.percentile(NEARLY_ALL), usual + MAX_SPREAD_US) + this.marginUs;
   }
 
   reset() {
@@ -96,21 +97,32 @@ export class AudioNeed {
   }
 }
 
-const NEAR_US = 3_000;
-const FAR_US = 90_000; // worth a jump: steering would take too long
-const MAX_RATE_PPM = 15_000; // a quarter of a semitone, and only while far off
+const NEAR_US = 2_000;
+const STRETCH_US = 10_000; // from there on it is worth more than resampling can do
+const RESAMPLED_PPM = 2_000; // four cents: not heard as another pitch
+const FASTEST_PPM = 250_000;
+const SLOWEST_PPM = -200_000;
+const FAR_US = 700_000; // worth a jump: even so fast it would take too long
 
 /**
- * What to do about a ring whose samples are taken `delayUs` after their timestamps when it should
- * be `wantedUs`: a speed in ppm, or a jump (positive: skip samples, negative: hold with silence).
- * To hold is worth it only when a listener asked for more delay: after a stall it would be a second one.
- * @param {number} delayUs @param {number} wantedUs @param {boolean} mayHold
- * @returns {{ratePpm: number, jumpUs: number}}
+ * What to do about a ring whose samples are taken so long after their timestamps: another speed, half of the difference
+ * in less than a second. A little is resampled, more is stretched, until it fits again.
  */
-export function steer(delayUs, wantedUs, mayHold) {
-  const error = delayUs - wantedUs;
-  if (error > FAR_US || (mayHold && error < -FAR_US)) return { ratePpm: 0, jumpUs: error };
-  if (Math.abs(error) < NEAR_US) return { ratePpm: 0, jumpUs: 0 };
-  const ppm = Math.round((error - Math.sign(error) * NEAR_US) / 4); // 20 ms late: 0.4 %
-  return { ratePpm: Math.max(-MAX_RATE_PPM, Math.min(MAX_RATE_PPM, ppm)), jumpUs: 0 };
+export class Steering {
+  #stretching = false;
+
+  /**
+   * @param {number} delayUs @param {number} wantedUs
+   * @param {boolean} mayHold a listener asked for more delay; after a stall a pause would be a second one
+   * @returns {{ratePpm: number, jumpUs: number}} a speed around natural, or a jump (positive: skip samples, negative: hold with silence)
+   */
+  judge(delayUs, wantedUs, mayHold) {
+    const error = delayUs - wantedUs;
+    const size = Math.abs(error);
+    if (error > FAR_US || (mayHold && error < -FAR_US)) return { ratePpm: 0, jumpUs: error };
+    this.#stretching = size > (this.#stretching ? NEAR_US : STRETCH_US);
+    if (this.#stretching) return { ratePpm: Math.round(Math.max(SLOWEST_PPM, Math.min(FASTEST_PPM, error))), jumpUs: 0 };
+    const ppm = Math.min(RESAMPLED_PPM, Math.max(0, size - NEAR_US) / 2);
+    return { ratePpm: Math.round(Math.sign(error) * ppm), jumpUs: 0 };
+  }
 }

@@ -1,12 +1,13 @@
 /**
- * Feeds the ring so that each sample is heard when it should be: starts at the wanted depth,
- * bridges gaps with silence, refuses what comes too late, and steers the worklet's speed so that
- * nothing piles up. Pure but for the ring: `now` is an argument, local µs.
+ * Feeds the ring so that each sample is heard when it should be: starts at the wanted depth, conceals
+ * what is missing, refuses what comes too late, and steers the worklet's speed so that nothing piles
+ * up. Pure but for the ring: `now` is an argument, local µs.
  */
 
-import { HOLD, PLAYED, RATE, READ, RUNNING, SKIP_TO, START, UNDERRUNS, WRITTEN } from '../audio/ring.js';
-import { AudioNeed, steer } from '../media/jitter.js';
-import { bridge, joinOn, rampIn } from './samples.js';
+import { CONCEALED, HOLD, PLAYED, RATE, READ, RUNNING, SKIP_TO, START, UNDERRUNS, WRITTEN } from '../audio/ring.js';
+import { AudioNeed, Steering } from '../media/jitter.js';
+import { Concealer } from './conceal.js';
+import { joinOn } from './samples.js';
 
 /** @typedef {import('./timeline.js').Timeline} Timeline */
 /** @typedef {import('./ring_writer.js').SharedWriter | import('./ring_writer.js').PortWriter} Writer */
@@ -16,6 +17,7 @@ const SAME_US = 4_000; // timestamps that differ less are continuous
 const MAX_BRIDGE_US = 300_000;
 const MODE_CHANGE_US = 1_500_000;
 const MAX_START_US = 1_500_000;
+const HAND_OVER_US = 15_000; // a decoder's time, and a block that a sound card takes at once
 
 export class Playout {
   late = 0;
@@ -26,6 +28,14 @@ export class Playout {
   #rate = 48000;
   #playedBeforeMs = 0; // by rings that were replaced
   #underrunsBefore = 0;
+  #concealedBeforeMs = 0;
+  #filledMs = 0; // by what was made up here
+  #filled = { fromUs: 0, toUs: 0 }; // last
+  #packetMs = 20;
+  #steering = new Steering();
+  #ratePpm = 0;
+  #adjustedUs = 0;
+  #concealer = new Concealer(0);
   #underrunsSeen = 0;
   /** @type {number | null} timestamp after the last sample written */ #endPts = null;
   /** @type {number | null} smoothed: local time minus timestamp at the reader */ #delayUs = null;
@@ -46,6 +56,8 @@ export class Playout {
   setWriter(writer, sampleRate) {
     this.#playedBeforeMs = this.playedMs;
     this.#underrunsBefore = this.underruns;
+    this.#concealedBeforeMs = this.concealedMs - this.#filledMs;
+    this.#concealer = new Concealer(writer.ring.planes.length);
     this.#writer?.close();
     this.#writer = writer;
     this.#rate = sampleRate;
@@ -72,15 +84,36 @@ export class Playout {
       return this.write(rest, /** @type {number} */ (this.#endPts), now);
     }
     if (Math.abs(gap) > MAX_BRIDGE_US) this.restart(); // another timeline
-    else if (gap > SAME_US) {
-      writer.write(bridge(this.#edge, Math.round((gap * this.#rate) / 1e6)));
-      this.#endPts = pts;
-      rampIn(planes);
-    }
+    else if (gap > SAME_US) this.#fill(writer, planes, gap, pts);
+    this.#packetMs = durationUs / 1000;
     this.#adjust(writer, now, pts, durationUs);
     this.#edge = planes.map((plane) => plane.at(-1) ?? 0);
+    this.#concealer.remember(planes);
     if (writer.write(planes)) this.#endPts = pts + durationUs;
     else this.late++;
+  }
+
+  /** @param {Writer} writer @param {Float32Array[]} next @param {number} gapUs @param {number} pts */
+  #fill(writer, next, gapUs, pts) {
+    const made = this.#concealer.fill(Math.round((gapUs * this.#rate) / 1e6), next);
+    this.#concealer.remember(made);
+    if (writer.get(RUNNING)) this.#filledMs += gapUs / 1000; // else the worklet has done it already, and counted
+    this.#filled = { fromUs: pts - gapUs, toUs: pts - SAME_US };
+    this.#endPts = pts;
+    writer.write(made);
+  }
+
+  /** A packet has come. Waiting for longer would have been better where its place was filled. @param {number} pts @param {number} now */
+  arrived(pts, now) {
+    const { fromUs, toUs } = this.#filled;
+    if (pts < fromUs - SAME_US || pts > toUs) return;
+    this.#filled = { fromUs: 0, toUs: 0 };
+    this.need.underrun(now);
+  }
+
+  /** How long a packet that is missing can be waited for before something else has to be heard, µs. */
+  get patienceUs() {
+    return this.#writer?.get(RUNNING) ? this.bufferMs * 1000 - HAND_OVER_US : Infinity;
   }
 
   /** @param {Writer} writer @param {number} now @param {number} pts @param {number} durationUs */
@@ -91,16 +124,26 @@ export class Playout {
     this.#countUnderruns(writer, now);
     if (!writer.get(RUNNING)) return this.#notPlaying(writer, startUs - durationUs);
     const delay = now - (/** @type {number} */ (this.#endPts ?? pts) - (writer.depth / this.#rate) * 1e6);
-    this.#delayUs = this.#delayUs === null ? delay : this.#delayUs + (delay - this.#delayUs) * SMOOTHING;
-    const { ratePpm, jumpUs } = steer(this.#delayUs, this.wantedUs, now < this.#holdUntilUs);
+    this.#follow(delay, now);
+    const { ratePpm, jumpUs } = this.#steering.judge(/** @type {number} */ (this.#delayUs), this.wantedUs, now < this.#holdUntilUs);
+    this.#ratePpm = ratePpm;
     writer.set(RATE, ratePpm);
     if (jumpUs) this.#jump(writer, jumpUs);
-    this.timeline.heardDelayUs = this.#delayUs + this.outputUs;
+    this.timeline.heardDelayUs = /** @type {number} */ (this.#delayUs) + this.outputUs;
+  }
+
+  /** Smooths what was measured, after what the speed has changed meanwhile. @param {number} delay @param {number} now */
+  #follow(delay, now) {
+    const expected = (this.#delayUs ?? delay) - (this.#ratePpm / 1e6) * (this.#delayUs === null ? 0 : now - this.#adjustedUs);
+    this.#adjustedUs = now;
+    this.#delayUs = expected + (delay - expected) * SMOOTHING;
   }
 
   /** Before it plays and after it ran dry: what is too old by now is not worth playing. @param {Writer} writer @param {number} keepUs */
   #notPlaying(writer, keepUs) {
     this.#delayUs = this.timeline.heardDelayUs = null;
+    this.#ratePpm = 0;
+    writer.set(RATE, 0);
     const keep = Math.round((keepUs * this.#rate) / 1e6);
     if (writer.depth > keep) writer.set(SKIP_TO, (writer.get(WRITTEN) - keep) | 0);
   }
@@ -141,6 +184,16 @@ export class Playout {
 
   get underruns() {
     return this.#underrunsBefore + (this.#writer?.get(UNDERRUNS) ?? 0);
+  }
+
+  /** What was made up where samples were missing. */
+  get concealedMs() {
+    return this.#concealedBeforeMs + this.#filledMs + ((this.#writer?.get(CONCEALED) ?? 0) / this.#rate) * 1000;
+  }
+
+  /** The same, as packets. */
+  get concealedPackets() {
+    return Math.round(this.concealedMs / this.#packetMs);
   }
 
   get bufferMs() {

@@ -3,7 +3,7 @@
  * the worklet and works with the counters that come back. Same methods either way.
  */
 
-import { READ, Ring, ringBytes, WRITTEN } from '../audio/ring.js';
+import { KEPT, READ, Ring, ringBytes, WRITTEN } from '../audio/ring.js';
 
 export class SharedWriter {
   /** @param {SharedArrayBuffer} buffer @param {number} channels @param {number} capacity */
@@ -48,7 +48,7 @@ export class PortWriter {
   /** @param {Float32Array[]} planes @returns {boolean} false: no room */
   write(planes) {
     const count = planes[0]?.length ?? 0;
-    if (this.depth + count > this.capacity) return false;
+    if (this.depth + count > this.capacity - KEPT) return false;
     this.port.postMessage({ planes }, planes.map((plane) => plane.buffer));
     this.#written = (this.#written + count) | 0;
     return true;

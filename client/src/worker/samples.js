@@ -1,4 +1,4 @@
-/** Planes of samples: taken from AudioData, and made up where some are missing. */
+/** Planes of samples: taken from AudioData, measured, and joined. */
 
 const RAMP = 96; // samples, 2 ms
 
@@ -16,23 +16,7 @@ export function levelsOf(planes) {
   return planes.map((plane) => Math.sqrt(plane.reduce((sum, value) => sum + value * value, 0) / (plane.length || 1)));
 }
 
-/** Silence in place of what was lost, faded into. @param {number[]} edge last sample of each channel @param {number} count */
-export function bridge(edge, count) {
-  return edge.map((last) => {
-    const plane = new Float32Array(count);
-    for (let i = 0; i < Math.min(RAMP, count); i++) plane[i] = last * (1 - i / RAMP);
-    return plane;
-  });
-}
-
-/** What follows silence must not begin with a step. @param {Float32Array[]} planes */
-export function rampIn(planes) {
-  for (const plane of planes) {
-    for (let i = 0; i < Math.min(RAMP, plane.length); i++) plane[i] = (plane[i] ?? 0) * (i / RAMP);
-  }
-}
-
-/** What follows other samples must not begin with a step either. @param {number[]} edge last sample of each channel @param {Float32Array[]} planes */
+/** What follows other samples must not begin with a step. @param {number[]} edge last sample of each channel @param {Float32Array[]} planes */
 export function joinOn(edge, planes) {
   planes.forEach((plane, channel) => {
     const [first = 0, second = first] = plane;

@@ -5,6 +5,9 @@
  * sync: the sound is the master clock; a picture is shown when its sound is heard. The sound waits
  *       for the picture if that is the slower of the two.
  * smooth: as sync, but the sound is steered to a fixed delay from capture.
+ *
+ * The delay of pictures never leaps: where another is due, they come a little faster or slower until it is reached, so
+ * that a change of mode is neither a freeze nor a skip.
  */
 
 import { Delays } from '../media/jitter.js';
@@ -12,14 +15,18 @@ import { Delays } from '../media/jitter.js';
 /** @typedef {import('../types.js').LatencyMode} LatencyMode */
 /** @typedef {import('../media/clock.js').ClockSync} ClockSync */
 
+const SLEW = 0.4; // of natural speed
 const PAINT_MARGIN_US = 2_000;
 const MAX_DELAY_SPREAD_US = 1_500_000; // a broadcast whose tracks are further apart is not synchronised by waiting
 
 export class Timeline {
   /** @type {LatencyMode} */ mode = 'asap';
-  smoothDelayUs = 250_000;
+  smoothDelayUs = 500_000;
   /** Delay at which sound is heard, null while none is. @type {number | null} */ heardDelayUs = null;
   /** How long pictures take until they are decoded. */ pictures = new Delays();
+
+  /** By which pictures are due; null: none is held back. @type {number | null} */ #delayUs = null;
+  #slewedUs = 0;
 
   /** @param {() => ClockSync} clock of the current session */
   constructor(clock) {
@@ -28,8 +35,22 @@ export class Timeline {
 
   /** @param {number} ptsUs @param {number} now @returns {number} local µs; not after `now`: at once */
   pictureDue(ptsUs, now) {
-    if (this.mode === 'asap') return now;
-    return ptsUs + this.#pictureDelay();
+    const wanted = this.mode === 'asap' ? this.pictures.percentile(0.5) : this.#pictureDelay();
+    if (this.mode === 'asap' && (this.#delayUs === null || this.#delayUs <= wanted)) {
+      this.#delayUs = null;
+      return now;
+    }
+    return ptsUs + this.#slew(wanted, now);
+  }
+
+  /** @param {number} wanted @param {number} now */
+  #slew(wanted, now) {
+    const most = (now - this.#slewedUs) * SLEW;
+    this.#slewedUs = now;
+    this.#delayUs ??= this.pictures.known ? this.pictures.percentile(0.5) : wanted; // as they came until now
+    const step = wanted - this.#delayUs;
+    this.#delayUs += Math.abs(step) > MAX_DELAY_SPREAD_US ? step : Math.max(-most, Math.min(most, step));
+    return this.#delayUs;
   }
 
   #pictureDelay() {
@@ -58,5 +79,6 @@ export class Timeline {
 
   newSession() {
     this.pictures.reset();
+    this.#delayUs = null;
   }
 }
