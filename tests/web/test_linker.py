@@ -176,7 +176,7 @@ def test_workers_that_start_each_other_are_refused() -> None:
 
 def test_the_page_carries_its_worker() -> None:
     files = client_files()
-    assert "requestAnimationFrame" not in link(files, "worker/main.js")
+    assert "querySelector" not in link(files, "worker/main.js")
     assert json.dumps("worker/main.js") in link(files, "pages/watch.js").split("$workers=", 1)[1]
     assert len(link(files, "pages/watch.js")) < sum(map(len, files.values())) * 0.75
 
