@@ -58,6 +58,12 @@ class Program:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
+    async def write(self, text: str) -> None:
+        """Give it input; it was started with ``stdin=PIPE``."""
+        assert self.process.stdin is not None, "started without a pipe"
+        self.process.stdin.write(text.encode())
+        await self.process.stdin.drain()
+
     async def wait(self) -> int:
         """The exit code, once all output has been read."""
         code = await self.process.wait()
@@ -84,13 +90,18 @@ class Program:
             await asyncio.sleep(0.02)
 
 
-async def start(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Program:
+async def start(
+    *command: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    stdin: int = asyncio.subprocess.DEVNULL,
+) -> Program:
     """Start a program in a session of its own; ``env`` is added to ours."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
         env={**os.environ, **(env or {})},
         cwd=cwd,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
@@ -101,10 +112,13 @@ async def start(*command: str | Path, env: Mapping[str, str] | None = None, cwd:
 
 @contextlib.asynccontextmanager
 async def running(
-    *command: str | Path, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+    *command: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    stdin: int = asyncio.subprocess.DEVNULL,
 ) -> AsyncIterator[Program]:
     """A program that lives as long as the block."""
-    program = await start(*command, env=env, cwd=cwd)
+    program = await start(*command, env=env, cwd=cwd, stdin=stdin)
     try:
         yield program
     finally:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from scripts.benchmarks.chromium import Page
-from scripts.benchmarks.relay import relaying
+from scripts.benchmarks.network import relaying
 from scripts.benchmarks.systems.base import BITRATE_BPS, Scene, constructed_at_ms
 from scripts.benchmarks.systems.environments import environment
 from scripts.support.processes import free_port, running

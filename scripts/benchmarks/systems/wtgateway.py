@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from scripts.benchmarks.chromium import Page
-from scripts.benchmarks.relay import relaying
+from scripts.benchmarks.network import relaying
 from scripts.benchmarks.systems.base import BITRATE_BPS, Scene
 from scripts.support.gateway import Gateway
 
