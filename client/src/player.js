@@ -24,6 +24,8 @@ import { Surface } from './main/surface.js';
 
 const USUAL_CODEC = 'avc1.42C01F'; // what the gateway's encoder makes of 720p when nothing else is set
 
+/** @type {import('./types.js').Delivery[]} */
+export const DELIVERIES = ['auto', 'stream', 'datagram'];
 const SOUND_PATIENCE_MS = 300; // a broadcast may have no picture
 
 /**
@@ -57,6 +59,8 @@ export class Player extends EventTarget {
     super();
     const target = options.canvas ?? options.container;
     if (!options.broadcast) throw new TypeError('new Player({broadcast}): the name of a broadcast is needed');
+    if (options.delivery && !DELIVERIES.includes(options.delivery)) throw new TypeError(`delivery ${options.delivery} is not ${DELIVERIES.join(', ')}`);
+    if (options.deadlineMs && !(options.deadlineMs > 0 && options.deadlineMs <= 60_000)) throw new TypeError(`a deadline of ${options.deadlineMs} ms is not within a minute`);
     if (!target) throw new TypeError('new Player({canvas}): a <canvas> or an element to put the picture into is needed');
     this.#options = options;
     this.#latencyMode = options.latencyMode ?? 'asap';
@@ -69,14 +73,14 @@ export class Player extends EventTarget {
 
   /** Connects and plays until stop(); whatever breaks in between is mended without being asked. */
   start() {
-    const { url = '', transportUrl, broadcast, smoothDelayMs = 250, codec = USUAL_CODEC } = this.#options;
+    const { url = '', transportUrl, broadcast, smoothDelayMs = 500, codec = USUAL_CODEC, delivery = 'auto', deadlineMs = 0 } = this.#options;
     const baseUrl = new URL(url || '/', document.baseURI).href.replace(/\/$/, '');
     const canRefetch = !transportUrl || Boolean(url);
     this.#spawn();
     const { codecs, stale } = this.#abilities;
     this.#post({
       type: 'start', baseUrl, broadcast, latencyMode: this.#latencyMode, smoothDelayMs, codec, canRefetch,
-      codecs, prove: stale, picture: this.#picture,
+      codecs, prove: stale, picture: this.#picture, delivery, deadlineMs: Math.round(deadlineMs),
     });
     if (this.#wish >= 0) this.#post({ type: 'rendition', id: this.#wish });
     this.#sendTransport(baseUrl);

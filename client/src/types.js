@@ -6,8 +6,14 @@
  * `performance.timeOrigin + performance.now()` of whoever measured it, which page and worker share.
  */
 
-/** @typedef {'capture' | 'convert' | 'encode' | 'queue' | 'send' | 'receive' | 'decode' | 'paint'} StageName */
+/** @typedef {'capture' | 'convert' | 'encode' | 'queue' | 'send' | 'receive' | 'reassemble' | 'decode' | 'paint'} StageName */
 /** @typedef {'asap' | 'sync' | 'smooth'} LatencyMode */
+
+/**
+ * How frames travel (docs/protocol.md): each on a stream of its own, in datagrams with what is lost asked for again
+ * or mended by parity, or each as the gateway finds best.
+ * @typedef {'stream' | 'datagram' | 'auto'} Delivery
+ */
 
 /**
  * @typedef {'idle' | 'connecting' | 'joining' | 'playing' | 'waiting' | 'reconnecting' | 'failed'
@@ -34,10 +40,13 @@
  * @property {HTMLElement} [canvas] a <canvas> to paint on, or any element to put the picture into
  * @property {HTMLElement} [container] the same as a container; give one of the two
  * @property {LatencyMode} [latencyMode] default `asap`
- * @property {number} [smoothDelayMs] capture to paint that `smooth` aims at; default 250
+ * @property {number} [smoothDelayMs] capture to paint that `smooth` aims at; default 500
  * @property {string} [codec] of the video, if it is known already (/api/v1/broadcasts): the decoder is then
  *   opened while the session is; a wrong guess costs nothing
  * @property {boolean} [picture] false: sound only, until setPicture(true)
+ * @property {Delivery} [delivery] default `auto`
+ * @property {number} [deadlineMs] from capture, 1 to 60000: a frame that has not come by then is given up;
+ *   default: the gateway's, 500
  * @property {SinkKind} [sink] force a sink, for tests; default: the first that works
  */
 
@@ -47,7 +56,13 @@
  * @typedef {object} PlayerStats
  * @property {PlayerState} state
  * @property {string} transport `webtransport`
- * @property {string} delivery `stream`
+ * @property {Delivery} delivery as subscribed; before the gateway has told, as wished for
+ * @property {number} datagramsReceived since start(), as all that follow
+ * @property {number} fragmentsReceived pieces of frames, parity not
+ * @property {number} fragmentsRecovered that were made from parity
+ * @property {number} nacksSent frames or parts of frames asked for again
+ * @property {number} framesExpired of which a part came, but the rest not before their deadline
+ * @property {number} duplicates fragments and frames that came twice
  * @property {string} codec of the video, as WebCodecs names it; empty before the first keyframe
  * @property {string} audioCodec
  * @property {number} rendition that is being sent, as in the catalog; -1: none, or not told yet
@@ -60,6 +75,9 @@
  * @property {number} framesDecoded video frames the decoder gave out
  * @property {number} framesDropped video frames given up: late, undecodable or overtaken
  * @property {number} framesPainted video frames handed to the sink
+ * @property {number} freezeCount times that no new picture was painted for the time of three (of the last 30 on average),
+ *   and for 150 ms longer than one, while the source had one (as freezeCount of W3C's webrtc-stats)
+ * @property {number} freezeMs from the picture before each to the one after it, all of them
  * @property {number} fps painted in the last second
  * @property {number} bitrateBps received in the last second, audio and video
  * @property {Percentiles} latencyMs capture to paint over the last 5 s, by the gateway's capture timestamp and
@@ -80,12 +98,15 @@
  * @property {number} decodeQueue chunks that wait in the video decoder
  * @property {number} jitterMs of video arrival (RFC 3550, section 6.4.1)
  * @property {Record<StageName, number>} stages p50 in ms of each stage from capture to paint: `queue` is the
- *   gateway's own word, `send` is from there to the first byte here, `receive` to the last
+ *   gateway's own word, `send` is from there to the first byte here, `receive` to the last, `reassemble` until all that
+ *   was before it has come, `decode` until the decoder gave it out
  * @property {number} rttMs round trip of the control stream
  * @property {number} clockOffsetMs gateway time minus local time
  * @property {number} audioFramesReceived
  * @property {number} audioFramesDecoded
  * @property {number} audioFramesDropped late or out of bounds
+ * @property {number} audioFramesConcealed packets' worth of sound that was made up, because nothing or too late came
+ * @property {number} audioConcealedMs the same in ms
  * @property {number} audioBufferMs samples that wait in the ring
  * @property {number} audioTargetMs what the ring is steered to
  * @property {number} audioOutputMs from the worklet to the ear, as the browser tells it
@@ -99,6 +120,8 @@
  * @property {Record<string, any> | null} gateway last `statistics` message
  */
 
+/** @typedef {Pick<PlayerStats, 'datagramsReceived' | 'fragmentsReceived' | 'fragmentsRecovered' | 'nacksSent' | 'framesExpired' | 'duplicates'>} DatagramCounters */
+
 /**
  * @typedef {object} StartMessage
  * @property {'start'} type
@@ -111,6 +134,8 @@
  * @property {string} codecs abilities that were proven at an earlier visit; empty: none are known
  * @property {boolean} prove whether they are to be proven (again) when the first picture is there
  * @property {boolean} picture false: sound only
+ * @property {Delivery} delivery
+ * @property {number} deadlineMs 0: the gateway's
  */
 
 /**
@@ -192,6 +217,7 @@
  * @property {Uint8Array} payload
  * @property {number} firstByteUs local; when its first byte came (0 before the session sets it)
  * @property {number} arrivalUs local; when its last byte came (0 before the session sets it)
+ * @property {number} [orderedUs] local; when all that is before it had come
  */
 
 export {};

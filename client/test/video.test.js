@@ -196,3 +196,24 @@ test('a picture that comes out behind its time is counted, and not shown', () =>
   for (const frame of frames(1, 0, [0, 2, 1]).slice(2)) video.push(frame);
   assert.deepEqual([shown, video.outOfOrder, video.dropped], [[0, 2], 1, 1]);
 });
+
+test('a frame that the gateway left out is neither decoded nor missed', () => {
+  const { video, shown, asked } = begun([PLAIN], 0);
+  for (const frame of frames(0, 0, upTo(3))) video.push(frame.index === 1 ? { ...frame, payload: new Uint8Array(0) } : frame);
+  assert.deepEqual([shown, asked, video.lost, video.received], [[0, 2], [], 0, 3]);
+});
+
+test('a missing frame is waited for until its deadline, or until it is known to be lost', () => {
+  const { video, shown, asked } = begun([PLAIN], 0);
+  video.patienceUs = 200_000;
+  video.newSession();
+  assert.equal(video.order.patienceUs, 200_000);
+  const [first, second, ...rest] = frames(0, 0, upTo(5));
+  for (const frame of [first, ...rest]) video.push(/** @type {Frame} */ (frame));
+  video.coming(/** @type {Frame} */ (second));
+  const [next] = frames(0, 1, [5]);
+  video.push(/** @type {Frame} */ (next));
+  assert.deepEqual([shown, asked], [[0], []]);
+  video.lose(/** @type {Frame} */ (second));
+  assert.deepEqual([shown, asked, video.lost], [[0, 5], [], 4]);
+});

@@ -15,6 +15,7 @@ const SOUND = { id: 1, kind: 'audio', renditions: [{ id: 0, codec: 'opus' }] };
 /** @param {object[]} renditions @param {object[]} others @returns {Catalog} */
 const catalog = (renditions, ...others) => /** @type {any} */ ({ revision: 1, tracks: [{ id: 0, kind: 'video', renditions }, ...others] });
 
+/** @type {Parameters<Viewing['start']>[0]} */
 const START = { codecs: '', prove: true, picture: true };
 
 /** @param {{proof?: () => Promise<string>, start?: typeof START}} [options] */
@@ -110,7 +111,7 @@ test('a decoder that fails before any picture lets the abilities be proven', asy
   assert.equal(log.proofs, 1);
 });
 
-const wished = (/** @type {number} */ rendition) => ({ kind: 'subscribe', track: 0, rendition, delivery: 'stream', deadline_ms: 0 });
+const wished = (/** @type {number} */ rendition) => ({ kind: 'subscribe', track: 0, rendition, delivery: 'auto', deadline_ms: 0 });
 
 test('a wish is said at once, and again in the next session', () => {
   const { viewing, log } = begun();
@@ -139,12 +140,12 @@ test('a wish for what this session does not offer leaves the choice to the gatew
 test('what the gateway sends is told to the page, and what it costs', () => {
   const { viewing, log } = begun();
   viewing.setCatalog(catalog([AVC, HEVC], SOUND));
-  assert.deepEqual(viewing.stats(40_000), { rendition: -1, forwarded: false, reorderFrames: 0, reorderMs: 0 });
+  assert.deepEqual(viewing.stats(40_000), { delivery: 'auto', rendition: -1, forwarded: false, reorderFrames: 0, reorderMs: 0 });
   viewing.subscribed({ kind: 'subscribed', track: 1, rendition: 0, delivery: 'stream' });
   assert.deepEqual(log.posted, []);
   viewing.subscribed({ kind: 'subscribed', track: 0, rendition: 1, delivery: 'stream' });
   assert.deepEqual(log.posted, [{ type: 'rendition', id: 1 }]);
-  assert.deepEqual(viewing.stats(0), { rendition: 1, forwarded: true, reorderFrames: 2, reorderMs: 80 });
+  assert.deepEqual(viewing.stats(0), { delivery: 'stream', rendition: 1, forwarded: true, reorderFrames: 2, reorderMs: 80 });
 });
 
 test('sound only: the picture is no longer sent, until it is wanted again', () => {
@@ -168,4 +169,39 @@ test('a broadcast without a picture says so; one that has not told its tracks do
   assert.deepEqual(log.posted, []);
   viewing.setCatalog(/** @type {any} */ ({ revision: 2, tracks: [SOUND] }));
   assert.deepEqual(log.posted, [{ type: 'picture', on: false, message: '' }]);
+});
+
+test('how frames are to travel is said with every wish, and told as the gateway has it', () => {
+  const { viewing, log } = begun({ start: { ...START, delivery: 'datagram', deadlineMs: 200 } });
+  assert.deepEqual([viewing.delivered, viewing.deadlineUs], ['datagram', 200_000]);
+  viewing.setCatalog(catalog([AVC, HEVC], SOUND));
+  assert.deepEqual(log.sent, [], 'the CONNECT has said it');
+  viewing.subscribed({ kind: 'subscribed', track: 1, rendition: 0, delivery: 'stream' });
+  assert.equal(viewing.delivered, 'stream');
+  viewing.wish(1);
+  assert.deepEqual(log.sent, [{ kind: 'subscribe', track: 0, rendition: 1, delivery: 'datagram', deadline_ms: 200 }]);
+  viewing.newSession();
+  assert.equal(viewing.delivered, 'datagram');
+});
+
+test('without datagrams streams are asked for, once the tracks are known, and by the next CONNECT', () => {
+  const { viewing, log } = begun();
+  assert.equal(viewing.deadlineUs, 500_000);
+  viewing.useStreams();
+  assert.deepEqual(log.sent, []);
+  viewing.setCatalog(catalog([AVC], SOUND));
+  const how = { kind: 'subscribe', rendition: -1, delivery: 'stream', deadline_ms: 0 };
+  assert.deepEqual(log.sent, [{ ...how, track: 0 }, { ...how, track: 1 }]);
+  viewing.useStreams();
+  viewing.setCatalog(catalog([AVC, VP9], SOUND));
+  viewing.newSession();
+  viewing.setCatalog(catalog([AVC], SOUND));
+  assert.equal(log.sent.length, 2, 'it is said once');
+});
+
+test('where only the sound is wanted only its delivery changes', () => {
+  const { viewing, log } = begun({ start: { ...START, picture: false } });
+  viewing.setCatalog(catalog([AVC], SOUND));
+  viewing.useStreams();
+  assert.deepEqual(log.sent, [{ kind: 'subscribe', track: 1, rendition: -1, delivery: 'stream', deadline_ms: 0 }]);
 });

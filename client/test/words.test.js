@@ -49,15 +49,22 @@ test('hashes of the API and of the control stream are merged, each once', () => 
 
 test('the CONNECT carries the subscription, and hashes only where there are some', () => {
   /** @type {any[]} */ const made = [];
-  Object.assign(globalThis, { WebTransport: class { constructor(/** @type {any[]} */ ...args) { made.push(args); } } });
-  openTransport({ url: 'https://host:4433/', certificateHashes: [A, B] }, 'cams/front door');
+  Object.assign(globalThis, { WebTransport: class {
+    datagrams = { incomingHighWaterMark: 1 };
+
+    constructor(/** @type {any[]} */ ...args) { made.push(args); }
+  } });
+  const { datagrams } = openTransport({ url: 'https://host:4433/', certificateHashes: [A, B] }, 'cams/front door');
+  assert.ok(datagrams.incomingHighWaterMark >= 1000, 'what comes before somebody reads is kept');
   openTransport({ url: 'https://host:4433', certificateHashes: [] }, 'test');
-  assert.equal(made[0][0], 'https://host:4433/cams/front%20door?v=1&subscribe=video,audio&delivery=stream');
+  assert.equal(made[0][0], 'https://host:4433/cams/front%20door?v=1&subscribe=video,audio&delivery=auto');
   assert.deepEqual(made[0][1].serverCertificateHashes.map((/** @type {any} */ h) => h.value.length), [32, 32]);
   assert.equal(made[0][1].congestionControl, 'low-latency');
   assert.equal('serverCertificateHashes' in made[1][1], false);
-  openTransport({ url: 'https://host', certificateHashes: [] }, 'test', { codecs: 'avc1:1920x1080@60,opus', picture: false });
-  assert.equal(made[2][0], 'https://host/test?v=1&subscribe=audio&delivery=stream&codecs=avc1:1920x1080@60,opus');
+  openTransport({ url: 'https://host', certificateHashes: [] }, 'test', {
+    codecs: 'avc1:1920x1080@60,opus', picture: false, delivery: 'datagram', deadlineMs: 250,
+  });
+  assert.equal(made[2][0], 'https://host/test?v=1&subscribe=audio&delivery=datagram&deadline=250&codecs=avc1:1920x1080@60,opus');
 });
 
 test('codecs that cannot be decoded have names', () => {

@@ -19,3 +19,8 @@ declare class AudioWorkletProcessor {
 declare const currentFrame: number;
 declare const sampleRate: number;
 declare function registerProcessor(name: string, processor: new (options: any) => AudioWorkletProcessor): void;
+
+// The newer form of `writable`.
+interface WebTransportDatagramDuplexStream {
+  createWritable?(): WritableStream<Uint8Array>;
+}

@@ -54,3 +54,31 @@ function encode(arrivals) {
   }
   return new Uint8Array(view.buffer);
 }
+
+const MAX_KEPT = 256; // frames of which something came since the last report; the oldest give way
+
+/** Gathers what is to be reported. */
+export class ArrivalLog {
+  /** @type {Map<string, Arrival>} newest last */ #frames = new Map();
+
+  /** Whether there is nothing to report. */
+  get empty() {
+    return this.#frames.size === 0;
+  }
+
+  /** Something of a frame came. @param {Arrival} arrival what has come of it until now */
+  note(arrival) {
+    const key = `${arrival.track}:${arrival.group}:${arrival.index}`;
+    this.#frames.delete(key);
+    this.#frames.set(key, arrival);
+    const [oldest] = this.#frames.keys();
+    if (this.#frames.size > MAX_KEPT && oldest !== undefined) this.#frames.delete(oldest);
+  }
+
+  /** What came since it was asked last. @returns {Arrival[]} */
+  take() {
+    const news = [...this.#frames.values()];
+    this.#frames.clear();
+    return news;
+  }
+}

@@ -52,7 +52,7 @@ function addScaled(target, source, factor) {
  * @throws {RangeError} fewer than `count` pieces and rows together
  */
 export function recover(pieces, rows, count, pieceBytes) {
-  const missing = [];
+  /** @type {number[]} */ const missing = [];
   for (let number = 0; number < count; number++) if (!pieces.has(number)) missing.push(number);
   const used = [...rows.keys()].sort((a, b) => a - b).slice(0, missing.length);
   if (used.length < missing.length) throw new RangeError(`${missing.length} pieces are missing, and ${used.length} rows are here`);

@@ -6,7 +6,7 @@
  * text for the first time takes a browser longer than connecting.
  */
 
-import { Player } from '../player.js';
+import { DELIVERIES, Player } from '../player.js';
 import { checkSupport } from '../support.js';
 import { byId, make, pageConfig } from './dom.js';
 import { preference, SOUND_ONLY } from './preferences.js';
@@ -14,6 +14,7 @@ import { preference, SOUND_ONLY } from './preferences.js';
 const PICTURE_FIRST_MS = 400; // so long the rest of the page waits for the first picture
 
 const config = pageConfig();
+const asked = new URLSearchParams(location.search);
 const support = checkSupport();
 const picture = make('div');
 const page = document.documentElement;
@@ -34,6 +35,8 @@ if (support.ok) {
     container: picture,
     latencyMode: preference.latencyMode,
     picture: preference.quality(config.broadcast) !== SOUND_ONLY,
+    delivery: DELIVERIES.find((mode) => mode === asked.get('delivery')),
+    deadlineMs: Math.min(Math.max(0, Number(asked.get('deadline')) || 0), 60_000),
   });
   Object.assign(window, { player });
   player.start();

@@ -27,6 +27,8 @@ const BLIND_READY_MS = 2500; // meanwhile nobody looks whether the pages are bac
 export class Connector {
   /** @type {PlayerState} */ state = 'idle';
   reconnects = 0;
+  /** @type {import('../types.js').DatagramCounters} of all sessions */
+  datagrams = { datagramsReceived: 0, fragmentsReceived: 0, fragmentsRecovered: 0, nacksSent: 0, framesExpired: 0, duplicates: 0 };
   /** When the CONNECT was sent and when accepted, local µs. */
   connectUs = 0;
   readyUs = 0;
@@ -143,12 +145,21 @@ export class Connector {
     if (!transport) return verdict({ why: 'The gateway does not answer' });
     this.#goodbye = null;
     this.#away = false;
+    const { viewing } = this.engine;
+    this.engine.video.patienceUs = viewing.deadlineUs;
     this.engine.sessionOpened();
     const session = this.#session = new Session(transport, {
       frame: (frame) => this.engine.frame(frame),
+      coming: (frame) => this.engine.video.coming(frame),
       lost: (frame) => this.engine.lost(frame),
       message: (message, arrivalUs) => this.engine.message(message, arrivalUs),
       bytes: (count) => this.engine.report.bytes.add(count, nowUs() / 1000),
+      noDatagrams: () => session === this.#session && viewing.useStreams(),
+    }, {
+      wanted: viewing.delivery !== 'stream', deadlineUs: viewing.deadlineUs, counters: this.datagrams,
+      reports: () => viewing.delivered !== 'stream',
+      rttUs: () => this.engine.gateway?.rtt_us || this.engine.clock.rttUs,
+      clockOffsetUs: () => (this.engine.clock.ready ? this.engine.clock.offsetUs : null),
     });
     if (run !== this.#run) session.close(0, 'the viewer stopped');
     try {

@@ -1,24 +1,57 @@
 /**
  * One WebTransport session: reads its streams into frames, speaks on the control stream, and ends
- * exactly once with a reason. Knows nothing of media or of reconnecting.
+ * exactly once with a reason. Datagrams are read by worker/datagrams.js. Knows nothing of media or of
+ * reconnecting.
  */
 
 import { FrameParser, WireError } from '../media/wire.js';
 import { nowUs } from './time.js';
 
 /** @typedef {import('../types.js').Frame} Frame */
+/** @typedef {import('../types.js').DatagramCounters} DatagramCounters */
 /** @typedef {import('../media/messages.js').Message} Message */
+/** @typedef {Pick<Frame, 'track' | 'rendition' | 'group' | 'index'>} Position */
 /** @typedef {{code: number, reason: string, clean: boolean}} End `clean`: closed by a code of the protocol */
 /**
  * @typedef {object} SessionHandlers
  * @property {(frame: Frame) => void} frame
- * @property {(frame: Frame) => void} lost a stream was reset inside that frame
+ * @property {(frame: Position) => void} coming a part of that frame is here
+ * @property {(frame: Position) => void} lost a stream was reset inside that frame, or its deadline is over
  * @property {(message: Message, arrivalUs: number) => void} message
  * @property {(bytes: number) => void} bytes media bytes received
+ * @property {() => void} noDatagrams none can be had on this connection, or their part of the player cannot
+ */
+/**
+ * @typedef {object} DatagramLink what reading datagrams needs to know of the rest
+ * @property {boolean} wanted whether any are to come
+ * @property {number} deadlineUs from capture
+ * @property {DatagramCounters} counters
+ * @property {() => boolean} reports whether the gateway sends datagrams, and wants to hear when frames came
+ * @property {() => number} rttUs 0: not known yet
+ * @property {() => number | null} clockOffsetUs gateway time minus local time; null: not known yet
  */
 
-// Media does not wait for msgpack: its modules load beside the first frames.
-const messagesModule = import('../media/messages.js');
+/**
+ * Not joined to this script, but fetched while the CONNECT is on its way: media does not wait for msgpack, and
+ * datagrams wait in the transport. What could not be fetched is tried again by the next session, under
+ * another name, since browsers remember that it failed.
+ * @param {string} path
+ */
+function fetched(path) {
+  let tries = 0;
+  /** @type {Promise<any> | null} */ let module = null;
+  return () => {
+    module ??= import(new URL(path + (tries++ ? `?${tries}` : ''), import.meta.url).href).catch((error) => {
+      module = null;
+      throw error;
+    });
+    return module;
+  };
+}
+
+/** @type {() => Promise<typeof import('../media/messages.js')>} */ const loadMessages = fetched('../media/messages.js');
+/** @type {() => Promise<typeof import('./datagrams.js')>} */ const loadDatagrams = fetched('./datagrams.js');
+loadMessages().catch(() => {}); // asked for again when it is needed
 
 const NORMAL = 0;
 const MALFORMED = 0x10;
@@ -31,9 +64,10 @@ export class Session {
   /** @type {(end: End) => void} */ #end = () => {};
   /** @type {WritableStreamDefaultWriter<Uint8Array> | null} */ #writer = null;
   /** @type {typeof import('../media/messages.js') | null} */ #codec = null;
+  /** @type {import('./datagrams.js').Datagrams | null} */ #datagrams = null;
 
-  /** @param {WebTransport} transport @param {SessionHandlers} handlers */
-  constructor(transport, handlers) {
+  /** @param {WebTransport} transport @param {SessionHandlers} handlers @param {DatagramLink} link */
+  constructor(transport, handlers, link) {
     this.#transport = transport;
     this.#handlers = handlers;
     /** @type {Promise<End>} */ this.ended = new Promise((resolve) => { this.#end = resolve; });
@@ -43,6 +77,7 @@ export class Session {
     );
     this.#readStreams().catch(() => {}); // the end of the session says why
     this.#readControl().catch(() => {});
+    if (link.wanted) this.#readDatagrams(link).catch(() => {});
   }
 
   /** Resolves when the CONNECT was accepted. @param {number} timeoutMs @throws {Error} refused, unreachable or too slow */
@@ -75,11 +110,32 @@ export class Session {
     this.#end({ code, reason, clean: false });
   }
 
+  /** @param {DatagramLink} link */
+  async #readDatagrams(link) {
+    const loading = loadDatagrams().catch(() => null);
+    await this.#transport.ready;
+    const { datagrams } = this.#transport;
+    const module = datagrams?.maxDatagramSize > 0 ? await loading : null;
+    if (!module) return this.#handlers.noDatagrams();
+    this.#datagrams = new module.Datagrams(datagrams, link, this.#handlers);
+    try {
+      await this.#datagrams.read((nowUs) => { this.heardUs = nowUs; });
+    } catch (error) {
+      this.#refuse(error);
+    } finally {
+      this.#datagrams.close();
+    }
+  }
+
   async #readControl() {
     const streams = this.#transport.incomingBidirectionalStreams.getReader();
     const { value: stream } = await streams.read();
     if (!stream) return;
-    this.#codec = await messagesModule;
+    try {
+      this.#codec = await loadMessages();
+    } catch (error) {
+      return this.close(NORMAL, `a part of the player could not be loaded: ${words(error)}`);
+    }
     this.#writer = stream.writable.getWriter();
     const parser = new this.#codec.MessageReader();
     const reader = stream.readable.getReader();
@@ -109,6 +165,7 @@ export class Session {
     const parser = new FrameParser();
     const reader = stream.getReader();
     let firstByteUs = 0;
+    /** @type {Frame | null} */ let coming = null;
     try {
       for (;;) {
         const { done, value } = await reader.read();
@@ -120,18 +177,30 @@ export class Session {
           frame.arrivalUs = this.heardUs;
           frame.firstByteUs = firstByteUs;
           firstByteUs = this.heardUs; // where the next frame of this stream began at the latest
-          this.#handlers.frame(frame);
+          if (this.#datagrams?.streamed(frame) ?? true) this.#handlers.frame(frame);
         }
+        if (coming === parser.unfinished) continue;
+        coming = parser.unfinished;
+        if (!coming) continue;
+        this.#datagrams?.streaming(coming);
+        this.#handlers.coming(coming);
       }
     } catch (error) {
       if (error instanceof WireError) this.#refuse(error);
-      else if (parser.unfinished) this.#handlers.lost(parser.unfinished); // reset: late or overtaken
+      else if (parser.unfinished) this.#lose(parser.unfinished);
     }
+  }
+
+  /** Its stream was reset: late or overtaken. @param {Frame} frame */
+  #lose(frame) {
+    this.#datagrams?.reset(frame);
+    this.#handlers.lost(frame);
   }
 
   /** @param {unknown} error */
   #refuse(error) {
-    const code = error instanceof WireError ? error.code : MALFORMED;
+    // What was fetched has a WireError of its own.
+    const code = Number(/** @type {Partial<WireError>} */ (error)?.code) || MALFORMED;
     this.close(code, `the gateway sent what this player does not understand: ${words(error)}`);
   }
 }

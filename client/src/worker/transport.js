@@ -5,8 +5,10 @@
 
 /** @typedef {import('../types.js').TransportInfo} TransportInfo */
 /** @typedef {import('../types.js').CertificateHash} CertificateHash */
+/** @typedef {import('../types.js').Delivery} Delivery */
 
 const SUBPROTOCOL = 'wtgateway-1';
+const BUFFERED_DATAGRAMS = 2048; // that nobody has read yet, some 2.5 MB; browsers keep one where nothing is said
 
 /** @param {CertificateHash} hash @returns {Uint8Array<ArrayBuffer>} */
 function hashBytes({ value }) {
@@ -17,12 +19,14 @@ function hashBytes({ value }) {
 /**
  * The subscription travels in the CONNECT: it saves a round trip before the first picture.
  * @param {TransportInfo} info @param {string} broadcast
- * @param {{codecs?: string, picture?: boolean}} [wish] abilities that are known; false: sound only
+ * @param {{codecs?: string, picture?: boolean, delivery?: Delivery, deadlineMs?: number}} [wish] abilities that are
+ *   known; false: sound only; 0: the gateway's deadline
  * @returns {WebTransport}
  */
-export function openTransport(info, broadcast, { codecs = '', picture = true } = {}) {
+export function openTransport(info, broadcast, { codecs = '', picture = true, delivery = 'auto', deadlineMs = 0 } = {}) {
   const path = broadcast.split('/').map(encodeURIComponent).join('/');
-  const query = `v=1&subscribe=${picture ? 'video,audio' : 'audio'}&delivery=stream${codecs ? `&codecs=${codecs}` : ''}`;
+  const query = `v=1&subscribe=${picture ? 'video,audio' : 'audio'}&delivery=${delivery}${
+    deadlineMs ? `&deadline=${deadlineMs}` : ''}${codecs ? `&codecs=${codecs}` : ''}`;
   const url = `${info.url.replace(/\/$/, '')}/${path}?${query}`;
   /** @type {WebTransportOptions & {protocols: string[]}} */
   const options = { congestionControl: 'low-latency', protocols: [SUBPROTOCOL] };
@@ -30,7 +34,12 @@ export function openTransport(info, broadcast, { codecs = '', picture = true } =
   if (info.certificateHashes.length) {
     options.serverCertificateHashes = info.certificateHashes.map((hash) => ({ algorithm: 'sha-256', value: hashBytes(hash) }));
   }
-  return new WebTransport(url, options);
+  const transport = new WebTransport(url, options);
+  const { datagrams } = transport;
+  // One of the two, by the age of the browser. What comes before somebody reads waits there.
+  if ('incomingMaxBufferedDatagrams' in datagrams) datagrams.incomingMaxBufferedDatagrams = BUFFERED_DATAGRAMS;
+  else datagrams.incomingHighWaterMark = BUFFERED_DATAGRAMS;
+  return transport;
 }
 
 /**

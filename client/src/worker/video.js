@@ -10,12 +10,13 @@ import { MAX_REORDER, NEW_TIMELINE_US, RestartingDecoder } from './decoder.js';
 import { nowUs } from './time.js';
 
 /** @typedef {import('../types.js').Frame} Frame */
+/** @typedef {import('./session.js').Position} Position */
 /** @typedef {import('./decoder.js').FrameInfo} FrameInfo */
 /** @typedef {import('./presenter.js').Presenter} Presenter */
 /** @typedef {import('./timeline.js').Timeline} Timeline */
 
 const MAX_INSIDE = 10; // decoded frames and chunks in the decoder; hardware decoders own few pictures
-const MAX_WAITING_US = 600_000; // undecoded frames waiting longer than this: the machine is too slow
+const MAX_WAITING_US = 600_000; // frames in order waiting longer than this: the machine is too slow
 const OVERTAKEN_QUEUE = 2;
 const OVERTAKEN_PAINT_US = 100_000; // however slow the decoder, paint that often
 const ASK_EVERY_US = 500_000;
@@ -31,6 +32,7 @@ export class VideoPath {
   names = /** @type {Recent<string>} */ (new Recent(4096));
   /** @type {FrameOrder<Frame>} */ order = new FrameOrder();
   /** @type {Frame | null} */ newest = null;
+  /** How long a missing frame is waited for: until it would be worth nothing any more. */ patienceUs = 500_000;
   /** @type {Frame[]} in order, not yet in the decoder */ #waiting = [];
   /** @type {Frame | null} */ #delivered = null;
   #largestUs = -Infinity; // timestamp delivered
@@ -74,7 +76,12 @@ export class VideoPath {
     this.jitter.add(frame.arrivalUs - (reorders ? frame.captureUs : frame.ptsUs));
   }
 
-  /** A stream was reset inside that frame. @param {Frame} frame */
+  /** A part of that frame is here. @param {Position} frame */
+  coming({ track, group, index }) {
+    if (this.newest?.track === track) this.order.coming(group, index);
+  }
+
+  /** That frame will not come. @param {Position} frame */
   lose(frame) {
     this.#deliver(this.order.lost(frame.group, frame.index, nowUs()));
   }
@@ -85,6 +92,8 @@ export class VideoPath {
       if (this.#delivered && this.order.counters.gaps > this.#gaps) this.lost += missingBetween(this.#delivered, this.#largestUs, frame);
       this.#largestUs = Math.max(frame.ptsUs, frame.group === this.#delivered?.group ? this.#largestUs : frame.ptsUs);
       this.#delivered = frame;
+      frame.orderedUs = nowUs();
+      if (!frame.payload.length) continue; // stands for one that the gateway left out, and nothing refers to
       this.#waiting.push(frame);
     }
     this.#gaps = this.order.counters.gaps;
@@ -114,7 +123,7 @@ export class VideoPath {
   /** A decoder that does not keep up goes on at the newest keyframe, or asks for one. */
   #shed() {
     const first = this.#waiting[0];
-    if (!first || this.presenter.held > 0 || nowUs() - first.arrivalUs < MAX_WAITING_US) return;
+    if (!first || this.presenter.held > 0 || nowUs() - (first.orderedUs ?? first.arrivalUs) < MAX_WAITING_US) return;
     const keyframe = this.#waiting.findLastIndex((frame) => frame.keyframe);
     if (keyframe === 0) return;
     const shed = this.#waiting.splice(0, keyframe > 0 ? keyframe : this.#waiting.length);
@@ -171,7 +180,7 @@ export class VideoPath {
     clearTimeout(this.#timer);
     const { late, discarded } = this.order.counters;
     this.overload += late + discarded + this.#waiting.length;
-    this.order = new FrameOrder();
+    this.order = new FrameOrder({ patienceUs: this.patienceUs });
     this.#waiting = [];
     this.#gaps = 0;
     this.newest = this.#delivered = this.#shown = null;

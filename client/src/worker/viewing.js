@@ -9,12 +9,15 @@ import { undecodable } from './words.js';
 
 /** @typedef {import('../types.js').Catalog} Catalog */
 /** @typedef {import('../types.js').Rendition} Rendition */
+/** @typedef {import('../types.js').Delivery} Delivery */
 /** @typedef {import('../media/messages.js').Message} Message */
 /** @typedef {import('./sinks.js').Post} Post */
 /** @typedef {{post: Post, send: (message: Message) => void, giveUp: (why: string) => void}} Outside */
 
 /** @returns {Promise<typeof import('./abilities.js')>} not joined to this script: most visits do not need it */
 const loadProof = () => import(new URL('./abilities.js', import.meta.url).href);
+
+const GATEWAY_DEADLINE_MS = 500; // where none is wished for
 
 export class Viewing {
   /** @type {Catalog | null} */ catalog = null;
@@ -27,6 +30,10 @@ export class Viewing {
   #proving = false;
   #wished = -1; // what this session was told
   #told = { on: true, message: '' };
+  /** @type {Delivery} wished for */ delivery = 'auto';
+  deadlineMs = 0;
+  /** @type {Delivery} */ #asked = 'auto';
+  /** @type {Delivery | ''} as the gateway told last */ #delivered = '';
   /** @type {Outside} */ #outside;
   /** @type {() => Promise<string>} */ #proof;
 
@@ -36,8 +43,10 @@ export class Viewing {
     this.#proof = proof;
   }
 
-  /** @param {{codecs: string, prove: boolean, picture: boolean}} start */
-  start({ codecs, prove, picture }) {
+  /** @param {{codecs: string, prove: boolean, picture: boolean, delivery?: Delivery, deadlineMs?: number}} start */
+  start({ codecs, prove, picture, delivery = 'auto', deadlineMs = 0 }) {
+    this.delivery = delivery;
+    this.deadlineMs = deadlineMs;
     this.codecs ||= codecs;
     this.#prove = prove && !this.#proven;
     this.picture = picture;
@@ -46,6 +55,8 @@ export class Viewing {
 
   newSession() {
     this.catalog = null;
+    this.#asked = this.delivery;
+    this.#delivered = '';
     this.#current = this.#wished = -1;
   }
 
@@ -73,7 +84,35 @@ export class Viewing {
   stats(durationUs) {
     const { id = -1, forwarded = false, reorder_frames: reorderFrames = 0, fps = 0 } = this.current ?? {};
     const frameMs = fps > 0 ? 1000 / fps : durationUs / 1000;
-    return { rendition: id, forwarded, reorderFrames, reorderMs: Math.round(reorderFrames * frameMs * 10) / 10 };
+    return { delivery: this.delivered, rendition: id, forwarded, reorderFrames, reorderMs: Math.round(reorderFrames * frameMs * 10) / 10 };
+  }
+
+  /** How frames travel, as the gateway told last; before, as wished for. */
+  get delivered() {
+    return this.#delivered || this.delivery;
+  }
+
+  /** There are no datagrams here, or nobody to read them: from now on, and in later sessions. */
+  useStreams() {
+    this.delivery = 'stream';
+    this.#askDelivery();
+  }
+
+  /** How long after its capture a frame is worth having. */
+  get deadlineUs() {
+    return (this.deadlineMs || GATEWAY_DEADLINE_MS) * 1000;
+  }
+
+  #askDelivery() {
+    if (!this.catalog || this.#asked === this.delivery) return;
+    if (this.picture) this.#subscribe();
+    const track = this.#track('audio');
+    if (track) this.#outside.send({ kind: 'subscribe', track: track.id, rendition: -1, ...this.#how });
+    this.#asked = this.delivery;
+  }
+
+  get #how() {
+    return { delivery: this.delivery, deadline_ms: this.deadlineMs };
   }
 
   /** Whether a picture is to come. */
@@ -85,11 +124,13 @@ export class Viewing {
   setCatalog(catalog) {
     this.catalog = catalog;
     if (this.picture && this.#wish !== this.#wished && this.rendition(this.#wish)) this.#subscribe();
+    this.#askDelivery();
     this.#judge();
   }
 
   /** @param {Message} message what the gateway sends from now on */
-  subscribed({ track, rendition }) {
+  subscribed({ track, rendition, delivery }) {
+    this.#delivered = delivery;
     if (track !== this.#track('video')?.id) return;
     this.#current = rendition;
     this.#outside.post({ type: 'rendition', id: rendition });
@@ -118,7 +159,7 @@ export class Viewing {
     const track = this.#track('video');
     if (!track) return;
     this.#wished = this.rendition(this.#wish) ? this.#wish : -1;
-    this.#outside.send({ kind: 'subscribe', track: track.id, rendition: this.#wished, delivery: 'stream', deadline_ms: 0 });
+    this.#outside.send({ kind: 'subscribe', track: track.id, rendition: this.#wished, ...this.#how });
   }
 
   /** The first picture is there: now there is time. */

@@ -1,0 +1,363 @@
+/**
+ * Puts fragments together again, and knows what to ask for: the receiving side of datagram delivery.
+ * Mirrors wtgateway/protocol/reassembly.py, whose rules 1 to 6 it follows; tests/vectors/reassembly.json
+ * holds both to them. Pure: `nowUs` is any monotonic clock.
+ */
+
+import { PartialFrame, PathTimes } from './partial.js';
+
+/** @typedef {import('../types.js').Frame} Frame */
+/** @typedef {import('./fragments.js').Fragment} Fragment */
+/** @typedef {import('./nacks.js').NackEntry} NackEntry */
+/** @typedef {import('./partial.js').Name} Name */
+/** @typedef {{group: number, index: number}} Position */
+
+const MAX_ASKED = 6;
+const MAX_ABSENT = 32; // frames of which nothing is here, known by one later one
+const MAX_LANES = 32;
+const MAX_DONE = 256; // frames of a lane that are remembered as done with; what is older is refused
+const LEAST_REORDER_US = 3_000;
+const PARITY_LASTS = 2; // frames without parity after which none is expected
+const FIRST_RTT_US = 100_000; // before it is known
+
+/** @param {Position} a @param {Position} b */
+const compare = (a, b) => a.group - b.group || a.index - b.index;
+
+/** @param {Name} name */
+const keyOf = ({ track, rendition, group, index }) => `${track}:${rendition}:${group}:${index}`;
+
+/** One rendition of one track. */
+class Lane {
+  /** @type {Map<string, {at: Position, whole: boolean}>} complete or given up */ #done = new Map();
+  /** @type {Position} up to here all counts as done */ #floor = { group: -1, index: -1 };
+  /** @type {Set<string>} */ #streaming = new Set();
+  expectedRows = 0;
+  framesSinceParity = 0;
+  /** @type {Position} */ #parityOf = { group: -1, index: -1 };
+
+  /** @param {Position} newest @param {number} captureUs */
+  constructor(newest, captureUs) {
+    this.newest = newest;
+    this.newestCaptureUs = captureUs;
+  }
+
+  /** @param {Name} name @param {boolean} whole false: it is given up */
+  finish(name, whole) {
+    const key = keyOf(name);
+    this.#done.set(key, { at: name, whole });
+    this.#streaming.delete(key);
+    const [oldest] = this.#done;
+    if (this.#done.size <= MAX_DONE || !oldest) return;
+    this.#done.delete(oldest[0]);
+    if (compare(oldest[1].at, this.#floor) > 0) this.#floor = oldest[1].at;
+  }
+
+  /** Whether it was complete. @param {Name} name */
+  hasWhole(name) {
+    return this.#done.get(keyOf(name))?.whole ?? false;
+  }
+
+  /** @param {Name} name */
+  stream(name) {
+    this.#streaming.add(keyOf(name));
+    if (this.#streaming.size > MAX_DONE) this.#streaming.delete(/** @type {string} */ (this.#streaming.values().next().value));
+  }
+
+  /** @param {Name} name */
+  isDone(name) {
+    return compare(name, this.#floor) <= 0 || this.#done.has(keyOf(name));
+  }
+
+  /** @param {Name} name */
+  isStreaming(name) {
+    return this.#streaming.has(keyOf(name));
+  }
+
+  /** @param {Position} position @param {number} row */
+  noteParity(position, row) {
+    const later = compare(position, this.#parityOf);
+    if (later < 0) return;
+    this.expectedRows = later === 0 ? Math.max(this.expectedRows, row + 1) : row + 1;
+    this.#parityOf = { group: position.group, index: position.index };
+    this.framesSinceParity = 0;
+  }
+}
+
+/** All of a session's datagrams in, whole frames out. */
+export class Reassembly {
+  /** What became of what came; `recovered` counts frames, `mended` the fragments that parity made up for. */
+  counters = {
+    fragments: 0, parity: 0, duplicates: 0, mismatched: 0, completed: 0, recovered: 0, mended: 0, asked: 0, expired: 0, displaced: 0,
+  };
+  /** @type {number | null} gateway time minus the clock of `nowUs` */ clockOffsetUs = null;
+  #path = new PathTimes(FIRST_RTT_US, LEAST_REORDER_US);
+  /** @type {Map<string, PartialFrame>} in the order in which they began */ #frames = new Map();
+  #heldBytes = 0;
+  /** @type {Map<string, Lane>} */ #lanes = new Map();
+  /** @type {Name[]} */ #lost = [];
+
+  /** @param {{deadlineUs?: number, maxFrames?: number, maxBytes?: number}} [options] `deadlineUs`: the subscriptions' */
+  constructor({ deadlineUs = 500_000, maxFrames = 128, maxBytes = 16 * 2 ** 20 } = {}) {
+    this.deadlineUs = deadlineUs;
+    this.maxFrames = maxFrames;
+    this.maxBytes = maxBytes;
+  }
+
+  /** Frames that are not complete. */
+  get heldFrames() {
+    return this.#frames.size;
+  }
+
+  /** What they take, some overhead for each piece included. */
+  get heldBytes() {
+    return this.#heldBytes;
+  }
+
+  /** By how much pieces may be out of order before they count as lost. */
+  get reorderUs() {
+    return this.#path.reorderUs;
+  }
+
+  /** What is here of a frame that is not complete. @param {Name} name */
+  partial(name) {
+    return this.#frames.get(keyOf(name));
+  }
+
+  /** What is known of the path now. Without `reorderUs` what was measured fades with each call. @param {number} rttUs @param {number} [reorderUs] */
+  setPath(rttUs, reorderUs = this.reorderUs - Math.floor((this.reorderUs - LEAST_REORDER_US) / 8)) {
+    const most = Math.max(LEAST_REORDER_US, Math.floor(rttUs / 4));
+    this.#path.rttUs = rttUs;
+    this.#path.reorderUs = Math.min(Math.max(reorderUs, LEAST_REORDER_US), most);
+  }
+
+  /**
+   * Takes in a fragment or parity row.
+   * @param {Fragment} fragment @param {number} nowUs
+   * @returns {Frame | null} the frame that it completes
+   * @throws {WireError} that is another frame than its fragments said
+   */
+  push(fragment, nowUs) {
+    const { counters } = this;
+    const lane = this.#lane(fragment);
+    if (fragment.parity) {
+      counters.parity++;
+      lane.noteParity(fragment, fragment.number);
+    } else {
+      counters.fragments++;
+    }
+    this.#show(fragment, lane, nowUs);
+    let frame = this.partial(fragment);
+    if (frame && nowUs >= this.deadlineOf(frame)) {
+      this.#expire(frame);
+      frame = undefined;
+    }
+    if (!frame && lane.isDone(fragment)) {
+      counters.duplicates++;
+      return null;
+    }
+    return this.#add(frame ?? this.#begin(fragment, lane, nowUs), lane, fragment, nowUs);
+  }
+
+  /**
+   * A frame has begun on a stream: its header is here. Its fragments may still complete it first.
+   * @param {Name & {captureUs: number, keyframe: boolean}} frame @param {number} nowUs
+   */
+  arrivedAsStream(frame, nowUs) {
+    const lane = this.#lane(frame);
+    if (lane.isDone(frame)) return;
+    this.#show(frame, lane, nowUs);
+    lane.stream(frame);
+    const partial = this.partial(frame);
+    if (!partial) return;
+    partial.onStream = true;
+    if (partial.count === 0) this.#forget(partial);
+  }
+
+  /**
+   * A frame is here by another way, or was given up by the gateway: what comes of it is of no use.
+   * @param {Name} name @returns {boolean} whether all of it was here already
+   */
+  doneWith(name) {
+    const partial = this.partial(name);
+    if (partial) this.#forget(partial);
+    const lane = this.#laneOf(name);
+    const whole = lane?.hasWhole(name) ?? false;
+    if (lane && !lane.isDone(name)) lane.finish(nameOf(name), true);
+    return whole;
+  }
+
+  /** What is to be asked for now. What has become too old is lost first, see takeLost(). @param {number} nowUs @returns {NackEntry[]} */
+  nacks(nowUs) {
+    for (const frame of [...this.#frames.values()]) if (nowUs >= this.deadlineOf(frame)) this.#expire(frame);
+    /** @type {NackEntry[]} */ const entries = [];
+    for (const frame of this.#frames.values()) {
+      if (nowUs + this.#path.rttUs >= this.deadlineOf(frame)) continue;
+      for (const { hole, dueUs } of this.#due(frame)) {
+        if (nowUs < dueUs) continue;
+        hole.times++;
+        hole.askedUs = nowUs;
+        hole.dueUs = nowUs + this.#path.againUs;
+        entries.push({ ...frame.name, ...frame.rangeOf(hole) });
+      }
+    }
+    this.counters.asked += entries.length;
+    return entries;
+  }
+
+  /** Frames that were given up since the last call. */
+  takeLost() {
+    const lost = this.#lost;
+    this.#lost = [];
+    return lost;
+  }
+
+  /** When nacks() has something to do if nothing comes; null: never. @returns {number | null} */
+  nextTimeout() {
+    let next = Infinity;
+    for (const frame of this.#frames.values()) {
+      const deadline = this.deadlineOf(frame);
+      next = Math.min(next, deadline);
+      for (const { dueUs } of this.#due(frame)) if (dueUs < deadline - this.#path.rttUs) next = Math.min(next, dueUs);
+    }
+    return next === Infinity ? null : next;
+  }
+
+  /** Until when a frame is worth something. @param {PartialFrame} frame */
+  deadlineOf({ firstUs, captureUs }) {
+    const latest = firstUs + this.deadlineUs;
+    if (this.clockOffsetUs === null) return latest;
+    const deadline = captureUs - this.clockOffsetUs + this.deadlineUs;
+    return firstUs < deadline && deadline < latest ? deadline : latest;
+  }
+
+  /** What may be asked for of a frame, and when. @param {PartialFrame} frame */
+  #due(frame) {
+    if (frame.onStream) return [];
+    return frame.due(this.#laneOf(frame.name)?.expectedRows ?? 0, this.#path).filter(({ hole }) => hole.times < MAX_ASKED);
+  }
+
+  /** @param {Name} name */
+  #laneOf({ track, rendition }) {
+    return this.#lanes.get(`${track}:${rendition}`);
+  }
+
+  /** @param {Name & {captureUs: number}} from @param {Lane} lane @param {number} nowUs */
+  #begin(from, lane, nowUs) {
+    const frame = new PartialFrame(nameOf(from), from.captureUs, nowUs);
+    frame.onStream = lane.isStreaming(from);
+    if (compare(lane.newest, from) > 0) frame.laterUs = nowUs;
+    this.#frames.set(keyOf(from), frame);
+    this.#heldBytes += frame.heldBytes;
+    return frame;
+  }
+
+  /** @param {PartialFrame} frame @param {Lane} lane @param {Fragment} fragment @param {number} nowUs */
+  #add(frame, lane, fragment, nowUs) {
+    const { counters } = this;
+    if (!frame.fits(fragment)) {
+      counters.mismatched++;
+      return null;
+    }
+    const before = frame.heldBytes;
+    const late = frame.add(fragment, nowUs, this.#path);
+    this.#heldBytes += frame.heldBytes - before;
+    if (late === null) {
+      counters.duplicates++;
+      return null;
+    }
+    const reorder = late + Math.floor(late / 4);
+    if (reorder > this.reorderUs) this.setPath(this.#path.rttUs, reorder);
+    if (!frame.complete) {
+      this.#makeRoom();
+      return null;
+    }
+    this.#forget(frame);
+    lane.finish(frame.name, true);
+    const done = frame.assemble(nowUs);
+    counters.completed++;
+    if (frame.lacking > 0) counters.recovered++;
+    counters.mended += frame.lacking;
+    return done;
+  }
+
+  /** @param {Name & {captureUs: number, keyframe: boolean}} frame */
+  #lane({ track, rendition, group, index, captureUs, keyframe }) {
+    const key = `${track}:${rendition}`;
+    let lane = this.#lanes.get(key);
+    if (lane) return lane;
+    // A keyframe may be the first thing that is sent; anything else has one before it.
+    lane = new Lane({ group, index: keyframe ? index - 1 : -1 }, captureUs);
+    this.#lanes.set(key, lane);
+    if (this.#lanes.size > MAX_LANES) this.#dropLane(/** @type {string} */ (this.#lanes.keys().next().value));
+    return lane;
+  }
+
+  /** @param {string} key */
+  #dropLane(key) {
+    const lane = this.#lanes.get(key);
+    for (const frame of [...this.#frames.values()]) {
+      if (this.#laneOf(frame.name) !== lane) continue;
+      this.#lose(frame);
+      this.counters.displaced++;
+    }
+    this.#lanes.delete(key);
+  }
+
+  /**
+   * Something of a frame is here: if it is the newest, what is before it should be here as well.
+   * @param {Name & {captureUs: number}} shown @param {Lane} lane @param {number} nowUs
+   */
+  #show(shown, lane, nowUs) {
+    if (compare(shown, lane.newest) <= 0) return;
+    const { track, rendition, group, index, captureUs } = shown;
+    for (const frame of this.#frames.values()) {
+      if (frame.name.track === track && frame.name.rendition === rendition) frame.laterUs ??= nowUs;
+    }
+    const after = lane.newest.group === group ? lane.newest.index : -1;
+    const sinceUs = lane.newestCaptureUs;
+    lane.newest = { group, index };
+    lane.newestCaptureUs = captureUs;
+    lane.framesSinceParity++;
+    if (lane.framesSinceParity > PARITY_LASTS) lane.expectedRows = 0;
+    for (let absent = Math.max(after + 1, index - MAX_ABSENT); absent < index; absent++) {
+      // Captured at even distances, as far as anybody can tell.
+      const between = sinceUs + Math.floor(((captureUs - sinceUs) * (absent - after)) / (index - after));
+      this.#announce({ track, rendition, group, index: absent, captureUs: between }, lane, nowUs);
+    }
+    this.#makeRoom();
+  }
+
+  /** A frame must exist of which nothing is here. @param {Name & {captureUs: number}} absent @param {Lane} lane @param {number} nowUs */
+  #announce(absent, lane, nowUs) {
+    if (!lane.isDone(absent)) this.#begin(absent, lane, nowUs).missAll(nowUs, this.#path);
+  }
+
+  /** @param {PartialFrame} frame */
+  #expire(frame) {
+    this.#lose(frame);
+    this.counters.expired++;
+  }
+
+  #makeRoom() {
+    while (this.#frames.size > this.maxFrames || this.#heldBytes > this.maxBytes) {
+      this.#lose(/** @type {PartialFrame} */ (this.#frames.values().next().value));
+      this.counters.displaced++;
+    }
+  }
+
+  /** @param {PartialFrame} frame */
+  #lose(frame) {
+    this.#forget(frame);
+    this.#laneOf(frame.name)?.finish(frame.name, false);
+    if (!frame.onStream) this.#lost.push(frame.name);
+  }
+
+  /** @param {PartialFrame} frame */
+  #forget(frame) {
+    this.#frames.delete(keyOf(frame.name));
+    this.#heldBytes -= frame.heldBytes;
+  }
+}
+
+/** @param {Name} from something with more in it @returns {Name} */
+const nameOf = ({ track, rendition, group, index }) => ({ track, rendition, group, index });
