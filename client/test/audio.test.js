@@ -5,10 +5,11 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Ring, ringBytes } from '../src/audio/ring.js';
+import { READ, Ring, ringBytes, RUNNING } from '../src/audio/ring.js';
 import { ClockSync } from '../src/media/clock.js';
 import { AudioPath } from '../src/worker/audio.js';
 import { SharedWriter } from '../src/worker/ring_writer.js';
+import { nowUs } from '../src/worker/time.js';
 import { Timeline } from '../src/worker/timeline.js';
 
 /** @typedef {import('../src/types.js').Frame} Frame */
@@ -62,7 +63,7 @@ Object.assign(globalThis, { AudioDecoder: StandIn, EncodedAudioChunk: class { co
 function begun() {
   opened = [];
   const clock = new ClockSync();
-  const path = new AudioPath(new Timeline(() => clock), () => {}, () => {});
+  const path = new AudioPath({ timeline: new Timeline(() => clock), post() {}, measures: false, renditions: [], running: false, outputUs: 0 });
   const writer = new SharedWriter(/** @type {any} */ (new ArrayBuffer(ringBytes(1, RATE * 4))), 1, RATE * 4);
   path.playout.setWriter(writer, RATE);
   path.setOutput(true, 0);
@@ -143,4 +144,29 @@ test('sound that comes before the catalog waits for it', () => {
   assert.equal(written(ring).length, 0);
   path.configure(RENDITIONS);
   assert.equal(written(ring).length, 1920);
+});
+
+test('a missing packet is waited for as long as the ring lasts, then made up, and the next ones are heard in time', (t) => {
+  const { path, ring } = begun();
+  path.configure(RENDITIONS);
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  for (let i = 0; i < 4; i++) path.push({ ...frame(1, i), arrivalUs: nowUs() });
+  const before = written(ring).length;
+  ring.set(READ, before - 1920); // 40 ms are left
+  ring.set(RUNNING, 1);
+  path.push({ ...frame(1, 5), arrivalUs: nowUs() });
+  t.mock.timers.tick(20);
+  assert.equal(written(ring).length, before, 'it may still come');
+  t.mock.timers.tick(6);
+  assert.equal(written(ring).length, before + 2 * 960);
+  assert.deepEqual([path.lost, path.stats.audioFramesConcealed, path.stats.audioConcealedMs], [1, 1, 20]);
+  path.push({ ...frame(1, 4), arrivalUs: nowUs() });
+  assert.equal(written(ring).length, before + 2 * 960, 'too late');
+});
+
+test('the need of the sound is judged by when packets come, not by how long they wait for one before them', () => {
+  const { path } = begun();
+  path.configure(RENDITIONS);
+  for (let i = 0; i < 400; i++) if (i % 10) path.push({ ...frame(1, i), arrivalUs: i * 20_000 + 5_000 });
+  assert.ok(path.playout.need.delayUs < 5_000 + 20_000, `${path.playout.need.delayUs}`);
 });

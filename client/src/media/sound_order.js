@@ -12,14 +12,14 @@ export const APART_US = 500_000; // a rendition that was left so long ago begins
 
 /** @template {Sounding} F */
 export class SoundOrder {
-  #patienceUs;
+  #options;
   /** @type {Map<number, FrameOrder<F>>} the last two renditions, newest last */ #orders = new Map();
   /** @type {Map<number, number>} */ #newestUs = new Map();
   #counters = new FrameOrder().counters; // of all that there were
 
-  /** @param {{patienceUs: number}} options */
-  constructor({ patienceUs }) {
-    this.#patienceUs = patienceUs;
+  /** @param {{patienceUs: number, tailUs?: number}} options of each one's order */
+  constructor(options) {
+    this.#options = options;
   }
 
   get counters() {
@@ -55,7 +55,7 @@ export class SoundOrder {
     const current = [...this.#orders.keys()].at(-1) ?? rendition;
     const left = rendition !== current && ptsUs - (this.#newestUs.get(rendition) ?? 0) > APART_US;
     if (known && !left) return known;
-    /** @type {FrameOrder<F>} */ const order = new FrameOrder({ independent: true, patienceUs: this.#patienceUs });
+    /** @type {FrameOrder<F>} */ const order = new FrameOrder({ independent: true, ...this.#options });
     order.counters = this.#counters;
     for (const kept of [this.#orders, this.#newestUs]) {
       for (const other of [...kept.keys()]) if (other !== current || other === rendition) kept.delete(other);

@@ -4,9 +4,11 @@
  * to another rendition it sends both for a moment; what is heard goes over where the old one ends.
  */
 
+import { Jitter } from '../media/jitter.js';
 import { SoundOrder } from '../media/sound_order.js';
 import { Recent } from '../media/statistics.js';
 import { Playout } from './playout.js';
+import { PortWriter, SharedWriter } from './ring_writer.js';
 import { levelsOf } from './samples.js';
 import { OUTPUT_RATE, shapeOf, SoundDecoder } from './sound_decoder.js';
 import { nowUs } from './time.js';
@@ -14,9 +16,12 @@ import { nowUs } from './time.js';
 /** @typedef {import('../types.js').Frame} Frame */
 /** @typedef {import('../types.js').Rendition} Rendition */
 /** @typedef {import('./sound_decoder.js').Samples} Samples */
-/** @typedef {import('./timeline.js').Timeline} Timeline */
+/** @typedef {import('./sound.js').Sound} Sound */
+/** @typedef {import('../media/clock.js').ClockSync} ClockSync */
+/** @typedef {import('../media/messages.js').Message} Message */
 
-const PATIENCE_US = 60_000; // a packet that is missing longer is bridged
+const PATIENCE_US = 300_000; // for a packet that is missing, if the ring holds so much; then its place is filled
+const TAIL_US = 60_000; // for what may be missing of a group when the next one is there
 const MAX_WAITING = 100; // packets before the catalog has told how to decode them
 const NEW_TIMELINE_US = 1_000_000; // so far back a source has begun anew
 
@@ -27,29 +32,28 @@ export class AudioPath {
   errors = 0;
   names = /** @type {Recent<string>} */ (new Recent(4096));
   running = false;
-  measures = false; // whether someone looks at the levels
+  jitter = new Jitter();
   /** @type {Frame | null} */ newest = null;
   /** What is heard, or was decoded last where nothing is. */ rendition = -1;
-  /** @type {SoundOrder<Frame>} */ #order = new SoundOrder({ patienceUs: PATIENCE_US });
+  /** @type {SoundOrder<Frame>} */ #order = new SoundOrder({ patienceUs: PATIENCE_US, tailUs: TAIL_US });
   /** @type {Map<number, Rendition>} */ #renditions = new Map();
   /** @type {Map<number, SoundDecoder>} */ #decoders = new Map();
   /** @type {Frame[]} */ #waiting = [];
   #channels = 0;
   #lastPts = -Infinity;
   #endUs = -Infinity; // of what was decoded of the rendition that is heard
+  #fedUs = 0;
+  #decodeUs = 2_000; // smoothed
   #lostBefore = 0;
   #droppedBefore = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
-  /**
-   * @param {Timeline} timeline
-   * @param {(channels: number, sampleRate: number) => void} format told when samples of a new shape come
-   * @param {(levels: number[]) => void} levels told of every packet's while `measures`
-   */
-  constructor(timeline, format, levels) {
-    this.playout = new Playout(timeline);
-    this.onFormat = format;
-    this.onLevels = levels;
+  /** @param {Pick<Sound, 'timeline' | 'post' | 'measures' | 'renditions' | 'running' | 'outputUs'>} sound what was told before this was here */
+  constructor(sound) {
+    this.sound = sound;
+    this.playout = new Playout(sound.timeline);
+    this.configure(sound.renditions);
+    this.setOutput(sound.running, sound.outputUs);
   }
 
   get codec() {
@@ -66,6 +70,12 @@ export class AudioPath {
     for (const frame of this.#waiting.splice(0)) this.#decode(frame);
   }
 
+  /** @param {Extract<import('../types.js').ToWorker, {type: 'audioOutput'}>} output the worklet's end of the ring */
+  setWriter({ ring, port, channels, capacity, sampleRate }) {
+    if (ring) this.playout.setWriter(new SharedWriter(ring, channels, capacity), sampleRate);
+    else if (port) this.playout.setWriter(new PortWriter(port, channels, capacity), sampleRate);
+  }
+
   /** @param {boolean} running whether the AudioContext takes samples @param {number} outputUs from the worklet to the ear */
   setOutput(running, outputUs) {
     this.playout.outputUs = outputUs;
@@ -78,10 +88,13 @@ export class AudioPath {
   push(frame) {
     this.received++;
     this.newest = frame;
+    this.jitter.add(frame.arrivalUs - frame.ptsUs);
+    this.playout.arrived(frame.ptsUs, frame.arrivalUs);
+    this.playout.need.add(frame.arrivalUs - frame.ptsUs + this.#decodeUs, frame.arrivalUs);
     this.#deliver(this.#order.push(frame, frame.arrivalUs));
   }
 
-  /** A stream was reset inside that frame. @param {Frame} frame */
+  /** That frame will not come. @param {import('./session.js').Position} frame */
   lose(frame) {
     this.#deliver(this.#order.lost(frame.rendition, frame.group, frame.index, nowUs()));
   }
@@ -92,7 +105,9 @@ export class AudioPath {
     clearTimeout(this.#timer);
     const timeout = this.#order.nextTimeout();
     if (timeout === null) return;
-    this.#timer = setTimeout(() => this.#deliver(this.#order.advance(nowUs())), Math.max(1, (timeout - nowUs()) / 1000));
+    const now = nowUs();
+    const waitUs = Math.min(timeout - now, this.playout.patienceUs);
+    this.#timer = setTimeout(() => this.#deliver(this.#order.advance(Math.max(timeout, nowUs()))), Math.max(1, waitUs / 1000));
   }
 
   /** @param {Frame} frame */
@@ -105,6 +120,7 @@ export class AudioPath {
     const rendition = this.#renditions.get(frame.rendition);
     if (!rendition) return; // of a catalog that is over
     this.names.push(`${frame.group}:${frame.index}`);
+    this.#fedUs = nowUs();
     this.#decoderOf(rendition).decode(frame);
   }
 
@@ -134,12 +150,12 @@ export class AudioPath {
     if (ptsUs < this.#lastPts) this.outOfOrder++;
     this.#lastPts = ptsUs;
     this.#endUs = ptsUs + durationUs;
-    this.playout.need.add(now - ptsUs, now);
+    this.#decodeUs += (now - this.#fedUs - this.#decodeUs) / 16;
     if (planes.length !== this.#channels) {
       this.#channels = planes.length;
-      this.onFormat(planes.length, OUTPUT_RATE);
+      this.sound.post({ type: 'audioFormat', channels: planes.length, sampleRate: OUTPUT_RATE });
     }
-    if (this.measures) this.onLevels(levelsOf(planes));
+    if (this.sound.measures) this.sound.post({ type: 'levels', levels: levelsOf(planes) });
     if (this.running && this.playout.channels === planes.length) this.playout.write(planes, ptsUs, now);
   }
 
@@ -166,11 +182,36 @@ export class AudioPath {
     return this.#droppedBefore + this.playout.late + this.#order.counters.late + this.#order.counters.discarded;
   }
 
+  /** What PlayerStats say of it. */
+  get stats() {
+    const { playout } = this;
+    return {
+      audioCodec: this.codec,
+      audioFramesReceived: this.received, audioFramesDecoded: this.decoded, audioFramesDropped: this.dropped,
+      audioFramesConcealed: playout.concealedPackets, audioConcealedMs: Math.round(playout.concealedMs),
+      audioUnderruns: playout.underruns, audioPlayedMs: Math.round(playout.playedMs),
+      audioBufferMs: Math.round(playout.bufferMs), audioTargetMs: Math.round(playout.targetMs),
+      audioOutputMs: Math.round(playout.outputUs / 10) / 100, audioRate: playout.speed,
+    };
+  }
+
+  /** @param {ClockSync} clock @returns {Message | null} */
+  feedback(clock) {
+    if (!this.newest) return null;
+    const { track, group, index, arrivalUs } = this.newest;
+    return {
+      kind: 'feedback', track, group, index, arrival_us: Math.round(clock.toGateway(arrivalUs)),
+      frames_received: this.received, frames_decoded: this.decoded, frames_dropped: this.dropped,
+      frames_painted: 0, decode_queue: 0, latency_us: 0, jitter_us: Math.round(this.jitter.value),
+    };
+  }
+
   newSession() {
     clearTimeout(this.#timer);
+    this.jitter.reset();
     this.#lostBefore = this.lost;
     this.#droppedBefore = this.dropped - this.playout.late;
-    this.#order = new SoundOrder({ patienceUs: PATIENCE_US });
+    this.#order = new SoundOrder({ patienceUs: PATIENCE_US, tailUs: TAIL_US });
     this.newest = null;
     this.#waiting = [];
     this.#lastPts = this.#endUs = -Infinity;

@@ -39,13 +39,13 @@ function grabNext(presenter) {
  * What player.debug asks for; throws what it cannot.
  * @param {import('./engine.js').Engine} engine @param {import('../main/debug.js').Command} command @returns {unknown}
  */
-export function answer({ video, audio, connector, presenter, clock, report }, command) {
+export function answer({ video, sound, connector, presenter, clock, report }, command) {
   switch (command) {
     case 'failDecoder': return video.decoder.feedGarbage();
     case 'dropSession': return connector.drop();
     case 'grab': return grabNext(presenter);
     case 'frames': return report.paintLog.list();
-    case 'received': return { ...received(video, clock), audio: received(audio, clock) };
+    case 'received': return { ...received(video, clock), audio: sound.path ? received(sound.path, clock) : null };
   }
 }
 

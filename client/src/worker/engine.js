@@ -5,12 +5,11 @@
 
 import { ClockSync } from '../media/clock.js';
 import { codecFromAnnexB } from '../media/h264.js';
-import { AudioPath } from './audio.js';
 import { Connector } from './connector.js';
 import { Presenter } from './presenter.js';
 import { Report } from './report.js';
-import { PortWriter, SharedWriter } from './ring_writer.js';
 import { generatorSink, offscreenSink, pageSink } from './sinks.js';
+import { Sound } from './sound.js';
 import { nowUs } from './time.js';
 import { Timeline } from './timeline.js';
 import { VideoPath } from './video.js';
@@ -53,8 +52,7 @@ export class Engine {
     this.presenter = new Presenter(this.timeline, (info, paintUs, size) => this.#painted(info, paintUs, size), () => this.video.pump());
     this.video = new VideoPath(this.presenter, this.timeline,
       (reason) => this.#askKeyframe(reason), (message) => this.#decoderFailed(message));
-    this.audio = new AudioPath(this.timeline, (channels, sampleRate) => post({ type: 'audioFormat', channels, sampleRate }),
-      (levels) => post({ type: 'levels', levels }));
+    this.sound = new Sound(this.timeline, post);
     this.connector = new Connector(this, early);
     this.viewing = new Viewing({
       post, send: (message) => this.connector.send(message), giveUp: (why) => this.connector.giveUp(why),
@@ -68,17 +66,17 @@ export class Engine {
       case 'start': return this.#start(message);
       case 'transport': return this.connector.setInfo(message.info, message.error);
       case 'sink': return this.#setSink(message);
-      case 'audioOutput': return this.#setAudioOutput(message);
-      case 'audioState': return this.audio.setOutput(message.running, message.latencyMs * 1000);
+      case 'audioOutput': return this.sound.path?.setWriter(message);
+      case 'audioState': return this.sound.setOutput(message.running, message.latencyMs * 1000);
       case 'latencyMode': return this.#setMode(message.mode);
       case 'rendition': return this.viewing.wish(message.id);
       case 'picture': return this.#setPicture(message.on);
-      case 'levels': return void (this.audio.measures = message.on);
+      case 'levels': return void (this.sound.measures = message.on);
       case 'visible': return this.#setVisible(message.visible);
       case 'mirror': return this.#setMirror(message.on);
       case 'painted': return this.#pageSink?.painted();
       case 'retryNow': return this.connector.retryNow();
-      case 'stop': return this.connector.stop();
+      case 'stop': return this.#stop();
       case 'debug': return void this.#debug(message.id, message.command);
     }
   }
@@ -90,6 +88,11 @@ export class Engine {
     this.#usualCodec = message.codec;
     this.viewing.start(message);
     this.connector.start(message);
+  }
+
+  #stop() {
+    this.report.freezes.pause();
+    this.connector.stop();
   }
 
   /** @param {Extract<ToWorker, {type: 'sink'}>} message */
@@ -108,16 +111,10 @@ export class Engine {
     }
   }
 
-  /** @param {Extract<ToWorker, {type: 'audioOutput'}>} message */
-  #setAudioOutput({ ring, port, channels, capacity, sampleRate }) {
-    if (ring) this.audio.playout.setWriter(new SharedWriter(ring, channels, capacity), sampleRate);
-    else if (port) this.audio.playout.setWriter(new PortWriter(port, channels, capacity), sampleRate);
-  }
-
   /** @param {import('../types.js').LatencyMode} mode */
   #setMode(mode) {
     this.timeline.mode = mode;
-    this.audio.playout.modeChanged(nowUs());
+    this.sound.path?.playout.modeChanged(nowUs());
     this.report.reset();
     this.presenter.pump();
   }
@@ -133,6 +130,7 @@ export class Engine {
   /** @param {boolean} visible */
   #setVisible(visible) {
     this.#visible = visible;
+    this.report.freezes.pause();
     if (visible) this.connector.retryNow();
   }
 
@@ -148,7 +146,7 @@ export class Engine {
     this.timeline.newSession();
     this.video.newSession();
     if (this.viewing.picture) this.video.decoder.warm(this.video.decoder.codec || this.#usualCodec);
-    this.audio.newSession();
+    this.sound.newSession();
   }
 
   /** Frames may come before the catalog; a keyframe of H.264 tells itself. @param {Frame} frame */
@@ -175,15 +173,14 @@ export class Engine {
     const kind = catalog ? catalog.tracks.find((track) => track.id === frame.track)?.kind : 'video';
     if (kind === 'video' && picture) this.video.push(frame);
     if (kind !== 'audio') return;
-    this.report.audioJitter.add(frame.arrivalUs - frame.ptsUs);
-    this.audio.push(frame);
+    this.sound.push(frame);
     if (!expectsPicture) this.connector.playing();
   }
 
-  /** @param {Frame} frame */
+  /** @param {import('./session.js').Position} frame */
   lost(frame) {
     if (this.video.newest?.track === frame.track) this.video.lose(frame);
-    else if (this.audio.newest?.track === frame.track) this.audio.lose(frame);
+    else if (this.sound.path?.newest?.track === frame.track) this.sound.path.lose(frame);
   }
 
   /** @param {Message} message @param {number} arrivalUs */
@@ -197,14 +194,16 @@ export class Engine {
         this.report.stages.queueUs = message.queue_us;
         return void (this.gateway = message);
       case 'error': return this.post({ type: 'error', message: message.message, fatal: false });
-      default: return this.connector.message(message);
+      default:
+        this.connector.message(message);
+        if (this.connector.state === 'waiting') this.report.freezes.pause();
     }
   }
 
   /** @param {import('../types.js').Catalog} catalog */
   #setCatalog({ revision, tracks }) {
     const catalog = { revision, tracks };
-    this.audio.configure(tracks.find((track) => track.kind === 'audio')?.renditions ?? []);
+    this.sound.configure(tracks.find((track) => track.kind === 'audio')?.renditions ?? []);
     const video = tracks.find((track) => track.kind === 'video')?.renditions ?? [];
     this.video.decoder.renditions = new Map(video.map((one) => [one.id, one]));
     this.viewing.setCatalog(catalog);
@@ -214,6 +213,7 @@ export class Engine {
 
   /** @param {boolean} on */
   #setPicture(on) {
+    this.report.freezes.pause();
     this.video.newSession(); // what comes next has nothing to do with what came before
     this.viewing.setPicture(on);
   }
@@ -232,7 +232,8 @@ export class Engine {
 
   /** @param {FrameInfo} info @param {number} paintUs @param {{width: number, height: number}} size */
   #painted(info, paintUs, size) {
-    this.report.paint(info, paintUs, this.clock, this.audio.playout.skewUs(info.frame.ptsUs, paintUs));
+    this.report.paint(info, paintUs, this.clock, this.sound.path?.playout.skewUs(info.frame.ptsUs, paintUs) ?? null);
+    this.report.freezes.paint(paintUs, info.frame.ptsUs, this.video.dropped + this.video.lost + this.connector.reconnects);
     this.#setShape(size, this.viewing.rendition(info.frame.rendition)?.rotation ?? 0);
     if (!this.report.firstFrameMs) {
       const { connectUs, readyUs } = this.connector;
@@ -275,7 +276,8 @@ export class Engine {
     this.video.decoder.checkStuck(now);
     if (this.connector.open) {
       if (now - this.#pingUs > PING_EVERY_US) this.#ping();
-      for (const feedback of [this.report.videoFeedback(this.video, this.clock), this.report.audioFeedback(this.audio, this.clock)]) {
+      const said = [this.report.videoFeedback(this.video, this.clock), this.sound.path?.feedback(this.clock), this.report.stages.takeTrace(now)];
+      for (const feedback of said) {
         if (feedback) this.connector.send(feedback);
       }
     }
@@ -285,7 +287,8 @@ export class Engine {
   /** @returns {import('../types.js').PlayerStats} */
   #stats() {
     return {
-      ...this.report.stats(this.video, this.audio, this.clock), ...this.viewing.stats(this.video.newest?.durationUs ?? 0),
+      ...this.report.stats(this.video, this.sound.path, this.clock), ...this.viewing.stats(this.video.newest?.durationUs ?? 0),
+      ...this.connector.datagrams,
       state: this.connector.state, reconnects: this.connector.reconnects,
       sink: this.presenter.sink?.kind ?? '', latencyMode: this.timeline.mode, gateway: this.gateway,
     };

@@ -1,7 +1,7 @@
 /** Gathers what PlayerStats and the feedback message say. */
 
-import { Jitter } from '../media/jitter.js';
 import { Rate, Recent, Window } from '../media/statistics.js';
+import { Freezes } from './freezes.js';
 import { Stages } from './stages.js';
 import { nowUs } from './time.js';
 
@@ -14,6 +14,10 @@ import { nowUs } from './time.js';
 /** @typedef {import('../media/clock.js').ClockSync} ClockSync */
 
 const WINDOW_MS = 5000;
+const NO_SOUND = {
+  audioCodec: '', audioFramesReceived: 0, audioFramesDecoded: 0, audioFramesDropped: 0, audioFramesConcealed: 0, audioConcealedMs: 0,
+  audioUnderruns: 0, audioPlayedMs: 0, audioBufferMs: 0, audioTargetMs: 0, audioOutputMs: 0, audioRate: 1,
+};
 const ms = (/** @type {number} */ us) => Math.round(us / 10) / 100;
 
 export class Report {
@@ -23,12 +27,12 @@ export class Report {
   width = 0;
   height = 0;
   rotation = 0;
-  audioJitter = new Jitter();
   bytes = new Rate();
   #paints = new Rate();
   #latency = new Window(WINDOW_MS);
   #recent = new Window(250, 64); // for feedback: what happened since the last one
   stages = new Stages();
+  freezes = new Freezes();
   /** The last frames painted. */ paintLog = /** @type {Recent<PaintRecord>} */ (new Recent(600));
   #skewMs = 0;
 
@@ -59,33 +63,23 @@ export class Report {
   }
 
   /**
-   * @param {VideoPath} video @param {AudioPath} audio @param {ClockSync} clock
-   * @returns {Omit<PlayerStats, 'state' | 'reconnects' | 'sink' | 'latencyMode' | 'gateway' | 'rendition' | 'forwarded' | 'reorderFrames' | 'reorderMs'>}
+   * @param {VideoPath} video @param {AudioPath | null} audio @param {ClockSync} clock
+   * @returns {Omit<PlayerStats, 'state' | 'reconnects' | 'sink' | 'delivery' | keyof import('../types.js').DatagramCounters | 'latencyMode' | 'gateway' | 'rendition' | 'forwarded' | 'reorderFrames' | 'reorderMs'>}
    */
   stats(video, audio, clock) {
     const now = nowUs() / 1000;
     return {
-      transport: 'webtransport', delivery: 'stream', codec: video.decoder.codec, audioCodec: audio.codec,
+      transport: 'webtransport', codec: video.decoder.codec,
       width: this.width, height: this.height, framesReceived: video.received, framesDecoded: video.decoded,
       framesDropped: video.dropped, framesPainted: this.painted,
+      freezeCount: this.freezes.count, freezeMs: Math.round(this.freezes.totalUs / 1000),
       fps: Math.round(this.#paints.perSecond(now) * 10) / 10, bitrateBps: Math.round(this.bytes.perSecond(now) * 8),
       latencyMs: this.#percentiles(), stages: this.stages.medians, avSkewMs: this.#skewMs,
       firstFrameMs: this.firstFrameMs, joinMs: this.joinMs, navigationToFirstFrameMs: 0,
       decodeQueue: video.decoder.queue, jitterMs: ms(video.jitter.value), rttMs: ms(clock.rttUs),
       clockOffsetMs: ms(clock.offsetUs), framesReordered: video.reordered, framesOutOfOrder: video.outOfOrder,
-      framesLost: video.lost, decoderErrors: video.decoder.errors + audio.errors,
-      keyframeRequests: video.keyframeRequests, ...this.#sound(audio),
-    };
-  }
-
-  /** @param {AudioPath} audio */
-  #sound(audio) {
-    const { playout } = audio;
-    return {
-      audioFramesReceived: audio.received, audioFramesDecoded: audio.decoded, audioFramesDropped: audio.dropped,
-      audioUnderruns: playout.underruns, audioPlayedMs: Math.round(playout.playedMs),
-      audioBufferMs: Math.round(playout.bufferMs), audioTargetMs: Math.round(playout.targetMs),
-      audioOutputMs: ms(playout.outputUs), audioRate: playout.speed,
+      framesLost: video.lost, decoderErrors: video.decoder.errors + (audio?.errors ?? 0),
+      keyframeRequests: video.keyframeRequests, ...(audio?.stats ?? NO_SOUND),
     };
   }
 
@@ -102,17 +96,6 @@ export class Report {
       frames_received: video.received, frames_decoded: video.decoded, frames_dropped: video.dropped,
       frames_painted: this.painted, decode_queue: video.decoder.queue,
       latency_us: Math.max(0, Math.round(this.#recent.percentile(0.5))), jitter_us: Math.round(video.jitter.value),
-    };
-  }
-
-  /** @param {AudioPath} audio @param {ClockSync} clock @returns {Message | null} */
-  audioFeedback(audio, clock) {
-    if (!audio.newest) return null;
-    const { track, group, index, arrivalUs } = audio.newest;
-    return {
-      kind: 'feedback', track, group, index, arrival_us: Math.round(clock.toGateway(arrivalUs)),
-      frames_received: audio.received, frames_decoded: audio.decoded, frames_dropped: audio.dropped,
-      frames_painted: 0, decode_queue: 0, latency_us: 0, jitter_us: Math.round(this.audioJitter.value),
     };
   }
 }

@@ -45,9 +45,12 @@ export class Timeline {
 
   /** @param {number} wanted @param {number} now */
   #slew(wanted, now) {
+    if (this.#delayUs === null) {
+      this.#delayUs = this.pictures.known ? this.pictures.percentile(0.5) : wanted; // as they came until now
+      this.#slewedUs = now;
+    }
     const most = (now - this.#slewedUs) * SLEW;
     this.#slewedUs = now;
-    this.#delayUs ??= this.pictures.known ? this.pictures.percentile(0.5) : wanted; // as they came until now
     const step = wanted - this.#delayUs;
     this.#delayUs += Math.abs(step) > MAX_DELAY_SPREAD_US ? step : Math.max(-most, Math.min(most, step));
     return this.#delayUs;
