@@ -83,7 +83,7 @@ class LaneServer:
 
     def transmit(self, now: float) -> list[bytes]:
         """What may leave now."""
-        return [datagram for datagram, _ in self.lane.datagrams_to_send(now)]
+        return [datagram for run in self.lane.transmit(now) for datagram in run.packets]
 
     def send_stream(self, frame: bytes) -> None:
         """A frame as a stream."""
@@ -236,9 +236,12 @@ def opened_us(kind: str, certificate: ServerCertificate, frames: int) -> float:
                     lane.receive(datagram, peer, now)
             while client.next_event() is not None:
                 pass
-            answers = client.datagrams_to_send(now) if kind == "aioquic" else lane.datagrams_to_send(now)
+            if kind == "aioquic":
+                answers = [answer for answer, _ in client.datagrams_to_send(now)]
+            else:
+                answers = [answer for run in lane.transmit(now) for answer in run.packets]
             spent += time.perf_counter_ns() - began
-            for answer, _ in answers:
+            for answer in answers:
                 sender.receive(answer, now)
             now += DELAY_S
     return spent / 1e3 / packets

@@ -135,12 +135,15 @@ class End:
         self.webtransport.settle()
         self.webtransport.writable()
         self.webtransport.settle()
-        for data, _ in self.lane.datagrams_to_send(self.time.now):
-            self.out.send(data)
+        self._transmit()
         while self.lane.can_send:
-            for data, _ in self.lane.datagrams_to_send(self.time.now):
-                self.out.send(data)
+            self._transmit()
         self._arm()
+
+    def _transmit(self) -> None:
+        for run in self.lane.transmit(self.time.now):
+            for data in run.packets:
+                self.out.send(data)
 
     def on_connected(self) -> None:
         """Client: ask for the session."""

@@ -340,7 +340,7 @@ def test_an_unproven_address_gets_three_times_what_it_sent_and_no_more() -> None
     lane, now, sent = Lane(quic), 1.0, 0
     lane.receive(hello, Peer(("127.0.0.1", 2)), now)
     while not internals.is_closing(quic):
-        sent += sum(len(data) for data, _ in lane.datagrams_to_send(now))
+        sent += sum(len(data) for run in lane.transmit(now) for data in run.packets)
         assert sent <= 3 * len(hello)
         assert lane.send_probe(1400, now, lambda _: None) is None
         now = max(now, lane.get_timer() or 0.0) + 0.001

@@ -183,10 +183,6 @@ class Lane:
 
     # --- out ---------------------------------------------------------------------------------------
 
-    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
-        """All that can leave now, as (packet, peer)."""
-        return [(packet, run.peer) for run in self.transmit(now) for packet in run.packets]
-
     def transmit(self, now: float) -> list[Run]:
         """What aioquic has to say, and at most :data:`BATCH_PACKETS` packets of the lane, in their order.
 
@@ -219,11 +215,8 @@ class Lane:
         """Whether window and pacing allow more of what waits at once."""
         if not self._media.unsent or self._paced_at is not None or not self.express or not self._sendable():
             return False
-        controller, path = self.quic._loss._cc, self.quic._network_paths[0]
-        free = controller.congestion_window - controller.bytes_in_flight
-        if not path.is_validated:
-            free = min(free, 3 * path.bytes_received - path.bytes_sent)
-        return free >= self.quic._max_datagram_size and self._media.ready
+        quic = self.quic
+        return _free(quic._loss._cc, quic._network_paths[0]) >= quic._max_datagram_size and self._media.ready
 
     def _sendable(self) -> bool:
         """Whether 1-RTT packets of our own may be made: confirmed, and not about to end."""
@@ -268,9 +261,7 @@ class Lane:
         quic, path = self.quic, self._path
         recovery = quic._loss
         controller, pacer = recovery._cc, recovery._pacer
-        room = max(controller.congestion_window - controller.bytes_in_flight, least)
-        if not path.is_validated:
-            room = min(room, 3 * path.bytes_received - path.bytes_sent)
+        room = _free(controller, path, least)
         count = BATCH_PACKETS if least else _paced(pacer, now)
         if not count:
             self._paced_at = pacer.next_send_time(now=now)
@@ -285,9 +276,7 @@ class Lane:
         self._update_key()
         number = quic._packet_number
         packets = self._sealer.seal(self._cid, quic._spin_bit, number, batch.payloads)
-        quic._packet_number = number + len(packets)
-        total = self._record(packets, batch.contents, number, now)
-        path.bytes_sent += total
+        self._record(packets, batch.contents, number, now)
         _spend(pacer, now, len(packets))
         return run_of(path.addr, packets)
 
@@ -315,20 +304,18 @@ class Lane:
         contents: list[tuple[FrameStream | None, int, int]],
         number: int,
         now: float,
-    ) -> int:
-        """Note the packets as sent (RFC 9002, appendix A.5); their bytes."""
+    ) -> None:
+        """Note the packets as sent (RFC 9002, appendix A.5), and what they hold."""
         quic = self.quic
-        recovery, space = quic._loss, quic._spaces[_ONE_RTT]
-        sent: dict[int, Any] = space.sent_packets
+        sent: dict[int, Any] = quic._spaces[_ONE_RTT].sent_packets
         total = 0
         for packet, (stream, start, stop) in zip(packets, contents, strict=True):
             size = len(packet)
             sent[number] = SentPacket(number, size, now, stream, start, stop)
             total += size
             number += 1
-        space.ack_eliciting_in_flight += len(packets)
-        recovery._time_of_last_sent_ack_eliciting_packet = now
-        controller: Any = recovery._cc
+        self._count_sent(len(packets), total, now)
+        controller: Any = quic._loss._cc
         together = getattr(controller, "on_bytes_sent", None)
         if together is not None:
             together(total)
@@ -338,7 +325,13 @@ class Lane:
         if not quic._ack_eliciting_sent_since_receipt:
             quic._close_at = now + self._short.idle_timeout
             quic._ack_eliciting_sent_since_receipt = True
-        return total
+
+    def _count_sent(self, packets: int, size: int, now: float) -> None:
+        quic = self.quic
+        quic._packet_number += packets
+        quic._spaces[_ONE_RTT].ack_eliciting_in_flight += packets
+        quic._loss._time_of_last_sent_ack_eliciting_packet = now
+        self._path.bytes_sent += size
 
     # --- path MTU ----------------------------------------------------------------------------------
 
@@ -355,15 +348,13 @@ class Lane:
             return None
         self._refresh()
         self._update_key()
-        path, cid, number, space = self._path, self._cid, quic._packet_number, quic._spaces[_ONE_RTT]
+        cid, number = self._cid, quic._packet_number
         padding = bytes(size - 1 - len(cid) - PACKET_NUMBER_BYTES - TAG_BYTES - len(_PING))
         (packet,) = self._sealer.seal(cid, quic._spin_bit, number, [_PING + padding])
-        quic._packet_number = number + 1
-        space.sent_packets[number] = ProbePacket(number, size, now, on_result)  # type: ignore[assignment]
-        space.ack_eliciting_in_flight += 1
-        quic._loss._time_of_last_sent_ack_eliciting_packet = now
-        path.bytes_sent += size
-        return packet, path.addr
+        sent: dict[int, Any] = quic._spaces[_ONE_RTT].sent_packets
+        sent[number] = ProbePacket(number, size, now, on_result)
+        self._count_sent(1, size, now)
+        return packet, self._path.addr
 
     def withdraw_probe(self, size: int) -> None:
         """The packet of the last :meth:`send_probe` could not be sent: nothing is to be waited for."""
@@ -422,6 +413,12 @@ class Lane:
             quic.handle_timer(now)
             return True
         return not self.express or (self._paced_at is not None and self._paced_at <= now)
+
+
+def _free(controller: Any, path: QuicNetworkPath, least: int = 0) -> int:
+    """Bytes that congestion control allows, ``least`` in any case, and anti-amplification beside it."""
+    free: int = max(controller.congestion_window - controller.bytes_in_flight, least)
+    return free if path.is_validated else min(free, 3 * path.bytes_received - path.bytes_sent)
 
 
 def _paced(pacer: Any, now: float) -> int:
