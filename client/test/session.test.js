@@ -30,10 +30,10 @@ function begun({ wanted = true, maxDatagramSize = 1024 } = {}) {
     wanted, deadlineUs: 500_000, reports: () => true, rttUs: () => 20_000, clockOffsetUs: () => null,
     counters: { datagramsReceived: 0, fragmentsReceived: 0, fragmentsRecovered: 0, nacksSent: 0, framesExpired: 0, duplicates: 0 },
   };
-  let closed = (/** @type {any} */ _) => {};
+  let [closed, lose] = [(/** @type {any} */ _) => {}, (/** @type {Error} */ _) => {}];
   const session = new Session(/** @type {any} */ ({
     ready: Promise.resolve(),
-    closed: new Promise((resolve) => { closed = resolve; }),
+    closed: new Promise((resolve, reject) => { [closed, lose] = [resolve, reject]; }),
     close: (/** @type {any} */ info) => closed(info),
     incomingUnidirectionalStreams: streams.readable,
     incomingBidirectionalStreams: control.readable,
@@ -42,7 +42,7 @@ function begun({ wanted = true, maxDatagramSize = 1024 } = {}) {
     frame: tell('frame'), coming: tell('coming'), lost: tell('lost'), message: tell('message'), bytes: () => {}, noDatagrams: () => tell('noDatagrams')(null),
   }, link);
   return {
-    session, told, datagrams, streams, control, counters: link.counters,
+    session, told, datagrams, streams, control, lose, counters: link.counters,
     /** Until it was told so often. @param {string} what @param {number} [count] */
     async heard(what, count = 1) {
       while (told.filter(([name]) => name === what).length < count) await new Promise((resolve) => { waiting.push(() => resolve(undefined)); });
@@ -98,6 +98,16 @@ test('a malformed datagram closes the session, and nothing else is thrown', asyn
   assert.equal(code, 0x10);
   assert.match(reason, /does not understand/);
   assert.deepEqual(told, []);
+});
+
+test('a transport that breaks ends the session as lost, not as malformed', async () => {
+  const { session, datagrams, counters, lose } = begun();
+  datagrams.put(LONE);
+  while (!counters.datagramsReceived) await new Promise((resolve) => { setImmediate(resolve); });
+  datagrams.reset(new DOMException('the network went', 'NetworkError'));
+  await new Promise((resolve) => { setImmediate(resolve); });
+  lose(new Error('timed out'));
+  assert.deepEqual(await session.ended, { code: 0, reason: 'timed out', clean: false });
 });
 
 test('a malformed frame on a stream and a malformed message close it likewise', async () => {

@@ -105,6 +105,8 @@ def test_an_entry_exports_what_it_takes_from_others(tmp_path: Path) -> None:
         "player.js",
         "pages/extras.js",
         "worker/abilities.js",
+        "worker/datagrams.js",
+        "media/messages.js",
     ],
 )
 def test_every_entry_of_the_client_can_be_joined(tmp_path: Path, entry: str) -> None:
@@ -183,7 +185,12 @@ def test_the_page_carries_its_worker() -> None:
 
 def test_what_has_time_until_the_picture_is_there_is_not_in_the_first_script() -> None:
     text = link(client_files(), "pages/watch.js")
-    for entry, part in (("worker/abilities.js", "hvc1.1.6"), ("pages/extras.js", "Sound only")):
+    for entry, part in (
+        ("worker/abilities.js", "hvc1.1.6"),
+        ("pages/extras.js", "Sound only"),
+        ("worker/datagrams.js", "make another frame"),
+        ("media/messages.js", "is not msgpack"),
+    ):
         assert part not in text
         assert part in link(client_files(), entry)
         assert entry.rsplit("/", 1)[1] in text, "it is fetched by its name"

@@ -121,7 +121,8 @@ export class Session {
     try {
       await this.#datagrams.read((nowUs) => { this.heardUs = nowUs; });
     } catch (error) {
-      this.#refuse(error);
+      // By its name: what was fetched has a class of its own. Anything else is the end of the session, which says why.
+      if (error instanceof Error && error.name === 'WireError') this.#refuse(error);
     } finally {
       this.#datagrams.close();
     }
@@ -199,7 +200,6 @@ export class Session {
 
   /** @param {unknown} error */
   #refuse(error) {
-    // What was fetched has a WireError of its own.
     const code = Number(/** @type {Partial<WireError>} */ (error)?.code) || MALFORMED;
     this.close(code, `the gateway sent what this player does not understand: ${words(error)}`);
   }
