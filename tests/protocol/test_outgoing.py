@@ -144,6 +144,18 @@ def test_nothing_is_answered_that_was_not_sent_or_would_come_too_late(out: Outgo
     assert out.counters["nacks_late"] == 1
 
 
+def test_an_answer_that_is_the_last_chance_is_given_twice(out: Outgoing) -> None:
+    frame = make_frame(size=5_000)
+    put(out, frame, 0.0, deadline=0.2)
+    out.next(0.0, MUCH, LOSSY)
+    for now, copies in ((0.05, 1), (0.14, 2)):
+        out.asked([ask(frame, 1, 1)], now, LOSSY)
+        assert numbers(out.next(now, MUCH, LOSSY)) == [1] * copies
+    clean = replace(LOSSY, loss=0.0)
+    out.asked([ask(frame, 2, 2)], 0.14, clean)
+    assert numbers(out.next(0.14, MUCH, clean)) == [2], "a path that loses nothing loses no answers"
+
+
 def test_a_frame_on_a_stream_is_quics_to_send_again(out: Outgoing) -> None:
     frame = make_frame(size=5000)
     queued = put(out, frame, 0.0, delivery="stream")

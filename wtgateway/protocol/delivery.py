@@ -123,9 +123,9 @@ def _failure(pieces: int, parity: int, loss: float, rounds: int) -> float:
     """That pieces are missing when the time for asking is over.
 
     More than ``parity`` have to be lost at first, as by the binomial distribution; then each of those
-    that lack is missing if in all rounds the wish or the answer was lost.
+    that lack is missing if in all rounds the wish or the answer was lost; the last answer is sent twice.
     """
-    again = (1.0 - (1.0 - loss) ** 2) ** rounds
+    again = (1.0 - (1.0 - loss) ** 2) ** (rounds - 1) * _last_round(loss) if rounds else 1.0
     total = pieces + parity
     failure = 0.0
     for lost in range(parity + 1, total + 1):
@@ -134,3 +134,7 @@ def _failure(pieces: int, parity: int, loss: float, rounds: int) -> float:
         if share < 1e-9 and lost > total * loss:
             break
     return failure
+
+
+def _last_round(loss: float) -> float:
+    return 1.0 - (1.0 - loss) * (1.0 - loss**2)

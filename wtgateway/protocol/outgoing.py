@@ -18,7 +18,7 @@ from typing import Any
 
 from wtgateway.media import Kind
 from wtgateway.protocol import fragments
-from wtgateway.protocol.delivery import Path, Plan, Reason, plan_frame
+from wtgateway.protocol.delivery import LOSSY, Path, Plan, Reason, plan_frame
 from wtgateway.protocol.nacks import NackEntry
 from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
 
@@ -28,6 +28,7 @@ REMEMBERED_BYTES = 8 * 1024 * 1024
 REMEMBERED_S = 2.0
 MOST_ANSWERS = 6  # of one piece
 MOST_WISHES = 256  # pieces that are looked up for one NACK: 14 bytes may name 65536
+LAST_CHANCE_RTT = 1.75  # half a round trip for an answer, and 5/4 until it is missed and asked for again
 ANSWERS_SHARE = 0.5  # of the path's rate may go into answers
 LEAST_ANSWERS_BPS = 512_000
 MOST_REPEATED_BYTES = 600  # sound that is larger is not repeated, but asked for
@@ -261,15 +262,15 @@ class Outgoing:
                 continue
             stop = min(entry.last + 1, sent.given, entry.first + left)
             for number in range(entry.first, stop):
-                self._note_wish(name, sent, number, now, path.rtt)
+                self._note_wish(name, sent, number, now, path)
             left -= max(0, stop - entry.first)
 
-    def _note_wish(self, name: Name, sent: Sent, number: int, now: float, rtt: float) -> None:
+    def _note_wish(self, name: Name, sent: Sent, number: int, now: float, path: Path) -> None:
         if sent.answers is None:
             sent.answers = {}
         last, times = sent.answers.get(number, (sent.at, 0))
         # By when it was first sent, the viewer may know too early on a path that puts packets out of order.
-        if times and now - last < max(rtt * 0.9, _LEAST_RTT_S):
+        if times and now - last < max(path.rtt * 0.9, _LEAST_RTT_S):
             self.counters["nacks_early"] += 1
             return
         size = len(sent.pieces[number])
@@ -279,6 +280,9 @@ class Outgoing:
         self._allowance -= size
         sent.answers[number] = (now, times + 1)
         self._answers.append((name, number))
+        if path.loss >= LOSSY and self.queue.deadline_of(sent.queued) - now < LAST_CHANCE_RTT * path.rtt:
+            self._answers.append((name, number))  # were this one lost, another would come too late
+            self._allowance -= size
 
     def _allow(self, now: float, path: Path) -> None:
         rate = max(path.estimate_bps * ANSWERS_SHARE, LEAST_ANSWERS_BPS) / 8
