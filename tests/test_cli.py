@@ -122,6 +122,9 @@ def test_failures_are_one_line_and_a_code(
         ("view", "URL"),
         ("view https://h/x --hash 12", "--hash: '12' is not usable; expected a SHA-256"),
         ("view https://h/x --seconds soon", "--seconds: 'soon'"),
+        ("view https://h/x --deadline 0", "--deadline: '0' is not usable; expected a whole number of ms"),
+        ("view https://h/x --deadline 60001", "--deadline: '60001'"),
+        ("view https://h/x --delivery fast", "invalid choice: 'fast'"),
         ("probe nosuch:x", "nosuch:x"),
         ("probe test: --timeout x", "--timeout: 'x'"),
         ("", "COMMAND"),
@@ -235,17 +238,19 @@ def test_view_hands_its_options_over(monkeypatch: pytest.MonkeyPatch) -> None:
         hashes: tuple[bytes, ...]
         insecure: bool
         json: bool
+        delivery: str
+        deadline_ms: int
 
     seen: list[ViewOptions] = []
     record: Callable[[ViewOptions], int] = lambda options: len(seen.append(options) or "")  # type: ignore[func-returns-value]  # noqa: E731
     stand_in(monkeypatch, "wtgateway.viewer", ViewOptions=ViewOptions, run_view=record)
     digest = "ab" * 32
     line = f"view https://h:1/x --record o.mkv --seconds 1m30s --hash {digest} --insecure --json"
-    assert main(line.split()) == 0
+    assert main([*line.split(), "--delivery", "auto", "--deadline", "150"]) == 0
     assert main(["view", "https://h/x"]) == 0
     assert seen == [
-        ViewOptions("https://h:1/x", Path("o.mkv"), 90.0, (bytes.fromhex(digest),), True, True),
-        ViewOptions("https://h/x", None, None, (), False, False),
+        ViewOptions("https://h:1/x", Path("o.mkv"), 90.0, (bytes.fromhex(digest),), True, True, "auto", 150),
+        ViewOptions("https://h/x", None, None, (), False, False, "stream", 0),
     ]
 
 

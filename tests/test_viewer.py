@@ -26,6 +26,7 @@ from wtgateway.errors import ConfigError, SessionRefused, TransportError
 from wtgateway.media import Catalog, Frame, Kind, Rendition, Track
 from wtgateway.protocol import messages
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.outgoing import Whole
 from wtgateway.protocol.session import Event, KeyframeNeeded, ServerSession, parse_connect_path
 from wtgateway.protocol.wire import encode_frame
 from wtgateway.sources import RawVideo
@@ -103,6 +104,9 @@ class FakeSession:
         self.events: list[Event] = []
         self.closed_with: tuple[int, str] | None = None
         self.next_stream = 3
+        self.core.path.datagram_bytes = 600
+        self.datagrams = 0
+        self.lost: set[int] = set()  # numbers of datagrams that do not arrive
 
     def send(self, stream_id: int, data: bytes, fin: bool = False) -> None:
         assert stream_id == 1
@@ -118,6 +122,12 @@ class FakeSession:
 
     def stop(self, stream_id: int, code: int) -> None: ...
 
+    def send_datagrams(self, payloads: list[bytes], urgency: int) -> int:
+        for data in payloads:
+            self.core.receive_datagram(data, asyncio.get_running_loop().time())
+        asyncio.get_running_loop().call_soon(self.pump)
+        return len(payloads)
+
     def flush(self) -> None: ...
 
     def pump(self) -> None:
@@ -127,9 +137,15 @@ class FakeSession:
         if data := self.core.control_to_send():
             self.handler.stream_data(1, data, False)
         now = asyncio.get_running_loop().time()
-        while queued := self.core.next_frame(now):
-            self.handler.stream_data(self.next_stream, queued.data, True)
-            self.next_stream += 4
+        while item := self.core.next_send(now, 4_000):
+            if isinstance(item, Whole):
+                self.handler.stream_data(self.next_stream, item.queued.data, True)
+                self.next_stream += 4
+                continue
+            for data in item.payloads:
+                self.datagrams += 1
+                if self.datagrams not in self.lost:
+                    self.handler.datagram(data)
         self.events += self.core.poll_events()
 
 
@@ -275,6 +291,31 @@ async def test_every_frame_is_received_decoded_and_measured() -> None:
         int(d.media.to_ndarray(format="gray").mean()) for d in watching.media if d.kind is Kind.VIDEO
     ]
     assert brightness == sorted(brightness)
+
+
+async def test_what_is_lost_of_datagrams_is_asked_for_and_comes() -> None:
+    async with Watching(delivery="datagram", deadline_ms=20_000) as watching:
+        gateway = watching.gateway
+        session = gateway.sessions[0]
+        assert (session.core.query.delivery, session.core.query.deadline_ms) == ("datagram", 20_000)
+        session.lost = {3, 10, 11}
+        play(session)
+        await gateway.until(lambda: (watching.count(Kind.VIDEO), watching.count(Kind.AUDIO)) == (30, 50))
+        await watching.finish()
+    stats = watching.viewer.stats()
+    assert stats["fragmentsReceived"] == session.datagrams - 3 > 80
+    assert stats["nacksSent"] >= 1
+    assert (stats["delivery"], stats["gaps"], stats["framesExpired"]) == ("datagram", 0, 0)
+    assert session.core.outgoing.counters["nacks_answered"] >= 3
+
+
+async def test_a_datagram_that_makes_no_sense_ends_the_session_and_another_begins() -> None:
+    async with Watching(delivery="datagram") as watching:
+        session = watching.gateway.sessions[0]
+        session.handler.datagram(b"\x10" + bytes(40))
+        await watching.gateway.until(lambda: len(watching.gateway.sessions) == 2)
+        assert session.closed_with is not None
+        assert session.closed_with[0] == CloseCode.MALFORMED
 
 
 async def test_the_state_of_the_source_is_told() -> None:
@@ -564,6 +605,9 @@ def test_a_page_is_asked_for_address_and_hashes() -> None:
     assert address == Address("https://gateway.test:4433", "hall/cam", (bytes(32),))
     assert address.url(("video", "audio"), 1) == (
         "https://gateway.test:4433/hall/cam?v=1&subscribe=video,audio&codecs=all"
+    )
+    assert address.url(("video",), 1, delivery="auto", deadline_ms=150) == (
+        "https://gateway.test:4433/hall/cam?v=1&subscribe=video&codecs=all&delivery=auto&deadline=150"
     )
 
 

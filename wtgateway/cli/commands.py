@@ -241,6 +241,7 @@ def view(arguments: argparse.Namespace) -> int:
     """`wtgateway view`: the native viewer."""
     seconds = None if arguments.seconds is None else _duration("--seconds", arguments.seconds)
     hashes = tuple(_hash(text) for text in arguments.hash)
+    deadline_ms = 0 if arguments.deadline is None else _deadline_ms(arguments.deadline)
     from wtgateway.config import load
     from wtgateway.log import setup
 
@@ -256,6 +257,8 @@ def view(arguments: argparse.Namespace) -> int:
         hashes=hashes,
         insecure=arguments.insecure,
         json=arguments.json,
+        delivery=arguments.delivery,
+        deadline_ms=deadline_ms,
     )
     return int(run_view(options))
 
@@ -270,6 +273,12 @@ def _hash(text: str) -> bytes:
             "command line", "--hash", text, "a SHA-256 of 64 hexadecimal digits (/certificate.sha256)"
         )
     return value
+
+
+def _deadline_ms(text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 60_000:
+        return int(text)
+    raise ConfigError("command line", "--deadline", text, "a whole number of ms from 1 to 60000")
 
 
 def _duration(flag: str, text: str) -> float:

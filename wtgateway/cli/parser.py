@@ -255,6 +255,15 @@ def _add_view(commands: _Commands) -> None:
     view.add_argument(
         "--hash", action="append", default=[], metavar="HEX", help="SHA-256 of the gateway's certificate"
     )
+    view.add_argument(
+        "--delivery",
+        choices=("stream", "datagram", "auto"),
+        default="stream",
+        help="how frames are to come (default: stream)",
+    )
+    view.add_argument(
+        "--deadline", metavar="MS", help="a frame is worth nothing so long after its capture (1 to 60000)"
+    )
     view.add_argument("--insecure", action="store_true", help="accept any certificate")
     view.add_argument("--json", action="store_true", help="print the final statistics as JSON")
     _add_logging(view)

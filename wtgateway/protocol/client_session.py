@@ -2,9 +2,9 @@
 
 Bytes and ``now`` in, events and bytes out. The contract with the transport glue is that of
 :mod:`wtgateway.protocol.session`: after any call send ``control_to_send()`` on the control stream
-(the first bidirectional stream the gateway opens; until then keep the bytes waiting by not asking),
-act on ``poll_events()``, and call ``handle_timeout`` by ``next_timeout()``. On ProtocolError close
-the session with its code.
+(the first bidirectional stream the gateway opens; until then keep the bytes waiting by not asking) and
+each of ``datagrams_to_send()`` by itself, act on ``poll_events()``, and call ``handle_timeout`` by
+``next_timeout()``. On ProtocolError close the session with its code.
 
 ``now`` is seconds of a monotonic clock of the viewer's; gateway time is known by ``clock``.
 Imports media and errors only.
@@ -12,72 +12,21 @@ Imports media and errors only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Frame, Kind
 from wtgateway.protocol import client_events as events
 from wtgateway.protocol import messages
 from wtgateway.protocol.clock_sync import ClockSync
 from wtgateway.protocol.codes import CloseCode
-from wtgateway.protocol.ordering import FrameOrder
-from wtgateway.protocol.sound_order import SoundOrder
-from wtgateway.protocol.wire import PROTOCOL_VERSION, FrameParser
+from wtgateway.protocol.datagram_reception import DatagramReception
+from wtgateway.protocol.incoming_track import ClientLimits, DecoderFigures, FrameStream, TrackState
+from wtgateway.protocol.partial import Name
+from wtgateway.protocol.wire import PROTOCOL_VERSION
 
-MAX_JITTER_US = 1_000_000_000  # timestamps are the peer's: nonsense must not overflow our own messages
+__all__ = ["ClientLimits", "ClientSession", "DecoderFigures", "TrackState"]
+
+MAX_RTT_US = 10_000_000  # what pings and the gateway say is not trusted beyond reason
 FIRST_PINGS = 5  # in quick succession: a figure for latency is wanted with the first picture
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientLimits:
-    """Bounds and intervals of a viewer's session; times in seconds."""
-
-    buffered_bytes: int = 64 * 1024 * 1024  # of frames that have not wholly arrived
-    early_frames: int = 256  # that came before the catalog which explains them
-    early_bytes: int = 16 * 1024 * 1024
-    video_patience: float = 0.15
-    audio_patience: float = 0.06
-    first_ping_interval: float = 0.1
-    ping_interval: float = 2.0
-    feedback_interval: float = 0.25
-    silence: float = 10.0  # the gateway speaks every second
-
-
-@dataclass(slots=True)
-class DecoderFigures:
-    """What the viewer makes of a track; it writes them here, and they go into the next feedback."""
-
-    frames_decoded: int = 0
-    frames_dropped: int = 0
-    frames_painted: int = 0
-    decode_queue: int = 0
-    latency_us: int = 0
-
-
-@dataclass(slots=True)
-class TrackState:
-    """One track as it arrives."""
-
-    kind: Kind
-    order: FrameOrder | SoundOrder
-    frames: int = 0
-    bytes: int = 0
-    newest: tuple[int, int] = (0, 0)
-    newest_at: float = 0.0
-    jitter_us: float = 0.0  # RFC 3550, section 6.4.1, by capture and arrival
-    decoder: DecoderFigures = field(default_factory=DecoderFigures)
-    _transit_us: float | None = None
-
-    def count(self, frame: Frame, now: float) -> None:
-        """Take a frame's arrival into the figures."""
-        self.frames += 1
-        self.bytes += len(frame.payload)
-        if (frame.group, frame.index) >= self.newest:
-            self.newest, self.newest_at = (frame.group, frame.index), now
-        transit_us = now * 1e6 - frame.capture_us
-        if self._transit_us is not None:
-            self.jitter_us += (abs(transit_us - self._transit_us) - self.jitter_us) / 16
-        self._transit_us = transit_us
 
 
 class ClientSession:
@@ -92,13 +41,16 @@ class ClientSession:
         self.tracks: dict[int, TrackState] = {}
         self.streams_reset = 0
         self.frames_ignored = 0  # of tracks that the catalog does not have
+        self.frames_twice = 0  # on a stream, after they had come in datagrams
+        self.datagrams = DatagramReception(_us(self.limits.deadline))
         self._reader = messages.MessageReader()
-        self._parsers: dict[int, FrameParser] = {}
+        self._streams: dict[int, FrameStream] = {}
         self._buffered = 0
         self._early: list[Frame] = []
         self._early_bytes = 0
         self._out = bytearray()
         self._events: list[events.ClientEvent] = []
+        self._gateway_rtt_us = 0
         self._ping_id = 0
         self._next_ping: float | None = None
         self._next_feedback: float | None = None
@@ -120,37 +72,48 @@ class ClientSession:
     def receive_stream(self, stream_id: int, data: bytes, fin: bool, now: float) -> None:
         """Take bytes of a unidirectional stream of the gateway's. Raises ProtocolError."""
         self._last_heard = now
-        parser = self._parsers.get(stream_id)
-        if parser is None:
-            parser = self._parsers[stream_id] = FrameParser()
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            stream = self._streams[stream_id] = FrameStream()
+        parser = stream.parser
         before = parser.buffered
-        frames = parser.feed(data)
+        frames = stream.feed(data, now)
         self._buffered += parser.buffered - before
         if self._buffered > self.limits.buffered_bytes:
             raise ProtocolError(CloseCode.TOO_LARGE, f"{self._buffered} bytes of unfinished frames")
         if fin:
-            del self._parsers[stream_id]
+            del self._streams[stream_id]
             self._buffered -= parser.buffered
             if not parser.idle:
                 raise ProtocolError(CloseCode.MALFORMED, "a stream ends inside a frame")
-        for frame in frames:
+        for frame, began in frames:
+            if self.datagrams.stream_completed(frame, _us(began), _us(now)):
+                self._arrived(frame, now)
+            else:
+                self.frames_twice += 1
+        if parser.header is not None:
+            self.datagrams.stream_began(parser.header, _us(now))
+
+    def receive_datagram(self, data: bytes, now: float) -> None:
+        """Take a datagram of the gateway's. Raises ProtocolError."""
+        self._last_heard = now
+        fragment, frame = self.datagrams.receive(data, _us(now))
+        if frame is not None:
             self._arrived(frame, now)
+        elif fragment is not None and (track := self.tracks.get(fragment.track)) is not None:
+            track.coming(fragment.group, fragment.index)
+        self._give_up_lost(now)
 
     def reset_stream(self, stream_id: int, now: float) -> None:
         """The gateway gave a stream up; what was incomplete on it is lost."""
         self.streams_reset += 1
-        parser = self._parsers.pop(stream_id, None)
-        if parser is None:
+        stream = self._streams.pop(stream_id, None)
+        if stream is None:
             return
-        self._buffered -= parser.buffered
-        header = parser.header
-        track = self.tracks.get(header.track) if header else None
-        if header and track:
-            if isinstance(track.order, SoundOrder):
-                frames = track.order.lost(header.rendition, header.group, header.index, _us(now))
-            else:
-                frames = track.order.lost(header.group, header.index, _us(now))
-            self._deliver(header.track, track, frames, now)
+        self._buffered -= stream.parser.buffered
+        if (header := stream.parser.header) is not None:
+            self.datagrams.stream_reset(header)
+            self._lost((header.track, header.rendition, header.group, header.index), now)
 
     # --- to the wire -------------------------------------------------------------------------------
 
@@ -159,6 +122,10 @@ class ClientSession:
         data = bytes(self._out)
         self._out.clear()
         return data
+
+    def datagrams_to_send(self) -> list[bytes]:
+        """What is to be sent in datagrams: it is of use now, or not at all."""
+        return self.datagrams.datagrams_to_send()
 
     def subscribe(
         self, track: int, rendition: int = -1, delivery: str = "stream", deadline_ms: int = 0
@@ -193,6 +160,8 @@ class ClientSession:
         times = [t for t in (self._next_ping, self._next_feedback) if t is not None]
         if self._last_heard is not None:
             times.append(self._last_heard + self.limits.silence)
+        if (datagrams_due := self.datagrams.next_timeout()) is not None:
+            times.append(datagrams_due / 1e6)
         times += [
             due / 1e6 for track in self.tracks.values() if (due := track.order.next_timeout()) is not None
         ]
@@ -203,6 +172,8 @@ class ClientSession:
         if self._last_heard is None:
             self._last_heard = now
         # A microsecond of grace, because seconds as floats may fall just short of a due time in µs.
+        self.datagrams.advance(_us(now) + 1)
+        self._give_up_lost(now)
         for track_id, track in self.tracks.items():
             self._deliver(track_id, track, track.order.advance(_us(now) + 1), now)
         if self._next_ping is not None and now >= self._next_ping:
@@ -234,10 +205,14 @@ class ClientSession:
             case messages.Certificates():
                 self._events.append(events.CertificatesChanged(message.hashes))
             case messages.Subscribed():
+                self.datagrams.reports |= message.delivery != "stream"
+                self._set_patience()
                 self._events.append(
                     events.RenditionChanged(message.track, message.rendition, message.delivery)
                 )
             case messages.Statistics():
+                self._gateway_rtt_us = max(0, message.rtt_us)
+                self._set_path()
                 self._events.append(events.StatisticsReceived(message))
             case messages.Error():
                 self._events.append(events.GatewayError(message.code, message.message))
@@ -265,31 +240,31 @@ class ClientSession:
     def _pong(self, pong: messages.Pong, now: float) -> None:
         if not self.clock.add(pong.client_us, pong.received_us, pong.sent_us, _us(now)):
             return
-        # On a long path one retransmission takes longer than the patience for a short one.
-        retransmission_us = self.clock.rtt_us * 2 + 20_000
+        self.datagrams.reassembly.clock_offset_us = self.clock.offset_us
+        self._set_path()
+        self._set_patience()
+
+    def _set_path(self) -> None:
+        """The gateway knows the round trip with its queues, pings the least one."""
+        if (rtt_us := max(self.clock.rtt_us, self._gateway_rtt_us)) > 0:
+            self.datagrams.reassembly.set_path(min(rtt_us, MAX_RTT_US))
+
+    def _set_patience(self) -> None:
+        """On a long path one retransmission takes longer than the patience for a short one.
+
+        A frame in datagrams is reported lost when its deadline is over, and may come until then.
+        """
+        retransmission_us = self.clock.rtt_us * 2 + 20_000 if self.clock.ready else 0
+        deadline_us = _us(self.limits.deadline) if self.datagrams.reports else 0
         for track in self.tracks.values():
-            track.order.patience_us = max(self._patience_us(track.kind), retransmission_us)
+            until_us = deadline_us if track.kind is Kind.VIDEO else 0
+            track.wait_for(max(retransmission_us, until_us), self.limits)
 
     def _report(self) -> None:
         for track_id, track in self.tracks.items():
-            if not track.frames:
-                continue
-            arrival_us = self.clock.to_gateway(_us(track.newest_at)) if self.clock.ready else 0
-            self._send(
-                messages.Feedback(
-                    track=track_id,
-                    group=track.newest[0],
-                    index=track.newest[1],
-                    arrival_us=max(0, arrival_us),
-                    frames_received=track.frames,
-                    frames_decoded=track.decoder.frames_decoded,
-                    frames_dropped=track.decoder.frames_dropped + _undelivered(track.order),
-                    frames_painted=track.decoder.frames_painted,
-                    decode_queue=track.decoder.decode_queue,
-                    latency_us=track.decoder.latency_us,
-                    jitter_us=min(round(track.jitter_us), MAX_JITTER_US),
-                )
-            )
+            if track.frames:
+                arrival_us = self.clock.to_gateway(_us(track.newest_at)) if self.clock.ready else 0
+                self._send(track.feedback(track_id, arrival_us))
 
     # --- frames ------------------------------------------------------------------------------------
 
@@ -299,20 +274,12 @@ class ClientSession:
         self.tracks = {i: t for i, t in self.tracks.items() if kinds.get(i) is t.kind}
         for track_id, kind in kinds.items():
             if track_id not in self.tracks:
-                self.tracks[track_id] = TrackState(kind, self._order_of(kind))
+                self.tracks[track_id] = TrackState.of(kind, self.limits)
+        self._set_patience()
         self._events.append(events.CatalogChanged(catalog))
         early, self._early, self._early_bytes = self._early, [], 0
         for frame in early:
             self._arrived(frame, now)
-
-    def _order_of(self, kind: Kind) -> FrameOrder | SoundOrder:
-        patience_us = self._patience_us(kind)
-        if kind is Kind.AUDIO:
-            return SoundOrder(patience_us=patience_us)
-        return FrameOrder(independent=kind is not Kind.VIDEO, patience_us=patience_us)
-
-    def _patience_us(self, kind: Kind) -> int:
-        return _us(self.limits.video_patience if kind is Kind.VIDEO else self.limits.audio_patience)
 
     def _arrived(self, frame: Frame, now: float) -> None:
         track = self.tracks.get(frame.track)
@@ -321,6 +288,16 @@ class ClientSession:
             return
         track.count(frame, now)
         self._deliver(frame.track, track, track.order.push(frame, _us(now)), now)
+
+    def _give_up_lost(self, now: float) -> None:
+        for name in self.datagrams.take_lost():
+            self._lost(name, now)
+
+    def _lost(self, name: Name, now: float) -> None:
+        """A frame will never come."""
+        track_id, rendition, group, index = name
+        if (track := self.tracks.get(track_id)) is not None:
+            self._deliver(track_id, track, track.lost(rendition, group, index, _us(now)), now)
 
     def _keep_early(self, frame: Frame) -> None:
         """Streams overtake each other: media may come before the catalog that explains it."""
@@ -338,10 +315,6 @@ class ClientSession:
         self._events += [events.FrameReady(frame, now) for frame in frames]
         if track.order.take_keyframe_request():
             self.request_keyframe(track_id, "gap")
-
-
-def _undelivered(order: FrameOrder | SoundOrder) -> int:
-    return order.counters.late + order.counters.discarded
 
 
 def _us(seconds: float) -> int:

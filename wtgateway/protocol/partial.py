@@ -14,10 +14,10 @@ from wtgateway.media import Frame
 from wtgateway.protocol import fec
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.fragments import Fragment
+from wtgateway.protocol.lane import Position
 from wtgateway.protocol.nacks import WHOLE_FRAME
 from wtgateway.protocol.wire import FRAME_HEADER_BYTES, decode_frame_header
 
-Position = tuple[int, int]  # group, index
 Name = tuple[int, int, int, int]  # track, rendition, group, index
 
 OVERHEAD_BYTES = 64  # what keeping a piece, or a frame, counts besides its bytes
@@ -97,6 +97,18 @@ class PartialFrame:
         return self.count - len(self.pieces)
 
     @property
+    def began(self) -> bool:
+        """Whether anything of it is here."""
+        return bool(self.pieces or self.rows)
+
+    @property
+    def received_bytes(self) -> int:
+        """Of the frame object; parity does not count."""
+        last = self.object_bytes - (self.count - 1) * self.piece_bytes
+        short = self.piece_bytes - last if self.count - 1 in self.pieces else 0
+        return len(self.pieces) * self.piece_bytes - short
+
+    @property
     def complete(self) -> bool:
         return self.count > 0 and self.lacking <= len(self.rows)
 
@@ -125,7 +137,7 @@ class PartialFrame:
         kept = self.rows if fragment.parity else self.pieces
         if fragment.number in kept:
             return None
-        before_us = self.last_us if self.pieces or self.rows else None
+        before_us = self.last_us if self.began else None
         if before_us is None:
             self.first_us = now_us
         self.last_us = now_us

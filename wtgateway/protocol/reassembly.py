@@ -28,15 +28,14 @@ from dataclasses import dataclass, field
 
 from wtgateway.media import Frame
 from wtgateway.protocol.fragments import Fragment
+from wtgateway.protocol.lane import Lane
 from wtgateway.protocol.nacks import NackEntry
-from wtgateway.protocol.partial import Hole, Name, PartialFrame, PathTimes, Position
+from wtgateway.protocol.partial import Hole, Name, PartialFrame, PathTimes
 
 MAX_ASKED = 6
 MAX_ABSENT = 32  # frames of which nothing is here, known by one later one
 MAX_LANES = 32
-MAX_DONE = 256  # frames of a lane that are remembered as done with; what is older is refused
 LEAST_REORDER_US = 3_000
-PARITY_LASTS = 2  # frames without parity after which none is expected
 
 
 @dataclass(slots=True)
@@ -49,46 +48,10 @@ class ReassemblyCounters:
     mismatched: int = 0  # of another layout than the first of their frame
     completed: int = 0
     recovered: int = 0  # of these, with parity
+    mended: int = 0  # fragments that parity made up for
     asked: int = 0  # entries of NACKs
     expired: int = 0  # frames
     displaced: int = 0  # frames that had to make room
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One rendition of one track."""
-
-    newest: Position
-    newest_capture_us: int
-    done: dict[Position, None] = field(default_factory=dict)
-    floor: Position = (-1, -1)  # up to here all counts as done
-    streaming: dict[Position, None] = field(default_factory=dict)
-    expected_rows: int = 0
-    frames_since_parity: int = 0
-    parity_of: Position = (-1, -1)
-
-    def finish(self, position: Position) -> None:
-        self.done[position] = None
-        self.streaming.pop(position, None)
-        if len(self.done) > MAX_DONE:
-            oldest = next(iter(self.done))
-            del self.done[oldest]
-            self.floor = max(self.floor, oldest)
-
-    def stream(self, position: Position) -> None:
-        self.streaming[position] = None
-        if len(self.streaming) > MAX_DONE:
-            del self.streaming[next(iter(self.streaming))]
-
-    def is_done(self, position: Position) -> bool:
-        return position <= self.floor or position in self.done
-
-    def note_parity(self, position: Position, row: int) -> None:
-        if position < self.parity_of:
-            return
-        same = position == self.parity_of
-        self.expected_rows = max(self.expected_rows, row + 1) if same else row + 1
-        self.parity_of, self.frames_since_parity = position, 0
 
 
 @dataclass(slots=True)
@@ -103,7 +66,7 @@ class Reassembly:
     _path: PathTimes = field(default_factory=lambda: PathTimes(100_000, LEAST_REORDER_US))
     _frames: dict[Name, PartialFrame] = field(default_factory=dict)  # in the order in which they began
     _held_bytes: int = 0
-    _lanes: dict[tuple[int, int], _Lane] = field(default_factory=dict)
+    _lanes: dict[tuple[int, int], Lane] = field(default_factory=dict)
     _lost: list[Name] = field(default_factory=list)
 
     @property
@@ -167,13 +130,22 @@ class Reassembly:
             if frame.count == 0:
                 self._forget(frame)
 
-    def done_with(self, name: Name) -> None:
-        """A frame is here by another way, or was given up by the gateway: what comes of it is of no use."""
+    def done_with(self, name: Name) -> bool:
+        """A frame is here by another way, or was given up by the gateway: what comes of it is of no use.
+
+        Returns whether that is news: False if it was complete, or lost, before.
+        """
         lane, frame = self._lanes.get(name[:2]), self._frames.get(name)
         if frame is not None:
             self._forget(frame)
-        if lane is not None and not lane.is_done(name[2:]):
-            lane.finish(name[2:])
+        if lane is None or lane.is_done(name[2:]):
+            return False
+        lane.finish(name[2:])
+        return True
+
+    def partial(self, name: Name) -> PartialFrame | None:
+        """A frame that is not complete, if anything is known of it."""
+        return self._frames.get(name)
 
     def nacks(self, now_us: int) -> list[NackEntry]:
         """What is to be asked for now. What has become too old is lost first, see :meth:`take_lost`."""
@@ -223,7 +195,7 @@ class Reassembly:
         expected_rows = self._lanes[frame.name[:2]].expected_rows
         return [item for item in frame.due(expected_rows, self._path) if item[0].times < MAX_ASKED]
 
-    def _begin(self, name: Name, lane: _Lane, capture_us: int, now_us: int) -> PartialFrame:
+    def _begin(self, name: Name, lane: Lane, capture_us: int, now_us: int) -> PartialFrame:
         frame = self._frames[name] = PartialFrame(name, capture_us, now_us, now_us)
         frame.on_stream = name[2:] in lane.streaming
         if lane.newest > frame.position:
@@ -231,7 +203,7 @@ class Reassembly:
         self._held_bytes += frame.held_bytes
         return frame
 
-    def _add(self, frame: PartialFrame, lane: _Lane, fragment: Fragment, now_us: int) -> Frame | None:
+    def _add(self, frame: PartialFrame, lane: Lane, fragment: Fragment, now_us: int) -> Frame | None:
         if not frame.fits(fragment):
             self.counters.mismatched += 1
             return None
@@ -251,15 +223,16 @@ class Reassembly:
         done = frame.assemble()
         self.counters.completed += 1
         self.counters.recovered += frame.lacking > 0
+        self.counters.mended += frame.lacking
         return done
 
-    def _lane(self, name: Name, capture_us: int, keyframe: bool) -> _Lane:
+    def _lane(self, name: Name, capture_us: int, keyframe: bool) -> Lane:
         key = name[:2]
         lane = self._lanes.get(key)
         if lane is None:
             # A keyframe may be the first thing that is sent; anything else has one before it.
             newest = (name[2], name[3] - 1 if keyframe else -1)
-            lane = self._lanes[key] = _Lane(newest, capture_us)
+            lane = self._lanes[key] = Lane(newest, capture_us)
             if len(self._lanes) > MAX_LANES:
                 self._drop_lane(next(iter(self._lanes)))
         return lane
@@ -270,7 +243,7 @@ class Reassembly:
             self.counters.displaced += 1
         del self._lanes[key]
 
-    def _show(self, name: Name, lane: _Lane, capture_us: int, now_us: int) -> None:
+    def _show(self, name: Name, lane: Lane, capture_us: int, now_us: int) -> None:
         """Something of a frame is here: if it is the newest, what is before it should be here as well."""
         group, index = position = name[2:]
         if position <= lane.newest:
@@ -281,17 +254,14 @@ class Reassembly:
         begun, newest_index = lane.newest
         after = newest_index if begun == group else -1
         span, since_us = index - after, lane.newest_capture_us
-        lane.newest, lane.newest_capture_us = position, capture_us
-        lane.frames_since_parity += 1
-        if lane.frames_since_parity > PARITY_LASTS:
-            lane.expected_rows = 0
+        lane.advance(position, capture_us)
         for absent in range(max(after + 1, index - MAX_ABSENT), index):
             # Captured at even distances, as far as anybody can tell.
             absent_us = since_us + (capture_us - since_us) * (absent - after) // span
             self._announce((*name[:2], group, absent), lane, absent_us, now_us)
         self._make_room()
 
-    def _announce(self, name: Name, lane: _Lane, capture_us: int, now_us: int) -> None:
+    def _announce(self, name: Name, lane: Lane, capture_us: int, now_us: int) -> None:
         """A frame must exist of which nothing is here."""
         if lane.is_done(name[2:]):
             return

@@ -60,6 +60,11 @@ class FrameHeader:
     convert_delta_us: int
     encode_delta_us: int
 
+    @property
+    def keyframe(self) -> bool:
+        """Whether the frame begins a group."""
+        return FrameFlag.KEYFRAME in self.flags
+
     def frame(self, payload: bytes) -> Frame:
         """The whole frame; stage times come back from their deltas (0 stays 0: no such stage)."""
 
@@ -71,7 +76,7 @@ class FrameHeader:
             rendition=self.rendition,
             group=self.group,
             index=self.index,
-            keyframe=FrameFlag.KEYFRAME in self.flags,
+            keyframe=self.keyframe,
             pts_us=self.pts_us,
             capture_us=self.capture_us,
             duration_us=self.duration_us,

@@ -29,9 +29,16 @@ class Address:
     hashes: tuple[bytes, ...] | None  # None: verify by the system's CAs
     insecure: bool = False
 
-    def url(self, kinds: tuple[str, ...], version: int) -> str:
-        """The CONNECT address of docs/protocol.md."""
-        query = urlencode({"v": version, "subscribe": ",".join(kinds), "codecs": "all"}, safe=",")
+    def url(
+        self, kinds: tuple[str, ...], version: int, *, delivery: str = "stream", deadline_ms: int = 0
+    ) -> str:
+        """The CONNECT address of docs/protocol.md; ``deadline_ms`` 0: the gateway's default."""
+        words: dict[str, str | int] = {"v": version, "subscribe": ",".join(kinds), "codecs": "all"}
+        if delivery != "stream":
+            words["delivery"] = delivery
+        if deadline_ms:
+            words["deadline"] = deadline_ms
+        query = urlencode(words, safe=",")
         return f"{self.base}/{quote(self.broadcast, safe='/~')}?{query}"
 
 

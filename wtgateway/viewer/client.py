@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from wtgateway.errors import SessionRefused, TransportError
 from wtgateway.media import Frame
-from wtgateway.protocol.client_session import ClientSession
+from wtgateway.protocol.client_session import ClientLimits, ClientSession
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 from wtgateway.transport import client as transport_client
@@ -57,6 +57,8 @@ class ViewOptions:
     video: bool = True
     audio: bool = True
     decode: bool = True
+    delivery: str = "stream"  # or "datagram", or "auto"
+    deadline_ms: int = 0  # after its capture a frame is worth nothing; 0: the gateway's default
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -177,7 +179,7 @@ class Viewer:
 
     async def _watch(self, address: Address) -> str:
         """One session from CONNECT to its end; the reason of the end."""
-        core = self.core = ClientSession(client="wtgateway view")
+        core = self.core = ClientSession(client="wtgateway view", limits=self._limits())
         self._reception.begin(core)
         link = self._link = ViewerLink(core, self._reception.handle)
         self.figures.state = "connecting"
@@ -200,9 +202,18 @@ class Viewer:
             await self._disconnect(session, CloseCode.NORMAL, "")
         return self._judge(*ended) if ended else "stopped"
 
+    def _limits(self) -> ClientLimits:
+        deadline_ms = self.options.deadline_ms
+        return ClientLimits(deadline=deadline_ms / 1000) if deadline_ms else ClientLimits()
+
     async def _open(self, address: Address, link: ViewerLink) -> WebTransportSession:
         return await self._connect(
-            address.url(self.options.kinds, PROTOCOL_VERSION),
+            address.url(
+                self.options.kinds,
+                PROTOCOL_VERSION,
+                delivery=self.options.delivery,
+                deadline_ms=self.options.deadline_ms,
+            ),
             link,
             certificate_hashes=address.hashes,
             insecure=address.insecure and not address.hashes,

@@ -13,6 +13,7 @@ from wtgateway.errors import ProtocolError
 from wtgateway.protocol.client_events import ClientEvent, GatewaySilent
 from wtgateway.protocol.client_session import ClientSession
 from wtgateway.protocol.codes import CloseCode, ResetCode
+from wtgateway.transport.urgency import Urgency
 from wtgateway.transport.webtransport import WebTransportSession
 
 
@@ -63,7 +64,14 @@ class ViewerLink:
         """The gateway does not read us any more; its close follows."""
 
     def datagram(self, data: bytes) -> None:
-        """Version 1 has no datagrams that mean anything to a viewer."""
+        """A piece of a frame, most likely."""
+        try:
+            self.core.receive_datagram(data, time.monotonic())
+        except ProtocolError as error:
+            self._on_events(self.core.poll_events())
+            self.close(error.code, str(error))
+            return
+        self.settle()
 
     def writable(self) -> None:
         """Control messages are few: they are handed over at once and need no turn."""
@@ -95,6 +103,9 @@ class ViewerLink:
             return
         if self._control is not None and (data := self.core.control_to_send()):
             session.send(self._control, data)
+            session.flush()
+        if datagrams := self.core.datagrams_to_send():
+            session.send_datagrams(datagrams, Urgency.CONTROL)
             session.flush()
         self._set_timer()
 

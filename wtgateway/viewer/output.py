@@ -70,6 +70,11 @@ def summary(stats: dict[str, Any]) -> str:
             f"first frame {stats['firstFrameMs']:.0f} ms after CONNECT, "
             f"{stats['bitrateBps'] / 1e6:.2f} Mbit/s, round trip {stats['rttMs']:.1f} ms"
         )
+    if stats["fragmentsReceived"]:
+        lines.append(
+            f"pieces   {stats['fragmentsReceived']}, {stats['fragmentsRecovered']} more from parity, "
+            f"{stats['nacksSent']} asked for again, {stats['framesExpired']} frames too late"
+        )
     if stats["recorded"]:
         lines.append(f"recorded {stats['recorded']}")
     if not stats["framesReceived"] and not sound["framesReceived"]:

@@ -22,6 +22,7 @@ from wtgateway.viewer.stats import ViewerFigures
 from wtgateway.viewer.worker import BoundedWorker
 
 KEYFRAME_INTERVAL_S = 0.3
+_DATAGRAMS_NONE = (0, 0, 0, 0, 0)
 
 
 class Reception:
@@ -56,6 +57,7 @@ class Reception:
         self._skipping: set[int] = set()
         self._keyframe_asked: dict[int, float] = {}
         self._absorbed: dict[int, tuple[int, int]] = {}
+        self._absorbed_datagrams = _DATAGRAMS_NONE
         if decode:
             decoder = Decoder(self._decoded_in_thread, self._failed_in_thread)
             self._decoder = BoundedWorker(
@@ -67,6 +69,7 @@ class Reception:
         self.absorb()
         self._core = core
         self._absorbed, self._skipping = {}, set()
+        self._absorbed_datagrams = _DATAGRAMS_NONE
 
     def close(self) -> None:
         """Decode and write what is queued, then end the threads; blocks until that is done."""
@@ -216,6 +219,7 @@ class Reception:
         if self._core is None:
             return
         self.figures.rtt_us = self._core.clock.rtt_us
+        self._absorb_datagrams(self._core)
         for track_id, track in self._core.tracks.items():
             if (figures := self.figures.tracks.get(track.kind)) is None:
                 continue
@@ -226,3 +230,22 @@ class Reception:
             figures.gaps += gaps - known[0]
             figures.frames_dropped += dropped - known[1]
             figures.jitter_us = track.jitter_us
+
+    def _absorb_datagrams(self, core: ClientSession) -> None:
+        counters = core.datagrams.reassembly.counters
+        now = (
+            counters.fragments,
+            counters.mended,
+            counters.asked,
+            counters.expired + counters.displaced,
+            counters.duplicates + core.frames_twice,
+        )
+        fragments, mended, asked, expired, twice = (
+            new - old for new, old in zip(now, self._absorbed_datagrams, strict=True)
+        )
+        self._absorbed_datagrams = now
+        self.figures.fragments_received += fragments
+        self.figures.fragments_recovered += mended
+        self.figures.nacks_sent += asked
+        self.figures.frames_expired += expired
+        self.figures.duplicates += twice

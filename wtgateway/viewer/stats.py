@@ -88,6 +88,11 @@ class ViewerFigures:
     connected_at: float | None = None
     first_frame_s: float | None = None  # from CONNECT to the first decoded picture (or sound)
     recorded: str = ""
+    fragments_received: int = 0
+    fragments_recovered: int = 0  # that were made from parity
+    nacks_sent: int = 0  # frames, or parts of frames, that were asked for again
+    frames_expired: int = 0  # of which a part came, and the rest not before their deadline
+    duplicates: int = 0  # datagrams, and frames, that came twice
     gateway: dict[str, Any] = field(default_factory=dict)
     tracks: dict[Kind, TrackFigures] = field(
         default_factory=lambda: {Kind.VIDEO: TrackFigures(), Kind.AUDIO: TrackFigures()}
@@ -145,6 +150,11 @@ class ViewerFigures:
             "reconnects": self.reconnects,
             "keyframeRequests": self.keyframe_requests,
             "rttMs": round(self.rtt_us / 1e3, 2),
+            "fragmentsReceived": self.fragments_received,
+            "fragmentsRecovered": self.fragments_recovered,
+            "nacksSent": self.nacks_sent,
+            "framesExpired": self.frames_expired,
+            "duplicates": self.duplicates,
             "seconds": round(seconds, 2),
             "recorded": self.recorded,
             "gateway": self.gateway,
