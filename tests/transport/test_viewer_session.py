@@ -25,11 +25,13 @@ from wtgateway.protocol.messages import (
     State,
     Statistics,
     Subscribed,
+    Trace,
     Welcome,
     pack,
 )
 from wtgateway.protocol.nacks import NackEntry, encode_nacks
 from wtgateway.protocol.session import ServerSession, SessionLimits, parse_connect_path
+from wtgateway.protocol.traces import TracedFrame
 from wtgateway.protocol.wire import FrameParser
 from wtgateway.transport import session as session_module
 from wtgateway.transport.session import ViewerSession
@@ -163,6 +165,7 @@ class Rig:
     transport: FakeTransport
     session: ViewerSession
     closed: list[ViewerSession]
+    traced: list[tuple[str, tuple[TracedFrame, ...]]]
 
 
 def watching(delivery: str) -> Rig:
@@ -178,10 +181,17 @@ def watching(delivery: str) -> Rig:
         now_us=0,
     )
     closed: list[ViewerSession] = []
-    session = ViewerSession(core, broadcast, certificates=[], on_closed=closed.append)
+    traced: list[tuple[str, tuple[TracedFrame, ...]]] = []
+    session = ViewerSession(
+        core,
+        broadcast,
+        certificates=[],
+        on_closed=closed.append,
+        on_traced=lambda *call: traced.append(call),
+    )
     transport = FakeTransport()
     session.opened(cast(WebTransportSession, transport))
-    return Rig(broadcast, producer, transport, session, closed)
+    return Rig(broadcast, producer, transport, session, closed, traced)
 
 
 @pytest.fixture
@@ -370,6 +380,16 @@ def test_statistics_come_once_a_second_with_the_paths_figures(rig: Rig, clock: C
 def test_feedback_is_kept_for_the_operator(rig: Rig) -> None:
     rig.session.stream_data(CONTROL, pack(Feedback(track=0, frames_painted=5)), False)
     assert rig.session.feedback[0].frames_painted == 5
+
+
+def test_traces_are_counted_for_their_broadcast_and_nonsense_ends_this_session(rig: Rig) -> None:
+    good = {"track": 0, "group": 1, "index": 2, "stages": [*range(9)]}
+    rig.session.stream_data(CONTROL, pack(Trace(frames=[good])), False)
+    assert rig.traced == [("cam", (TracedFrame(0, 1, 2, tuple(range(9))),))]
+    rig.session.stream_data(CONTROL, pack(Trace(frames=[good | {"stages": [-1] * 9}])), False)
+    assert rig.transport.closed_with is not None
+    assert rig.transport.closed_with[0] == CloseCode.MALFORMED
+    assert len(rig.traced) == 1
 
 
 def test_goodbye_is_said_in_words_before_the_close(rig: Rig) -> None:

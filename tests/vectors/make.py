@@ -133,6 +133,15 @@ MESSAGES: list[tuple[str, m.Message]] = [
     ("keyframe request", m.KeyframeRequest(track=0, reason="decoder")),
     ("ping with a negative clock", m.Ping(id=1, client_us=-5)),
     ("feedback", m.Feedback(track=0, group=4, index=200, arrival_us=NOW, frames_received=300, jitter_us=900)),
+    (
+        "trace",
+        m.Trace(
+            frames=[
+                {"track": 0, "group": 4, "index": 9, "stages": [900, 700, 3_000, 150, 20_400, 310, 0, 99, 6]},
+                {"track": 0, "group": 4, "index": 12, "stages": [0, 0, 0, 0, 0, 0, 35_000, 60_000_000, 1]},
+            ]
+        ),
+    ),
 ]
 
 
@@ -175,6 +184,9 @@ def malformed() -> list[dict[str, Any]]:
         ("unknown kind", "message", message({"kind": "dance"}), CloseCode.UNKNOWN_MESSAGE),
         ("missing field", "message", message({"kind": "ping", "id": 1}), CloseCode.MALFORMED),
         ("wrong type", "message", message({"kind": "unsubscribe", "track": "0"}), CloseCode.MALFORMED),
+        ("a trace without frames", "message", message({"kind": "trace"}), CloseCode.MALFORMED),
+        ("traced frames that are no maps", "message", message({"kind": "trace", "frames": [7]}),
+         CloseCode.MALFORMED),
         ("bytes after the map", "message", message(msgpack.packb({"kind": "hello"}) + b"\0"),
          CloseCode.MALFORMED),
         *((name, of, data, CloseCode.MALFORMED) for name, of, data in malformed_datagrams()),

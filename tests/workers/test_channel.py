@@ -28,7 +28,7 @@ SAMPLES = [
     messages.Wishes(2, 7, [[0, 0], [1, 3]]),
     messages.Keyframe(1, 0, 2),
     messages.Overtaken(),
-    messages.Report(3, [{"datagrams_in": 5}, [["x", "test", 1, "", 1.5, 1, 2, 3, 4, 5]]]),
+    messages.Report(3, [{"datagrams_in": 5}, [["x", "test", 1, "", 1.5, 1, 2, 3, 4, 5]], {"test": [[9, 1]]}]),
     messages.Report(3, None),
     messages.Stopped(),
 ]

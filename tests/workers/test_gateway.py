@@ -24,9 +24,11 @@ from wtgateway.errors import SessionRefused, TransportError
 from wtgateway.gateway import Gateway
 from wtgateway.media import Frame
 from wtgateway.protocol.codes import CloseCode
-from wtgateway.protocol.messages import Certificates, Goodbye, Ping, Welcome, pack
+from wtgateway.protocol.messages import Certificates, Goodbye, Ping, Trace, Welcome, pack
 from wtgateway.transport import steering
 from wtgateway.viewer.client import Viewer, ViewOptions
+
+TRACE = Trace(frames=[{"track": 0, "group": 1, "index": 2, "stages": [1000] * 9}])
 
 pytestmark = pytest.mark.skipif(bool(steering.why_not()), reason=steering.why_not())
 
@@ -247,7 +249,10 @@ async def test_the_api_and_the_metrics_span_the_workers(tmp_path: Path) -> None:
         assert gateway.web_address is not None
         for watcher in watchers:
             await watcher.until(lambda w=watcher: len(w.frames) > 10)
+            assert watcher.session is not None
+            watcher.session.send(watcher.control, pack(TRACE))
         await until(lambda: all(s.frames_sent > 10 for s in gateway.session_summaries()))
+        await until(lambda: all(w.stage_times for w in gateway.worker_summaries()))
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.web_address[1]}") as client:
             listed = (await client.get("/api/v1/sessions")).json()
             assert {s["id"] for s in listed} == {session_of(w) for w in watchers}
@@ -262,6 +267,9 @@ async def test_the_api_and_the_metrics_span_the_workers(tmp_path: Path) -> None:
             assert samples[f'wtgateway_worker_restarts_total{{worker="{worker}"}}'] == "0"
             assert int(samples[f'wtgateway_frames_sent_total{{worker="{worker}"}}']) > 0
             assert int(samples[f'wtgateway_datagrams_in_total{{worker="{worker}"}}']) > 0
+            of_trace = f'{{broadcast="test",worker="{worker}"}}'
+            assert samples[f"wtgateway_frame_latency_seconds_count{of_trace}"] == "1"
+            assert float(samples[f"wtgateway_frame_latency_seconds_sum{of_trace}"]) == 0.009
         assert samples['wtgateway_broadcast_viewers{broadcast="test"}'] == "2"
 
 

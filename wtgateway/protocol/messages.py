@@ -80,7 +80,10 @@ class Certificates(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscribed(Message):
-    """Which rendition the gateway sends for a track, and how; sent when its first frame follows."""
+    """Which rendition the gateway sends for a track, and how; sent when its first frame follows.
+
+    ``rendition`` -1: none for now, because the viewer has no use for any (see Viewport).
+    """
 
     kind: ClassVar[str] = "subscribed"
     track: int
@@ -189,6 +192,20 @@ class Unsubscribe(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Viewport(Message):
+    """What the viewer has use for: device pixels of the element with the picture (0 by 0: it does not know).
+
+    ``visible`` 0: nobody sees it. ``bitrate_bps`` is the most that pictures may take, 0: any.
+    """
+
+    kind: ClassVar[str] = "viewport"
+    width: int = 0
+    height: int = 0
+    visible: int = 1
+    bitrate_bps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyframeRequest(Message):
     """A keyframe is needed: ``reason`` is "gap", "decoder" or "start"."""
 
@@ -224,11 +241,20 @@ class Feedback(Message):
     jitter_us: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace(Message):
+    """Where the time of some frames went, once a second; each is a map of traces.TracedFrame's fields."""
+
+    kind: ClassVar[str] = "trace"
+    frames: list[dict[str, Any]]
+
+
 _MESSAGES: dict[str, type[Message]] = {
     m.kind: m
     for m in (
         Welcome, CatalogMessage, State, Certificates, Subscribed, Pong, Statistics, Error,
-        Goodbye, Hello, Subscribe, Abilities, Unsubscribe, KeyframeRequest, Ping, Feedback,
+        Goodbye, Hello, Subscribe, Abilities, Unsubscribe, Viewport, KeyframeRequest, Ping, Feedback,
+        Trace,
     )
 }  # fmt: skip
 

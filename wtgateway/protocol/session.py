@@ -14,6 +14,7 @@ Bytes and ``now`` in, events and bytes out. The contract with the transport glue
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,7 @@ from wtgateway.protocol.session_events import (
     SessionExpired,
     StatisticsDue,
     SubscriptionChanged,
+    TraceReceived,
 )
 from wtgateway.protocol.subscribe_query import (
     SubscribeQuery,
@@ -48,6 +50,7 @@ from wtgateway.protocol.subscribe_query import (
 )
 from wtgateway.protocol.subscriptions import Subscription, Subscriptions
 from wtgateway.protocol.switching import Verdict
+from wtgateway.protocol.traces import TracedFrame, parse_trace
 from wtgateway.protocol.wire import PROTOCOL_VERSION, ObjectType
 
 __all__ = [
@@ -64,8 +67,11 @@ __all__ = [
     "StatisticsDue",
     "SubscribeQuery",
     "SubscriptionChanged",
+    "TraceReceived",
     "parse_connect_path",
 ]
+
+TRACE_INTERVAL_S = 0.5  # between two messages that count; viewers send one a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +133,7 @@ class ServerSession:
         self._keyframe_asked: dict[int, float] = {}
         self._next_statistics: float | None = None
         self._last_heard: float | None = None
+        self._traced_at = -math.inf
         self._send(
             messages.Welcome(
                 version=PROTOCOL_VERSION,
@@ -377,6 +384,8 @@ class ServerSession:
                 )
             case messages.Feedback():
                 self._events.append(FeedbackReceived(message))
+            case messages.Trace():
+                self._trace(parse_trace(message.frames), now)
             case messages.KeyframeRequest():
                 if self._choices.of(message.track) is not None:
                     self._keyframes_wanted.add(message.track)
@@ -396,6 +405,12 @@ class ServerSession:
                 self._events.append(PeerGoodbye(message.code, message.reason[:200]))
             case _:
                 raise ProtocolError(CloseCode.MALFORMED, f"only the gateway may send {message.kind!r}")
+
+    def _trace(self, frames: tuple[TracedFrame, ...], now: float) -> None:
+        """More than is asked of a viewer is left out: none is to outweigh the others in the figures."""
+        if now - self._traced_at >= TRACE_INTERVAL_S:
+            self._traced_at = now
+            self._events.append(TraceReceived(frames))
 
     def _forget_held(self, track_id: int) -> None:
         self._held.pop(track_id, None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from wtgateway.protocol import messages
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.traces import TracedFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,13 @@ class Arrived(Event):
     sent_at: float
     arrived_us: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TraceReceived(Event):
+    """Where the time of some frames went, as the viewer measured; a few times a second at most."""
+
+    frames: tuple[TracedFrame, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,9 @@ from wtgateway.protocol.session import (
     SessionExpired,
     StatisticsDue,
     SubscriptionChanged,
+    TraceReceived,
 )
+from wtgateway.protocol.traces import TracedFrame
 from wtgateway.protocol.wire import ObjectType
 from wtgateway.transport.urgency import Urgency
 from wtgateway.transport.webtransport import WebTransportSession
@@ -59,11 +61,12 @@ class ViewerSession:
         *,
         certificates: list[dict[str, Any]],
         on_closed: Callable[[ViewerSession], None],
+        on_traced: Callable[[str, tuple[TracedFrame, ...]], None] = lambda broadcast, frames: None,
     ) -> None:
         self.core, self.broadcast = core, broadcast
         self.feedback: dict[int, Feedback] = {}
         self.opened_at = time.monotonic()
-        self._on_closed = on_closed
+        self._on_closed, self._on_traced = on_closed, on_traced
         self._transport: WebTransportSession | None = None
         self._control = -1
         self._streams: dict[int, QueuedFrame] = {}  # handed to QUIC, not yet acknowledged
@@ -253,6 +256,8 @@ class ViewerSession:
                     self.broadcast.request_keyframe(track, rendition, clock.now_us())
                 case FeedbackReceived(feedback=feedback):
                     self.feedback[feedback.track] = feedback
+                case TraceReceived(frames=frames):
+                    self._on_traced(self.broadcast.name, frames)
                 case Arrived(sent_at=sent_at, arrived_us=arrived_us, size=size):
                     self._note_arrival(sent_at, arrived_us, size)
                 case StatisticsDue():

@@ -1,7 +1,8 @@
 """``/metrics``: what the gateway counts, as text for Prometheus (exposition format 0.0.4).
 
 Each worker counts for itself and is told apart by the label ``worker``, so that sums are the reader's
-choice, and a counter that begins anew with a worker is seen as what it is. Pure; imports the view only.
+choice, and a counter that begins anew with a worker is seen as what it is. Pure; imports the view and the
+histograms.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from wtgateway.media import BroadcastState
+from wtgateway.protocol.traces import STAGES
+from wtgateway.web.histograms import BOUNDS_US, Histogram, StageTimes
 from wtgateway.web.view import GatewayView, WorkerSummary
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -41,18 +44,28 @@ class Family:
     """One metric: its samples have a value and labels each."""
 
     name: str
-    kind: str  # counter or gauge
+    kind: str  # counter, gauge or histogram
     help: str
-    samples: list[tuple[Mapping[str, object], float]] = field(default_factory=list)
+    samples: list[tuple[str, Mapping[str, object], float]] = field(default_factory=list)
 
     def add(self, value: float, **labels: object) -> None:
         """One sample."""
-        self.samples.append((labels, value))
+        self.samples.append((self.name, labels, value))
+
+    def add_histogram(self, histogram: Histogram, **labels: object) -> None:
+        """All samples of a histogram, in seconds."""
+        *counts, total = histogram.cumulative()
+        for bound_us, count in zip(BOUNDS_US, counts, strict=True):
+            self.samples.append((f"{self.name}_bucket", {**labels, "le": f"{bound_us / 1e6:g}"}, count))
+        self.samples.append((f"{self.name}_bucket", {**labels, "le": "+Inf"}, total))
+        self.samples.append((f"{self.name}_sum", labels, histogram.sum_us / 1e6))
+        self.samples.append((f"{self.name}_count", labels, total))
 
 
 def families(view: GatewayView) -> list[Family]:
     """All that is counted now."""
-    return [*_of_workers(view.worker_summaries()), *_of_broadcasts(view)]
+    workers = view.worker_summaries()
+    return [*_of_workers(workers), *_of_broadcasts(view), *_of_traces(workers)]
 
 
 def exposition(all_families: Iterable[Family]) -> str:
@@ -61,7 +74,7 @@ def exposition(all_families: Iterable[Family]) -> str:
     for family in all_families:
         if family.samples:
             lines += [f"# HELP {family.name} {_escaped(family.help)}", f"# TYPE {family.name} {family.kind}"]
-            lines += [f"{family.name}{_labels(labels)} {value:.17g}" for labels, value in family.samples]
+            lines += [f"{name}{_labels(labels)} {value:.17g}" for name, labels, value in family.samples]
     return "\n".join(lines) + "\n"
 
 
@@ -96,6 +109,18 @@ def _of_broadcasts(view: GatewayView) -> list[Family]:
         frames.add(broadcast.frames_published, broadcast=broadcast.name)
         asked.add(broadcast.keyframe_requests, broadcast=broadcast.name)
     return [live, viewers, frames, asked]
+
+
+def _of_traces(workers: list[WorkerSummary]) -> list[Family]:
+    stages = Family(f"{PREFIX}frame_stage_seconds", "histogram", "Time of sampled frames in each stage")
+    latency = Family(f"{PREFIX}frame_latency_seconds", "histogram", "Capture to paint of sampled frames")
+    for worker in workers:
+        for broadcast, rows in worker.stage_times.items():
+            *of_stages, whole = StageTimes(rows).histograms
+            for stage, histogram in zip(STAGES, of_stages, strict=True):
+                stages.add_histogram(histogram, broadcast=broadcast, stage=stage, worker=worker.worker)
+            latency.add_histogram(whole, broadcast=broadcast, worker=worker.worker)
+    return [stages, latency]
 
 
 def _labels(labels: Mapping[str, object]) -> str:

@@ -76,6 +76,7 @@ class WorkerSummary:
     connections: int = 0
     sessions: int = 0
     counters: Mapping[str, int] = field(default_factory=dict)
+    stage_times: Mapping[str, list[list[int]]] = field(default_factory=dict)  # StageTimes.rows() by broadcast
 
 
 class GatewayView(Protocol):

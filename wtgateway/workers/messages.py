@@ -131,10 +131,11 @@ class Overtaken(Message):
 
 
 class Figures(NamedTuple):
-    """What a worker counts, and its sessions as the values of SessionSummary."""
+    """What a worker counts, its sessions as the values of SessionSummary, and stage times by broadcast."""
 
     counters: dict[str, int]
     sessions: list[list[Any]]
+    stage_times: dict[str, list[list[int]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class _Place:
     filled_at: float = 0.0
     paused: bool = False
     connections: int = 0
-    figures: messages.Figures = field(default_factory=lambda: messages.Figures({}, []))
+    figures: messages.Figures = field(default_factory=lambda: messages.Figures({}, [], {}))
     reported: bool = False
 
     @property
@@ -138,6 +138,7 @@ class WorkerPool:
                 connections=place.connections,
                 sessions=len(place.figures.sessions),
                 counters=place.figures.counters,
+                stage_times=place.figures.stage_times,
             )
             for place in self._places
         ]
@@ -245,7 +246,7 @@ class WorkerPool:
         self._board.down(place.number)
         self._bus.remove_reader(place.event_fd)
         place.process, place.reported, place.connections = None, False, 0
-        place.figures = messages.Figures({}, [])
+        place.figures = messages.Figures({}, [], {})
         for broadcast in self._broadcasts:
             broadcast.serve_elsewhere(place.number, Audience())
 

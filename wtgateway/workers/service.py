@@ -19,9 +19,11 @@ from wtgateway.errors import ProtocolError
 from wtgateway.hub import Broadcast
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.session import ServerSession, SessionLimits, parse_connect_path
+from wtgateway.protocol.traces import TracedFrame
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
 from wtgateway.transport.session import ViewerSession
 from wtgateway.transport.webtransport import Refusal, SessionHandler, SessionRequest
+from wtgateway.web.histograms import StageTimes
 from wtgateway.web.view import SessionSummary, WorkerSummary
 
 TICK_S = 0.25
@@ -52,6 +54,7 @@ class ViewerService:
         self.changes = 0  # grows with every session that is opened or closed
         self._find, self._hashes, self._worker = find, hashes, worker
         self._over: Counter[str] = Counter()  # the figures of sessions that are over
+        self._stage_times: dict[str, StageTimes] = {}  # by broadcast, as viewers told
         self.endpoint = make_endpoint(on_request=self._on_request, certificate=certificate)
         self._ticker: asyncio.Task[None] | None = None
 
@@ -96,6 +99,10 @@ class ViewerService:
             counted.update(_figures(session))
         return dict(counted)
 
+    def stage_times(self) -> dict[str, list[list[int]]]:
+        """Where the time of frames went, by broadcast: StageTimes.rows() of each."""
+        return {name: times.rows() for name, times in self._stage_times.items()}
+
     def worker_summary(self) -> WorkerSummary:
         """This process as the one worker that there is."""
         return WorkerSummary(
@@ -103,6 +110,7 @@ class ViewerService:
             connections=self.endpoint.connections,
             sessions=len(self.sessions),
             counters=self.counters(),
+            stage_times=self.stage_times(),
         )
 
     def _summary(self, session: ViewerSession, now: float) -> SessionSummary:
@@ -145,10 +153,15 @@ class ViewerService:
             now_us=clock.now_us(),
             server=f"wtgateway/{__version__}",
         )
-        session = ViewerSession(core, broadcast, certificates=self._hashes, on_closed=self._session_closed)
+        session = ViewerSession(
+            core, broadcast, certificates=self._hashes, on_closed=self._session_closed, on_traced=self._traced
+        )
         self.sessions[session.id] = session
         self.changes += 1
         return session
+
+    def _traced(self, broadcast: str, frames: tuple[TracedFrame, ...]) -> None:
+        self._stage_times.setdefault(broadcast, StageTimes()).observe(frames)
 
     def _session_closed(self, session: ViewerSession) -> None:
         if self.sessions.pop(session.id, None) is not None:

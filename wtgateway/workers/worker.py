@@ -218,7 +218,8 @@ class _Serving:
             figures = None
             if now - told_at >= min(soon, FIGURES_EVERY_S):
                 changes, told_at = service.changes, now
-                figures = messages.Figures(self._counters(), [messages.row(s) for s in service.summaries()])
+                rows = [messages.row(s) for s in service.summaries()]
+                figures = messages.Figures(self._counters(), rows, service.stage_times())
             self._spread.tell()
             self._channel.send(messages.Report(service.endpoint.connections, figures and list(figures)))
             await asyncio.sleep(REPORT_EVERY_S)

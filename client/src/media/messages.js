@@ -41,6 +41,7 @@ const FIELDS = {
     track: 'i', group: 'i?', index: 'i?', arrival_us: 'i?', frames_received: 'i?', frames_decoded: 'i?',
     frames_dropped: 'i?', frames_painted: 'i?', decode_queue: 'i?', latency_us: 'i?', jitter_us: 'i?',
   },
+  trace: { frames: 'l' },
 };
 
 /** What an optional field is when it is absent and its type's zero would be wrong. @type {Record<string, Record<string, unknown>>} */
