@@ -59,6 +59,9 @@ class VideoConfig(RenditionConfig):
 
     reencode: str = "auto"  # auto, always or never
     keyframe_interval_s: float = 10.0  # 0: only on demand
+    adapt: str = "fit-most"  # fit-most, fit-all or off: what viewers' paths and screens have to say
+    min_bitrate_bps: int = 100_000  # adaptation goes no lower
+    droppable: str = "off"  # auto or off: encode so that some frames can be left out, where the encoder can
     renditions: tuple[RenditionConfig, ...] = ()
 
 

@@ -127,6 +127,9 @@ VIDEO: Final = (
     _same("height", _side, ""),
     _same("preset", _preset, ""),
     Setting("keyframe_interval", ("keyframe_interval_s",), _INTERVAL, "keyframe_interval"),
+    _same("adapt", one_of("fit-most", "fit-all", "off"), ""),
+    Setting("min_bitrate", ("min_bitrate_bps",), _VIDEO_BPS, ""),
+    _same("droppable", one_of("auto", "off"), ""),
 )
 RENDITION_KEYS: Final = ("codec", "bitrate", "fps", "size", "width", "height", "preset")
 AUDIO: Final = (

@@ -29,6 +29,7 @@ class VideoSettings:
     # Rate control may put so many seconds of the bit rate into one frame: it is what a keyframe
     # adds to latency on a link of just that rate.
     buffer_s: float = 0.1
+    droppable: bool = False  # where the encoder can: some frames that no other refers to
     threads: int = 0  # for one picture; 0: one for H.264 up to 1280x720, else all cores up to 4
 
 

@@ -27,6 +27,9 @@ TIME_BASE = Fraction(1, 1_000_000)
 _ONE_THREAD_PIXELS = 1280 * 720
 _MOST_THREADS = 4
 _MOST_TRIES = 3
+# Down to this share of the rate it was opened with, a codec with a live bit rate follows. Its buffer stays
+# what it was: at half the rate one frame may take twice the time.
+_FOLLOWS_TO = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,10 @@ class Coder:
         buffer_s: float,
         preset: str,
         threads: int,
+        level: str = "",
+        droppable: bool = False,
     ) -> None:
-        """Raises av.FFmpegError, ValueError. ``threads`` 0: chosen by size and codec."""
+        """Raises av.FFmpegError, ValueError. ``threads`` 0: by size and codec. ``level`` "": the least."""
         self.profile, self.shape = profile, shape
         self.opened_bps = bitrate_bps
         threads = threads or _threads(profile, shape)
@@ -75,6 +80,8 @@ class Coder:
             buffer_s=buffer_s,
             preset=preset,
             threads=threads,
+            level=level,
+            droppable=droppable,
         )
         self._context = _open(profile, shape, self._request)
         self._headers = ParameterSets(profile.codec) if profile.headers_once else None
@@ -86,7 +93,7 @@ class Coder:
     def can_follow(self, bitrate_bps: int) -> bool:
         """Whether this rate needs no other coder."""
         if self.profile.live_bitrate:
-            return bitrate_bps <= self.opened_bps
+            return self.opened_bps * _FOLLOWS_TO <= bitrate_bps <= self.opened_bps
         return bitrate_bps == self.opened_bps
 
     def follow(self, bitrate_bps: int) -> None:

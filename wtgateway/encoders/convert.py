@@ -50,6 +50,7 @@ def colour_of(frame: av.VideoFrame) -> Colour:
 class PictureConverter:
     """Keeps swscale's tables between pictures. ``width``, ``height`` 0: the picture's own.
 
+    ``scale`` is of what these come to.
     ``pixel_format`` is what comes out: "yuv420p", or "nv12" for encoders that want chroma in pairs.
     ``shared``: others are given the same pictures, and hold this while they look at one: scaling writes
     into the picture's head for as long as it lasts. What fits is copied then, since encoding does too.
@@ -61,14 +62,20 @@ class PictureConverter:
         height: int = 0,
         pixel_format: str = "yuv420p",
         *,
+        scale: float = 1.0,
         shared: threading.Lock | None = None,
     ) -> None:
-        self._shared = shared
+        self._shared, self._scale = shared, scale
         self._width, self._height, self._pixel_format = width, height, pixel_format
         self._reformatter = VideoReformatter()
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
         """The encoded size of a picture of this size: even, as 4:2:0 needs."""
+        width, height = self.nominal_for(width, height)
+        return _even(width * self._scale), _even(height * self._scale)
+
+    def nominal_for(self, width: int, height: int) -> tuple[int, int]:
+        """The same without the scale."""
         if self._width and self._height:
             wanted = (self._width, self._height)
         elif self._width:
@@ -77,7 +84,7 @@ class PictureConverter:
             wanted = (round(width * self._height / height), self._height)
         else:
             wanted = (width, height)
-        return max(2, wanted[0] & ~1), max(2, wanted[1] & ~1)
+        return _even(wanted[0]), _even(wanted[1])
 
     def convert(self, frame: av.VideoFrame) -> tuple[av.VideoFrame, Colour]:
         """A 4:2:0 picture in limited range, and its colour. Raises av.FFmpegError, ValueError."""
@@ -106,6 +113,10 @@ class PictureConverter:
             interpolation="FAST_BILINEAR" if (width, height) == (frame.width, frame.height) else "BILINEAR",
         )
         return converted, colour
+
+
+def _even(side: float) -> int:
+    return max(2, round(side) & ~1)
 
 
 def _copy(frame: av.VideoFrame) -> av.VideoFrame:

@@ -19,11 +19,13 @@ _PARAMETER_SETS: Mapping[str, tuple[int, ...]] = {
 _NO_PICTURE = {"h264": range(6, 13), "hevc": range(32, 64)}  # NAL unit types without a slice
 
 
-def codec_string(codec: str, keyframe: bytes, *, fps: float, bitrate_bps: int) -> str | None:
+def codec_string(
+    codec: str, keyframe: bytes, *, fps: float, bitrate_bps: int, size: tuple[int, int] | None = None
+) -> str | None:
     """The WebCodecs string of that keyframe, or None when it does not say what it is.
 
-    ``fps`` and ``bitrate_bps`` choose the level of VP9, whose bitstream has none. HEVC is called
-    hvc1 although its parameter sets are in band: some browsers know that name only.
+    ``fps``, ``bitrate_bps`` and ``size`` (None: its own) choose the level of VP9, whose bitstream has none.
+    HEVC is called hvc1 although its parameter sets are in band: some browsers know that name only.
     """
     try:
         if codec == "av1":
@@ -33,7 +35,7 @@ def codec_string(codec: str, keyframe: bytes, *, fps: float, bitrate_bps: int) -
             header = vp9.parse_access_unit(keyframe).frames[0]
             if header.format is None or header.size is None:
                 return None
-            return vp9.codec_string(header.format, vp9.level_of(*header.size, fps, bitrate_bps))
+            return vp9.codec_string(header.format, vp9.level_of(*(size or header.size), fps, bitrate_bps))
         units = split_annexb(keyframe)
         if codec == "h264":
             sps = next((unit for unit in units if h264.nal_type(unit) == h264.SPS), None)
@@ -42,6 +44,23 @@ def codec_string(codec: str, keyframe: bytes, *, fps: float, bitrate_bps: int) -
         return hevc.parse_sps(sps).codec if sps else None
     except BitstreamError:
         return None
+
+
+def level_of(codec: str) -> tuple[str, int]:
+    """A codec string without its level, and the level: what says less of it decodes no less."""
+    if codec.startswith("avc1."):
+        return codec[:-2], int(codec[-2:], 16)
+    parts = codec.split(".")
+    at = 3 if codec.startswith("hvc1.") else 2
+    digits = "".join(sign for sign in parts[at] if sign.isdigit())
+    parts[at] = parts[at].replace(digits, "")
+    return ".".join(parts), int(digits)
+
+
+def covers(known: str, codec: str) -> bool:
+    """Whether a decoder of ``known`` is one for ``codec``: they are the same, or differ in a lower level."""
+    (rest, level), (other, least) = level_of(known), level_of(codec)
+    return rest == other and least <= level
 
 
 class ParameterSets:

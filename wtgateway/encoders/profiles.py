@@ -29,6 +29,8 @@ class OpenRequest:
     buffer_s: float  # seconds of the bit rate that one frame may take
     preset: str  # a word of x264, or the encoder's own value
     threads: int
+    level: str = ""  # what the bitstream is to say that it needs; empty: as little as it does
+    droppable: bool = False  # some frames are to be such that no other refers to them
 
     @property
     def buffer_bits(self) -> int:
@@ -65,7 +67,8 @@ class CodecProfile:
 
 
 def _x264(request: OpenRequest) -> Options:
-    return {
+    level = {"level": request.level} if request.level else {}
+    return level | {
         "preset": request.preset,
         "tune": "zerolatency",  # no lookahead, no B-frames, slices instead of frame threads
         "profile": "baseline",
@@ -98,9 +101,10 @@ def _svtav1(request: OpenRequest) -> Options:
         "preset": presets.SVTAV1.get(request.preset, request.preset),
         "g": _ENDLESS_GOP,  # left to itself, it makes a keyframe every 161 pictures
         # rc=2 is CBR, the only control it has in low delay (pred-struct=1); rtc allows presets 11, 12.
-        # Without hierarchical-levels=0 every fourth picture takes what the three before it saved.
+        # Without hierarchical-levels=0 every fourth picture takes what the three before it saved. With 1
+        # every second picture is referred to by no other, and the rate is not used up.
         "svtav1-params": (
-            f"rc=2:pred-struct=1:rtc=1:hierarchical-levels=0:lp={request.threads}"
+            f"rc=2:pred-struct=1:rtc=1:hierarchical-levels={int(request.droppable)}:lp={request.threads}"
             f":buf-sz={most}:buf-initial-sz={most * 6 // 10}:buf-optimal-sz={most * 6 // 10}"
         ),
     }
@@ -109,10 +113,25 @@ def _svtav1(request: OpenRequest) -> Options:
 _VP9_AIM = 0.8  # of the cap: libvpx goes beyond its buffer by a tenth
 
 
+_VP9_BASE = 0.6  # of the rate for the pictures that others refer to, where every second is not referred to
+
+
+def _vp9_layers(request: OpenRequest) -> Options:
+    """Two temporal layers. Error resilience makes dropping the upper one harmless: see bitstream.vp9."""
+    base, whole = (round(request.bitrate_bps * share / 1000) for share in (_VP9_BASE, 1))
+    return {
+        "error-resilient": "1",
+        "ts-parameters": (
+            f"ts_number_layers=2:ts_target_bitrate={base},{whole}:ts_rate_decimator=2,1"
+            ":ts_periodicity=2:ts_layer_id=0,1:ts_layering_mode=2"
+        ),
+    }
+
+
 def _vp9(request: OpenRequest) -> Options:
     rate = str(request.bitrate_bps)
     cap_s = _VP9_AIM * request.buffer_s
-    return {
+    return (_vp9_layers(request) if request.droppable else {}) | {
         "deadline": "realtime",
         "cpu-used": presets.VP9.get(request.preset, request.preset),
         "lag-in-frames": "0",
@@ -146,8 +165,13 @@ def _nvenc(request: OpenRequest) -> Options:
     }
 
 
+def _nvenc_nal(request: OpenRequest) -> Options:
+    """H.264 and HEVC: the driver may put in pictures that no other refers to."""
+    return _nvenc(request) | ({"nonref_p": "1"} if request.droppable else {})
+
+
 def _nvenc_h264(request: OpenRequest) -> Options:
-    return _nvenc(request) | {"profile": "baseline"}
+    return _nvenc_nal(request) | {"profile": "baseline"}
 
 
 def _qsv(request: OpenRequest) -> Options:
@@ -197,7 +221,7 @@ _SOFTWARE = (
 )
 _HARDWARE = (
     CodecProfile(encoder="h264_nvenc", codec="h264", options=_nvenc_h264, hardware=True),
-    CodecProfile(encoder="hevc_nvenc", codec="hevc", options=_nvenc, hardware=True),
+    CodecProfile(encoder="hevc_nvenc", codec="hevc", options=_nvenc_nal, hardware=True),
     CodecProfile(encoder="av1_nvenc", codec="av1", options=_nvenc, hardware=True),
     CodecProfile(encoder="h264_qsv", codec="h264", options=_qsv_idr, hardware=True, pixel_format="nv12"),
     CodecProfile(encoder="hevc_qsv", codec="hevc", options=_qsv_idr, hardware=True, pixel_format="nv12"),

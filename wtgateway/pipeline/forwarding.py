@@ -59,6 +59,7 @@ class VideoForwarding:
             duration_us=coded.duration_us,
             payload=coded.payload,
             grabbed_us=coded.grabbed_us,
+            discardable=coded.discardable,
         )
         self._index += 1
         return frame

@@ -7,7 +7,7 @@ once for each rendition that is wanted; what one of them cannot take in time doe
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from wtgateway import clock
@@ -16,6 +16,7 @@ from wtgateway.pipeline.queues import LatestSlot, PipelineStats
 
 if TYPE_CHECKING:
     from wtgateway.encoders import GroupBorders, VideoEncoder
+    from wtgateway.protocol.targets import EncoderTarget
     from wtgateway.sources.base import RawVideo
 
 StartThread = Callable[[str, Callable[[], None]], threading.Thread]
@@ -29,8 +30,11 @@ class Rung:
         encoder: VideoEncoder,
         stats: PipelineStats,
         encoded: Callable[[Rendition, list[Frame]], None],
+        target: EncoderTarget | None = None,
     ) -> None:
         self.slot = LatestSlot(stats)
+        self.target = target  # from any thread; the encoder's own follows it with the next picture
+        self._followed: EncoderTarget | None = None
         self._encoder, self._encoded = encoder, encoded
         self._stopped = threading.Event()
 
@@ -38,14 +42,26 @@ class Rung:
         """Encode until stopped; the thread's body."""
         try:
             while (raw := self.slot.take()) is not None:
+                self._follow()
+                if self._encoder.skips(raw):
+                    self.slot.postpone(self._followed.every * raw.duration_us if self._followed else 0)
+                    continue
                 frames = self._encoder.encode(raw)
-                if not frames and self._encoder.rendition is None:
+                if not frames and not self._encoder.begun:
                     self.slot.want_keyframe()  # it could not begin with this one, and no other may come
                 # One that follows may be running already: this one's frames would come behind its.
                 if self._encoder.rendition is not None and not self._stopped.is_set():
                     self._encoded(self._encoder.rendition, frames)
         finally:
             self._encoder.close()
+
+    def _follow(self) -> None:
+        target = self.target
+        if target is None or target == self._followed:
+            return
+        self._encoder.set_bitrate(target.bitrate_bps)
+        self._encoder.reconfigure(scale=target.scale, every=target.every)
+        self._followed = target
 
     def stop(self) -> None:
         """End the thread after the picture it is at; does not wait for it."""
@@ -70,6 +86,7 @@ class Ladder:
         self._lock = threading.Lock()
         self._rungs: dict[int, Rung] = {}
         self._threads: list[threading.Thread] = []
+        self._targets: Mapping[int, EncoderTarget] = {}
         self._last: RawVideo | None = None
         self._last_us = 0
         self._closed = False
@@ -91,7 +108,9 @@ class Ladder:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             first = not self._rungs  # nobody has encoded the last picture
             for new in sorted(wanted - set(self._rungs)):
-                rung = self._rungs[new] = Rung(self._make(new), self._stats, self._encoded)
+                rung = self._rungs[new] = Rung(
+                    self._make(new), self._stats, self._encoded, self._targets.get(new)
+                )
                 self._give_last(rung.slot, as_it_is=first)
                 self._threads.append(self._start(f"video{new}", rung.run))
 
@@ -110,6 +129,13 @@ class Ladder:
             self._last, self._last_us = raw, clock.now_us()
             for rung in self._rungs.values():
                 rung.slot.put(raw)
+
+    def follow(self, targets: Mapping[int, EncoderTarget]) -> None:
+        """From any thread: what each rendition's encoder is to do, from the next picture on."""
+        with self._lock:
+            self._targets = targets
+            for number, rung in self._rungs.items():
+                rung.target = targets.get(number, rung.target)
 
     def want_keyframe(self) -> None:
         """All renditions begin a group with the next picture, or soon with the last one again."""

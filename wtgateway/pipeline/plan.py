@@ -150,6 +150,7 @@ def _encoded(
         fps=wanted.fps or video.fps or info.fps or FALLBACK_FPS,
         width=wanted.width or (0 if wanted.height else video.width),
         height=wanted.height or (0 if wanted.width else video.height),
+        droppable=video.droppable == "auto",
     )
     if preset := wanted.preset or video.preset:
         settings = replace(settings, preset=preset)

@@ -48,6 +48,7 @@ class LatestSlot:
         self._last: RawVideo | None = None
         self._taken_us = 0
         self._keyframe = False
+        self._patience_us = 0  # until the last one is given again; 0: a quarter of its duration
         self._closed = False
 
     def put(self, raw: RawVideo) -> None:
@@ -60,13 +61,18 @@ class LatestSlot:
     def remind(self, raw: RawVideo, since_us: int) -> None:
         """A picture that came at ``since_us`` is given again, soon, unless a newer one comes."""
         with self._condition:
-            self._last, self._taken_us, self._keyframe = raw, since_us, True
+            self._last, self._taken_us, self._keyframe, self._patience_us = raw, since_us, True, 0
             self._condition.notify()
+
+    def postpone(self, patience_us: int) -> None:
+        """The picture that was taken came too soon: it comes again after so long, or a newer one before."""
+        with self._condition:
+            self._keyframe, self._patience_us = True, patience_us
 
     def want_keyframe(self) -> None:
         """A picture is to be taken soon, be it the last one again."""
         with self._condition:
-            self._keyframe = True
+            self._keyframe, self._patience_us = True, 0
             self._condition.notify()
 
     def close(self) -> None:
@@ -81,8 +87,11 @@ class LatestSlot:
             while not self._closed and self._fresh is None:
                 if self._keyframe and self._last is not None:
                     # A quarter of an interval is what waiting for the next picture may cost.
-                    patience_s = self._last.duration_us / 4e6
-                    if self._condition.wait_for(lambda: self._closed or self._fresh is not None, patience_s):
+                    patience_us = self._patience_us
+                    if self._condition.wait_for(
+                        lambda: self._closed or self._fresh is not None or self._patience_us != patience_us,  # noqa: B023
+                        (patience_us or self._last.duration_us / 4) / 1e6,
+                    ):
                         continue
                     self._fresh = self._repeat(self._last)
                 else:
@@ -90,7 +99,7 @@ class LatestSlot:
             if self._closed or self._fresh is None:
                 return None
             raw = self._fresh
-            self._fresh, self._keyframe, self._last = None, False, raw
+            self._fresh, self._keyframe, self._last, self._patience_us = None, False, raw, 0
             self._taken_us = clock.now_us()
             return raw
 

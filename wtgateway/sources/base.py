@@ -72,6 +72,7 @@ class CodedVideo:
     grabbed_us: int
     duration_us: int
     format: CodedFormat
+    discardable: bool = False  # nothing refers to it
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,14 @@ class PassedVideo:
         if taken.format is None:
             return None
         return CodedVideo(
-            unit.payload, unit.keyframe, pts_us, capture_us, grabbed_us, duration_us, taken.format
+            unit.payload,
+            unit.keyframe,
+            pts_us,
+            capture_us,
+            grabbed_us,
+            duration_us,
+            taken.format,
+            unit.discardable,
         )
 
 

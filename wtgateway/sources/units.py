@@ -11,6 +11,7 @@ from typing import Protocol
 
 from wtgateway.bitstream import av1, h264, hevc, vp9
 from wtgateway.bitstream.bits import BitstreamError
+from wtgateway.bitstream.discardable import Discardable
 from wtgateway.bitstream.linter import Code, Observer, Sps, lint, needs_rewrite, safe_to_rewrite
 from wtgateway.bitstream.nal import (
     AccessUnitFacts,
@@ -51,6 +52,7 @@ class Unit:
     keyframe: bool
     entry: bool
     format: CodedFormat | None = None
+    discardable: bool = False  # nothing refers to it
 
 
 class Units(Protocol):
@@ -138,7 +140,7 @@ class NalUnits:
         if entry:
             kept = [*self._sets.units, *(unit for unit in kept if not self._sets.is_set(unit))]
         payload = join_annexb(self._replace.get(unit, unit) for unit in kept)
-        return Unit(payload, facts.keyframe, entry, format_)
+        return Unit(payload, facts.keyframe, entry, format_, facts.disposable)
 
     def interrupt(self) -> None:
         """See Units.interrupt."""
@@ -219,7 +221,7 @@ class Av1Units:
             width, height = unit.frames[0].size or (sequence.max_width, sequence.max_height)
             codec = av1.codec_string(sequence) if sequence.profile in _AV1_PROFILES else ""
             format_ = CodedFormat(codec=codec, width=width, height=height)
-        return Unit(payload, unit.keyframe, unit.keyframe, format_)
+        return Unit(payload, unit.keyframe, unit.keyframe, format_, unit.droppable)
 
     def interrupt(self) -> None:
         """Nothing is watched here."""
@@ -233,6 +235,7 @@ class Vp9Units:
 
     def __init__(self, fps: float, bitrate_bps: int) -> None:
         self._fps, self._bitrate_bps = fps, bitrate_bps
+        self._discardable = Discardable("vp9")
 
     def configure(self, extradata: bytes) -> None:
         """VP9 needs none; vpcC says nothing that its keyframes do not."""
@@ -245,7 +248,7 @@ class Vp9Units:
             level = vp9.level_of(*first.size, self._fps, self._bitrate_bps)
             width, height = first.size
             format_ = CodedFormat(codec=vp9.codec_string(first.format, level), width=width, height=height)
-        return Unit(data, unit.keyframe, unit.keyframe, format_)
+        return Unit(data, unit.keyframe, unit.keyframe, format_, self._discardable(data))
 
     def interrupt(self) -> None:
         """Nothing is watched here."""
