@@ -12,6 +12,13 @@ test('milliseconds have one decimal below ten, and nothing is said of what is no
   for (const unknown of [NaN, Infinity, null, undefined]) assert.equal(format.formatMs(unknown), '–');
 });
 
+test('parts in a million are percent', () => {
+  assert.equal(format.formatShare(21_400), '2.1\u00a0%');
+  assert.equal(format.formatShare(1_020_000), '102\u00a0%');
+  assert.equal(format.formatShare(-100), '0.0\u00a0%');
+  assert.equal(format.formatShare(NaN), '–');
+});
+
 test('bit rates choose their unit', () => {
   assert.equal(format.formatBitrate(0), '0\u00a0kbit/s');
   assert.equal(format.formatBitrate(127_600), '128\u00a0kbit/s');

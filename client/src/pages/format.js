@@ -22,6 +22,13 @@ export function formatBitrate(bps) {
   return `${(bps / 1e6).toFixed(bps < 9.95e6 ? 1 : 0)}${SPACE}Mbit/s`;
 }
 
+/** Parts in a million as percent. @param {number | null | undefined} ppm */
+export function formatShare(ppm) {
+  if (!known(ppm)) return NONE;
+  const percent = ppm / 10_000;
+  return `${percent.toFixed(Math.abs(percent) < 9.95 ? 1 : 0).replace(/^-(0(\.0)?)$/, '$1')}${SPACE}%`;
+}
+
 /** Frames per second, without needless zeros. @param {number | null | undefined} fps */
 export function formatFps(fps) {
   if (!known(fps)) return NONE;

@@ -4,6 +4,7 @@ import { make, makeSvg, setText } from './dom.js';
 import * as format from './format.js';
 import { reorderWords } from './renditions.js';
 import { Series, curve, svgArea, svgPoints } from './series.js';
+import { STAGES, stageParts, stageWordsOf } from './stage_bar.js';
 
 /** @typedef {import('../types.js').PlayerStats} PlayerStats */
 
@@ -25,8 +26,15 @@ const HEIGHT = 20;
 
 /** @param {PlayerStats} stats @param {string} key */
 const gateway = (stats, key) => Number(stats.gateway?.[key] ?? NaN);
+/** What an older gateway does not tell, or is nothing, is not shown. @param {PlayerStats} stats @param {string} key @param {(value: number) => string} words */
+const told = (stats, key, words) => (gateway(stats, key) > 0 ? words(gateway(stats, key)) : '');
+/** Only where frames come in datagrams. @param {PlayerStats} stats @param {number} count */
+const counted = (stats, count) => (stats.fragmentsReceived ? format.formatCount(count) : '');
 /** @param {number} part @param {number} whole */
 const share = (part, whole) => (whole > 0 && part > 0 ? ` (${((100 * part) / whole).toFixed(1)} %)` : '');
+
+/** @type {Record<string, string>} */
+const DELIVERIES = { stream: 'a stream for each frame', datagram: 'datagrams', auto: 'streams and datagrams' };
 
 /** @type {[string, Row[]][]} */
 const GROUPS = [
@@ -49,17 +57,34 @@ const GROUPS = [
   ['Frames', [
     { label: 'Painted', value: (s) => `${format.formatCount(s.framesPainted)} of ${format.formatCount(s.framesReceived)}` },
     { label: 'Dropped', value: (s) => format.formatCount(s.framesDropped) + share(s.framesDropped, s.framesReceived), curve: (s) => s.framesDropped, grows: true, top: 4 },
+    { label: 'Freezes', value: (s) => format.formatCount(s.freezeCount) + (s.freezeCount ? `, ${format.formatMs(s.freezeMs)}` : ''), curve: (s) => s.freezeCount, grows: true, top: 2 },
     { label: 'Decode queue', value: (s) => format.formatCount(s.decodeQueue), curve: (s) => s.decodeQueue, top: 4 },
     { label: 'Never sent', value: (s) => format.formatCount(gateway(s, 'frames_dropped')) },
+  ]],
+  ['Delivery', [
+    { label: 'How', value: (s) => DELIVERIES[s.delivery] ?? s.delivery },
+    { label: 'Why', value: (s) => String(s.gateway?.delivery_reason ?? '') },
+    { label: 'Lost on the way', value: (s) => (s.gateway?.loss_ppm === undefined ? '' : format.formatShare(gateway(s, 'loss_ppm'))), curve: (s) => gateway(s, 'loss_ppm'), top: 20_000 },
+    { label: 'The path carries', value: (s) => told(s, 'estimate_bps', format.formatBitrate), curve: (s) => gateway(s, 'estimate_bps'), top: 1_000_000 },
+    { label: 'Sent to spare', value: (s) => told(s, 'fec_share_ppm', format.formatShare) },
+    { label: 'Pieces', value: (s) => counted(s, s.fragmentsReceived) },
+    { label: 'Mended', value: (s) => counted(s, s.fragmentsRecovered), curve: (s) => s.fragmentsRecovered, grows: true, top: 4 },
+    { label: 'Asked again', value: (s) => counted(s, s.nacksSent), curve: (s) => s.nacksSent, grows: true, top: 4 },
+    { label: 'Answered', value: (s) => told(s, 'nacks_answered', format.formatCount) },
+    { label: 'Came too late', value: (s) => counted(s, s.framesExpired), curve: (s) => s.framesExpired, grows: true, top: 2 },
+    { label: 'Left too late', value: (s) => told(s, 'frames_late', format.formatCount) },
   ]],
   ['Sound', [
     { label: 'Codec', value: (s) => format.codecName(s.audioCodec) },
     { label: 'Buffer', value: (s) => format.formatMs(s.audioBufferMs), curve: (s) => s.audioBufferMs, top: 60 },
+    { label: 'Needed for jitter', value: (s) => (s.audioTargetMs ? format.formatMs(s.audioTargetMs) : '') },
+    { label: 'Speed', value: (s) => (s.audioRate === 1 ? '' : format.formatShare(s.audioRate * 1e6)) },
+    { label: 'Made up', value: (s) => format.formatMs(s.audioConcealedMs) + share(s.audioFramesConcealed, s.audioFramesReceived), curve: (s) => s.audioConcealedMs, grows: true, top: 40 },
     { label: 'Underruns', value: (s) => format.formatCount(s.audioUnderruns), curve: (s) => s.audioUnderruns, grows: true, top: 2 },
   ]],
   ['Session', [
     { label: 'State', value: (s) => s.state },
-    { label: 'Transport', value: (s) => `WebTransport, ${s.delivery}` },
+    { label: 'Transport', value: () => 'WebTransport' },
     { label: 'First picture after', value: (s) => format.formatMs(s.firstFrameMs || NaN) },
     { label: 'Reconnects', value: (s) => format.formatCount(s.reconnects) },
     { label: 'Shown by', value: (s) => s.sink || '–' },
@@ -70,7 +95,7 @@ const GROUPS = [
 
 export class Statistics {
   /** @type {Live[]} */ #rows = [];
-  #stages = make('div', { class: 'stages', 'aria-hidden': 'true' }, make('i'), make('i'), make('i'), make('i'), make('i'));
+  #stages = make('div', { class: 'stages', 'aria-hidden': 'true' }, ...STAGES.map(([, where]) => make('i', { class: where })));
   #stageNames = make('p', { class: 'stage-names' });
   #visible = false;
   #sampledAt = -Infinity;
@@ -138,16 +163,11 @@ export class Statistics {
 
   /** @param {PlayerStats['stages']} stages */
   #drawStages(stages) {
-    const { capture, convert, encode, queue, send, receive, decode, paint } = stages;
-    // Eight would be too fine to read at a glance; the object that scripts get has them all.
-    const parts = [capture + convert, encode, queue + send + receive, decode, paint].map((ms) => Math.max(0, ms || 0));
-    const sum = parts.reduce((a, b) => a + b, 0);
-    parts.forEach((ms, i) => {
+    const parts = stageParts(stages);
+    parts.forEach(({ share: grow }, i) => {
       const bar = this.#stages.children[i];
-      if (bar instanceof HTMLElement) bar.style.width = sum > 0 ? `${(97 * ms) / sum}%` : '0';
+      if (bar instanceof HTMLElement) bar.style.flexGrow = String(grow);
     });
-    const names = ['capture', 'encode', 'network', 'decode', 'paint'];
-    const words = parts.map((ms, i) => `${names[i]} ${ms.toFixed(ms < 9.95 ? 1 : 0)}`);
-    setText(this.#stageNames, `${words.join(' · ')} ms`);
+    setText(this.#stageNames, stageWordsOf(parts));
   }
 }
