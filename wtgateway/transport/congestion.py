@@ -1,17 +1,22 @@
-"""Congestion control "media": steered by queueing delay and by heavy loss, blind to light loss.
+"""Congestion control "media": bounded delay first, fair to others second, blind to light loss.
 
 Loss-based control (reno, cubic) gives live media less than it needs on any path with 2 % of random
-loss. This one keeps a window that
+loss, and fills queues. This one keeps a window that
 
 * starts at 64 KB, so that a first keyframe leaves in one round trip;
 * doubles per round trip while the window is what limits the sender, until delay or loss shows;
 * then grows gently while the queueing delay (least round trip of the round minus least of the last
-  half minute) is under a target, and shrinks to what was in flight times a factor when it is over;
+  half minute) is under a target, and when it is over falls to what the path delivers
+  (:mod:`delivery_rate`) times its round trip without the queue;
+* does not wait for a round's end when the queue grows far beyond the target;
 * shrinks on loss only when more than an eighth of a hundred packets was lost, much as GCC does
   (draft-ietf-rmcat-gcc-02 section 6), and stays below where that was for some seconds;
-* does not grow while the application sends less than the window allows.
+* does not grow while the application sends less than the window allows: there :mod:`probing` finds out;
+* competes where others keep the queue full (:mod:`competing`), and holds what it had where nothing
+  arrives at all for a while and no queue was there before (a tunnel).
 
-Pure arithmetic on what aioquic reports; all times in s, windows in bytes. Imports aioquic only.
+Pure arithmetic on what aioquic reports; all times in s, windows in bytes, rates in bytes a second. Imports
+aioquic and this package.
 """
 
 from __future__ import annotations
@@ -20,7 +25,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
+from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
+
+from wtgateway.transport.competing import Competition
+from wtgateway.transport.delivery_rate import LossShare, RateEstimate, RateSampler
+from wtgateway.transport.one_way import OneWayDelay, WindowedMinimum
+from wtgateway.transport.probing import Prober
 
 NAME = "media"
 INITIAL_WINDOW = 64 * 1024
@@ -31,17 +42,31 @@ MAXIMUM_WINDOW = 16 * 1024 * 1024
 TARGET_FLOOR_S = 0.020
 TARGET_CEILING_S = 0.060
 ACK_DELAY_S = 0.025  # a peer may sit on an ACK for so long when little arrives
-BASE_WINDOW_S = 15.0  # two of them make the half minute of the least round trip
 MINIMUM_ROUND_S = 0.050  # a busy receiver delays ACKs for tens of ms; a queue stays
+SPELL_S = 0.030  # no sample for so long that was not far beyond the target: the queue is no burst
+SPELL_SAMPLES = 3
+ONE_WAY_LIMIT_S = 0.150  # up to here a viewer is believed that the queue is on the way back
 
-HEAVY_LOSS = 0.12
-CROWDED_LOSS = 0.03  # with a queue as well, this much is no random loss
+HEAVY_LOSS = 0.12  # beside a short queue
+CROWDED_LOSS = 0.03  # with a longer queue as well, this much is no random loss
+POLICED_LOSS = 0.25  # without any queue: a policer; bursts come to less in so many packets
+POLICED_SAMPLE_PACKETS = 300
 LOSS_SAMPLE_PACKETS = 100  # of which light random loss (5 %) seems heavy once in 700 times
 LOSS_SAMPLE_LEAST = 40  # when so many is all that a second brought
 LOSS_SAMPLE_S = 1.0
 CEILING_S = 8.0
 CEILING_SHARE = 0.9
 STARTING_DELAYED_SAMPLES = 4
+
+PACE_OF_WINDOW = 2.0  # times window / round trip, while that is all there is to go by (RFC 9002, section 7.7)
+PACE_OF_BOUND = 2.5  # times an estimate that is a lower bound: the window doubles while starting
+PACE_OF_ESTIMATE = 1.25  # a keyframe leaves a fifth of itself in the queue; less would hold it up for nothing
+LEAST_PACE_PACKETS = 4  # a round trip
+GREATEST_WINDOW = 1.5  # times what the estimate fills, queue and all: growth is not faster than a round tells
+STARTING_WINDOW = 2.5  # while that is a lower bound
+LEAST_CUT = 0.8  # of the estimate is left by a round: part of it the sender may have been held back
+SILENT_PACE = 50  # packets a second go on while nothing is acknowledged: the first to arrive tells at once
+SILENT_PACKETS = 256  # for each probe timeout; as long as they go on, none follows
 
 
 class SizeWatch(Protocol):
@@ -59,29 +84,44 @@ class SizeWatch(Protocol):
 
 
 class MediaCongestionControl(QuicCongestionControl):
-    """One path's window."""
+    """One path's window, pace and estimate."""
 
     def __init__(self, *, max_datagram_size: int) -> None:
         super().__init__(max_datagram_size=max_datagram_size)
         self.congestion_window = INITIAL_WINDOW
         self.lost_packets = 0
+        self.estimate = RateEstimate()
+        self.loss = LossShare()
+        self.arrivals = OneWayDelay()
+        self.prober = Prober(self.estimate)
+        self._competition = Competition()
         self._mtu = max_datagram_size
         self._starting = True
-        self._base = (float("inf"), float("inf"))  # least RTT of the current and of the previous window
-        self._base_since = 0.0
+        self._base = WindowedMinimum()
+        self._latest_rtt: Callable[[], float] | None = None
+        self._rtt = 0.0
+        self._delivered = 0
+        self._newest_sent = 0.0  # of what was acknowledged
+        self._round = RateSampler()
         self._round_started = -1.0
         self._round_rtt = float("inf")
         self._round_rtts, self._round_samples = 0.0, 0
         self._round_flight = 0
         self._round_limited = self._previous_limited = False
+        self._spell = RateSampler()
+        self._spell_since = 0.0
+        self._spell_samples = 0
         self._sample_started = 0.0
         self._sample_acked = 0
         self._sample_lost = 0
-        self._shrunk_at = 0.0
+        self._taken = self._policed = (0, 0)  # acknowledged and lost: of the last sample, of several
+        self._shrunk_at = 0.0  # losses of what was sent before it are answered
+        self._cut_at = 0.0  # and delays of that, too
         self._delayed_samples = 0
         self._ceiling = 0
         self._ceiling_at = -CEILING_S
-        self._latest_rtt: Callable[[], float] | None = None
+        self._held = 0  # the window of before the silence; 0: there is none
+        self._resumed = False
         self.sizes: SizeWatch | None = None
 
     def set_max_datagram_size(self, size: int) -> None:
@@ -106,6 +146,7 @@ class MediaCongestionControl(QuicCongestionControl):
     def on_bytes_sent(self, size: int) -> None:
         """:meth:`on_packet_sent` for a batch of ``size`` bytes in all."""
         self.bytes_in_flight += size
+        self.prober.on_sent(size)
         if self.bytes_in_flight > self._round_flight:
             self._round_flight = self.bytes_in_flight
         if self.bytes_in_flight + 2 * self._mtu >= self.congestion_window:
@@ -123,41 +164,54 @@ class MediaCongestionControl(QuicCongestionControl):
             self._sample_acked += len(packets)
         else:
             self._sample_acked += sum(packet.sent_time >= self._shrunk_at for packet in packets)
+        self.loss.add(now, len(packets), 0)
+        if self._held:
+            self._resume(now)
         self.bytes_in_flight -= size
+        self._delivered += size
+        self._newest_sent = packets[-1].sent_time
         if self._starting and self._limited():
-            self._set(self.congestion_window + size)
+            self._grow(size)
+        if self.prober.measuring:
+            self.prober.on_acked(now, packets)
         if self._round_started < 0:
             self._begin_round(now)
-        elif packets[-1].sent_time >= self._round_started and now - self._round_started >= MINIMUM_ROUND_S:
+        elif self._newest_sent >= self._round_started and now - self._round_started >= MINIMUM_ROUND_S:
             self._end_round(now)
 
     def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:
-        """They are neither acknowledged nor lost any more."""
-        largest = 0
+        """They are neither acknowledged nor lost any more: a probe timeout, or the handshake is over."""
+        largest, silent = 0, False
         for packet in packets:
             self.bytes_in_flight -= packet.sent_bytes
             largest = max(largest, packet.sent_bytes)
+            silent |= packet.packet_type is QuicPacketType.ONE_RTT
         if self.sizes is not None:
             self.sizes.lost(largest)
+        if silent and self.estimate.rate:
+            self._fall_silent()
 
     def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
         """Only count: whether it is congestion shows in a whole round."""
-        largest = 0
+        largest = lost = 0
         for packet in packets:
             self.bytes_in_flight -= packet.sent_bytes
             largest = max(largest, packet.sent_bytes)
             self._sample_lost += (
                 packet.sent_time or 0.0
             ) >= self._shrunk_at  # a cut answers for those before
-            self.lost_packets += 1
+            lost += 1
+        self.lost_packets += lost
+        self.loss.add(now, 0, lost)
         if self.sizes is not None:
             self.sizes.lost(largest)
 
     def on_persistent_congestion(self) -> None:
-        """Nothing came through for several round trips: begin anew from little."""
-        self._set(QUIET_MINIMUM_PACKETS * self._mtu)
-        self._starting = True
-        self._base = (float("inf"), float("inf"))  # perhaps another path
+        """Nothing came through for several round trips: begin anew, where nothing is known from little."""
+        if not self._resumed:
+            self._set(QUIET_MINIMUM_PACKETS * self._mtu)
+            self._starting = True
+        self._base.reset()  # perhaps another path
         self._sample_acked = self._sample_lost = 0
 
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
@@ -168,41 +222,72 @@ class MediaCongestionControl(QuicCongestionControl):
         """
         if self._latest_rtt is not None:
             rtt = self._latest_rtt()
+        self._rtt = rtt
         if rtt < self._round_rtt:
             self._round_rtt = rtt
         self._round_rtts += rtt
         self._round_samples += 1
-        if now - self._base_since > BASE_WINDOW_S:
-            self._base = (rtt, self._base[0])
-            self._base_since = now
-        elif rtt < self._base[0]:
-            self._base = (rtt, self._base[1])
+        self._base.add(now, rtt)
         if self._starting:
-            delayed = rtt > min(self._base) + self.target_delay() and self._limited()
+            delayed = rtt > self._base.value + self.target_delay() and self._limited()
             self._delayed_samples = self._delayed_samples + 1 if delayed else 0
             if self._delayed_samples >= STARTING_DELAYED_SAMPLES:  # do not wait for the round's end
-                self._starting = False
+                self._fit(now, self._round.rate(now, self._newest_sent, self._delivered))
+        self._watch_spell(now, rtt)
 
     def get_log_data(self) -> dict[str, Any]:
         """For qlog."""
-        return {**super().get_log_data(), "queueing_delay": self.queueing_delay()}
+        return {
+            **super().get_log_data(),
+            "queueing_delay": self.queueing_delay(),
+            "estimate": self.estimate.rate,
+        }
 
-    # --- the rules -----------------------------------------------------------------------------------
+    # --- what others ask -----------------------------------------------------------------------------
 
     def queueing_delay(self) -> float:
         """Least round trip of this round minus the least known; 0 when either is not known."""
-        base = min(self._base)
-        return 0.0 if self._round_rtt == float("inf") else max(0.0, self._round_rtt - base)
-
-    def _mean_queueing(self) -> float:
-        return self._round_rtts / self._round_samples - min(self._base) if self._round_samples else 0.0
+        return 0.0 if self._round_rtt == float("inf") else max(0.0, self._round_rtt - self._base.value)
 
     def target_delay(self) -> float:
         """Queueing that is tolerated: half the path's round trip, within bounds."""
-        base = min(self._base)
+        base = self._base.value
         return (
             TARGET_FLOOR_S if base == float("inf") else min(max(base / 2, TARGET_FLOOR_S), TARGET_CEILING_S)
         )
+
+    def pace(self, smoothed_rtt: float) -> float:
+        """Bytes a second that may leave; ``smoothed_rtt`` in s."""
+        rate, mtu = self.estimate.rate, self._mtu
+        if self._held:
+            return float(SILENT_PACE * mtu)
+        smoothed_rtt = max(smoothed_rtt, 1e-6)
+        by_window = PACE_OF_WINDOW * self.congestion_window / smoothed_rtt
+        if not rate:
+            return by_window
+        if self._resumed or self.estimate.bounded:
+            return max(PACE_OF_ESTIMATE * rate, self.prober.target, LEAST_PACE_PACKETS * mtu / smoothed_rtt)
+        return min(by_window, max(PACE_OF_BOUND * rate, INITIAL_WINDOW / smoothed_rtt))
+
+    def probe_bytes(self, now: float, room: int) -> int:
+        """Padding, at most ``room`` bytes, that should leave now, so that the estimate can rise; 0: none."""
+        if self._round_started < 0 or self._held or self._competition.on:
+            return 0
+        self.prober.expire(now, self._rtt)
+        calm = (
+            self.queueing_delay() < self.target_delay() and now - self._cut_at > self._rtt + MINIMUM_ROUND_S
+        )
+        return self.prober.bytes_wanted(now, self._rtt, self._mtu, room, calm=calm)
+
+    def on_arrival(self, sent_s: float, arrived_us: int) -> None:
+        """What was sent at ``sent_s`` reached the viewer at ``arrived_us`` of its own clock."""
+        if self._rtt:
+            self.arrivals.add(sent_s, arrived_us, self._rtt - self._base.value)
+
+    # --- the rules -----------------------------------------------------------------------------------
+
+    def _mean_queueing(self) -> float:
+        return self._round_rtts / self._round_samples - self._base.value if self._round_samples else 0.0
 
     def _limited(self) -> bool:
         """Whether the window, not the application, is what limits the sender."""
@@ -210,30 +295,132 @@ class MediaCongestionControl(QuicCongestionControl):
 
     def _begin_round(self, now: float) -> None:
         self._round_started = now
+        self._round.begin(now, self._newest_sent, self._delivered)
         self._round_rtt = float("inf")
         self._round_rtts, self._round_samples = 0.0, 0
         self._round_flight = self.bytes_in_flight
         self._previous_limited = self._round_limited
         self._round_limited = self.bytes_in_flight + 2 * self._mtu >= self.congestion_window
 
+    def _queue_ahead(self, now: float, queueing: float) -> float:
+        """The part of a round trip's queue that is on the way to the viewer, as far as it can be told."""
+        if queueing > ONE_WAY_LIMIT_S:  # a viewer that says otherwise is not believed
+            return queueing
+        return max(0.0, queueing - self.arrivals.behind(now))
+
     def _end_round(self, now: float) -> None:
+        self._resumed = False
         loss = self._take_loss(now)
-        queueing, target, limited = self.queueing_delay(), self.target_delay(), self._limited()
+        rate = self._round.rate(now, self._newest_sent, self._delivered)
+        queueing, target, limited = (
+            self._queue_ahead(now, self.queueing_delay()),
+            self.target_delay(),
+            self._limited(),
+        )
         busy = 2 * self._round_flight >= self.congestion_window
-        crowded = loss > CROWDED_LOSS and limited and self._mean_queueing() > target / 2
-        if loss > HEAVY_LOSS or crowded:
+        congested = self._is_congested(loss, limited)
+        late = self._newest_sent < self._cut_at  # all of it was sent before the last cut
+        over = queueing > (target if busy else target + ACK_DELAY_S) and not late
+        if self._competition.on:
+            self._compete(now, rate, loss, queueing, target)
+        elif congested:
             self._ceiling, self._ceiling_at, self._shrunk_at = self.congestion_window, now, now
             self._shrink(1.0 - loss, MINIMUM_PACKETS)
-        elif queueing > (target if busy else target + ACK_DELAY_S):
-            base = min(self._base)
-            fitting = (base + target / 2) / (base + queueing)  # what was in flight, without most of the queue
-            factor = min(max(fitting, 0.5), 0.95)
-            self._shrink(factor, MINIMUM_PACKETS if busy else QUIET_MINIMUM_PACKETS)
-        elif limited and not self._starting:
-            self._set(self.congestion_window + self._step(now, queueing / target))
-        elif self._starting and queueing > target / 2:
-            self._starting = False
+            self._trouble(now, rate)
+        elif over:
+            self._on_queue(now, rate, queueing, busy)
+        else:
+            if not late:
+                self._competition.on_calm()
+            self.estimate.on_round(rate, limited=limited and not self._starting)
+            if limited and not self._starting:
+                self._grow(self._step(now, queueing / target))
+            elif self._starting and queueing > target / 2:
+                self._starting = False
         self._begin_round(now)
+
+    def _is_congested(self, loss: float, limited: bool) -> bool:
+        """Whether ``loss`` is no random one."""
+        queueing, target = self._mean_queueing(), self.target_delay()
+        if limited and loss > CROWDED_LOSS and queueing > target / 2:
+            return True
+        if loss > HEAVY_LOSS and queueing > target / 4:
+            return True
+        acked, lost = self._policed
+        self._policed = (acked + self._taken[0], lost + self._taken[1])
+        if sum(self._policed) < POLICED_SAMPLE_PACKETS:
+            return False
+        acked, lost = self._policed
+        self._policed = (0, 0)
+        return lost > POLICED_LOSS * (acked + lost)
+
+    def _on_queue(self, now: float, rate: float, queueing: float, busy: bool) -> None:
+        """The queue is over its target: the window becomes what the path delivers, most of the queue gone."""
+        window, target, base = self.congestion_window, self.target_delay(), self._base.value
+        self._trouble(now, max(rate, LEAST_CUT * self.estimate.rate))
+        self._shrink(
+            min(max((base + target / 2) / (base + queueing), 0.25), 0.95),
+            MINIMUM_PACKETS if busy else QUIET_MINIMUM_PACKETS,
+        )
+        self._cut_at = now
+        if busy and self._competition.on_queue(queueing, rate, window):
+            self._set(self._competition.window(self._mtu))
+
+    def _watch_spell(self, now: float, rtt: float) -> None:
+        """A queue that is far beyond the target is answered before its round is over."""
+        queueing = self._queue_ahead(now, rtt - self._base.value)
+        busy = 2 * self._round_flight >= self.congestion_window
+        far = 2 * self.target_delay() + (0.0 if busy else ACK_DELAY_S)
+        if queueing <= far or self._newest_sent < self._cut_at or self._competition.on:
+            self._spell_samples = 0
+            return
+        if not self._spell_samples:
+            self._spell_since = now
+            self._spell.begin(now, self._newest_sent, self._delivered)
+        self._spell_samples += 1
+        if now - self._spell_since >= SPELL_S and self._spell_samples >= SPELL_SAMPLES:
+            rate = self._spell.rate(now, self._newest_sent, self._delivered)
+            if busy:
+                self._competition.on_queue(queueing, rate, self.congestion_window)
+            self._fit(now, rate)
+
+    def _fit(self, now: float, rate: float) -> None:
+        """The window becomes what ``rate`` fills without a queue."""
+        busy = 2 * self._round_flight >= self.congestion_window
+        least = (MINIMUM_PACKETS if busy else QUIET_MINIMUM_PACKETS) * self._mtu
+        self._starting = False
+        self._trouble(now, rate)
+        if rate:
+            fitting = int(rate * (self._base.value + self.target_delay() / 2))
+            self._set(min(self.congestion_window, max(fitting, least)))
+        self._cut_at = now
+        self._spell_samples = 0
+        self._begin_round(now)
+
+    def _trouble(self, now: float, rate: float) -> None:
+        self.estimate.on_queue(rate)
+        self.prober.on_trouble(now)
+
+    def _compete(self, now: float, rate: float, loss: float, queueing: float, target: float) -> None:
+        self.estimate.on_round(rate, limited=True)
+        window = self._competition.on_round(
+            now,
+            window=self.congestion_window,
+            mtu=self._mtu,
+            queueing=queueing,
+            rtt=self._round_rtt,
+            target=target,
+            lost=loss,
+            limited=self._limited(),
+        )
+        self._set(window)
+
+    def _grow(self, size: int) -> None:
+        """A larger window, as far as what the path has shown goes: one burst may fill a window, too."""
+        times = GREATEST_WINDOW if self.estimate.bounded else STARTING_WINDOW
+        reach = times * self.estimate.rate * (self._rtt + self.target_delay())
+        if not self.estimate.rate or self.congestion_window + size <= max(reach, INITIAL_WINDOW):
+            self._set(self.congestion_window + size)
 
     def _step(self, now: float, fullness: float) -> int:
         """Growth of one limited round: quick far from trouble, one packet near it."""
@@ -251,11 +438,29 @@ class MediaCongestionControl(QuicCongestionControl):
     def _take_loss(self, now: float) -> float:
         """Share of packets lost, once enough were sent to tell; 0 before."""
         seen = self._sample_acked + self._sample_lost
+        self._taken = (0, 0)
         if seen < LOSS_SAMPLE_PACKETS and now - self._sample_started < LOSS_SAMPLE_S:
             return 0.0
         share = self._sample_lost / seen if seen >= LOSS_SAMPLE_LEAST else 0.0
+        self._taken = (self._sample_acked, self._sample_lost)
         self._sample_started, self._sample_acked, self._sample_lost = now, 0, 0
         return share
+
+    # --- silence --------------------------------------------------------------------------------------
+
+    def _fall_silent(self) -> None:
+        """A probe timeout: a little goes on, so that the end of the silence is known at once."""
+        if not self._held:
+            self._held = self.congestion_window
+        self._set(max(self._held, self.bytes_in_flight + SILENT_PACKETS * self._mtu))
+
+    def _resume(self, now: float) -> None:
+        """The first acknowledgement after it: all is as it was."""
+        window, self._held = self._held, 0
+        self._set(window)
+        self._shrunk_at = self._cut_at = now  # what was lost in it says nothing of what is now
+        self._resumed = True
+        self._begin_round(now)
 
     def _set(self, window: int) -> None:
         self.congestion_window = max(MINIMUM_PACKETS * self._mtu, min(window, MAXIMUM_WINDOW))

@@ -176,7 +176,8 @@ def install_pacer(quic: QuicConnection, pacer: Any) -> None:
     """Replace the packet pacer; ``pacer`` has the three methods of aioquic's QuicPacketPacer.
 
     A congestion controller with a method ``follow`` is given a function that tells the latest round trip
-    without the peer's delay in acknowledging (RFC 9002, section 5.3): aioquic tells it the whole.
+    without the peer's delay in acknowledging (RFC 9002, section 5.3): aioquic tells it the whole. One with a
+    method ``pace`` is what the pacer asks, if that can follow.
     """
     if not COMPLETE:
         return
@@ -185,6 +186,9 @@ def install_pacer(quic: QuicConnection, pacer: Any) -> None:
     if follow is not None and hasattr(quic._loss, "_rtt_latest"):
         recovery = weakref.proxy(quic._loss)  # which holds the controller
         follow(lambda: recovery._rtt_latest)
+    pace = getattr(quic._loss._cc, "pace", None)
+    if pace is not None and hasattr(pacer, "follow"):
+        pacer.follow(pace)
 
 
 def window_room(quic: QuicConnection) -> int:
@@ -234,12 +238,12 @@ def unacknowledged_bytes(quic: QuicConnection, stream_id: int) -> int:
     return stream.sender._buffer_stop - stream.sender._buffer_start
 
 
-def path_statistics(quic: QuicConnection) -> dict[str, int]:
+def path_statistics(quic: QuicConnection) -> dict[str, Any]:
     """The fields of webtransport.PathStats."""
     if not COMPLETE:
         names = "rtt_us min_rtt_us congestion_window bytes_in_flight lost_packets sent_packets mtu"
         return dict.fromkeys(names.split(), 0)
-    recovery = quic._loss
+    recovery, own = quic._loss, controller(quic)
     known = recovery._rtt_initialized
     return {
         "rtt_us": round(recovery._rtt_smoothed * 1e6),
@@ -249,7 +253,30 @@ def path_statistics(quic: QuicConnection) -> dict[str, int]:
         "lost_packets": getattr(recovery._cc, "lost_packets", 0),
         "sent_packets": quic._packet_number,
         "mtu": quic._max_datagram_size,
+        "loss": own.loss.share if own is not None else 0.0,
+        "estimate_bps": round(own.estimate.rate * 8) if own is not None else 0,
+        "queueing_us": round(own.queueing_delay() * 1e6) if own is not None else 0,
     }
+
+
+def probe_bytes(quic: QuicConnection, now: float, room: int) -> int:
+    """Padding, at most ``room`` bytes, that congestion control wants to have sent now."""
+    own = controller(quic)
+    if own is None or not quic._loss._rtt_initialized:
+        return 0
+    size = int(own.probe_bytes(now, room))
+    if size:  # a train leaves at a pace of its own
+        follow_pace(quic)
+    return size
+
+
+def follow_pace(quic: QuicConnection) -> None:
+    """Have the pacer ask anew how fast to go: aioquic tells it of round trips and losses only."""
+    recovery = quic._loss
+    if COMPLETE and recovery._rtt_initialized:
+        recovery._pacer.update_rate(
+            congestion_window=recovery.congestion_window, smoothed_rtt=recovery._rtt_smoothed
+        )
 
 
 def controller(quic: QuicConnection) -> Any:

@@ -61,6 +61,7 @@ class Lane:
         self._touched = True  # aioquic may have something to say
         self._timer_asked = True  # whatever the window lets it say
         self._paced_at: float | None = None
+        self._wake_at = 0.0
         self._confirmed = False
         self._fresh_since = 0  # first packet number that was sealed with the present key
         self._stale = True  # aioquic was visited: what is remembered of it may have changed
@@ -93,6 +94,12 @@ class Lane:
     def touch(self) -> None:
         """Something was asked of aioquic directly, or a deadline has come: its timer has to be asked for."""
         self._touched = self._timer_asked = True
+
+    def wake(self, at: float) -> None:
+        """Above will have more then, though nothing waits and nobody acknowledges; to be said again after
+        each :meth:`transmit`.
+        """
+        self._wake_at = at
 
     def open_frame(self, head: bytes, body: bytes, urgency: Urgency) -> int:
         """Send ``head`` and ``body`` as one new unidirectional stream; its id. ``body`` is not copied."""
@@ -208,6 +215,9 @@ class Lane:
         self._paced_at = None
         if self._media.unsent and not probed and self._sendable():
             runs += self._send(now)
+        if self._wake_at > now and not self._media.unsent:
+            self._paced_at = self._wake_at
+        self._wake_at = 0.0
         return runs
 
     @property
@@ -411,6 +421,7 @@ class Lane:
         if when is not None and when <= now:
             self._touched = self._stale = True
             quic.handle_timer(now)
+            internals.follow_pace(quic)
             return True
         return not self.express or (self._paced_at is not None and self._paced_at <= now)
 

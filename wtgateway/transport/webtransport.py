@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wtgateway.transport.flow_control import Credit, Window
     from wtgateway.transport.h3 import WebTransportConnection
 
+PROBE_STEP_S = 0.004
 LOST = -1  # close code of a session whose connection or CONNECT stream broke without a close capsule
 
 
@@ -57,8 +58,8 @@ class PathStats:
     lost_packets: int
     sent_packets: int
     mtu: int
-    loss: float = 0.0  # share of the packets of the last seconds, 0..1
-    estimate_bps: int = 0  # what the path is taken to carry; 0: not known
+    loss: float = 0.0  # share of the packets of the last three seconds, 0..1
+    estimate_bps: int = 0  # what the path is taken to carry for this connection; 0: not known
     queueing_us: int = 0  # the queue that stands on the path
 
 
@@ -236,20 +237,39 @@ class WebTransportSession:
         """Whether ``handler.writable`` is wanted as soon as acknowledgements make room."""
         self._connection.lane.hungry = waiting
 
-    def note_arrival(self, sent_s: float, arrived_us: int, size: int) -> None:
-        """The viewer says when bytes that left at ``sent_s`` came, by a clock of its own."""
-        controller = internals.controller(self._connection.quic)
-        if controller is not None:
-            controller.on_arrival(sent_s, arrived_us, size)
-
-    def probe_bytes(self, now: float) -> int:
-        """Bytes of padding that should be sent now so that the estimate can rise; 0: none."""
-        controller = internals.controller(self._connection.quic)
-        return 0 if controller is None else int(controller.probe_bytes(now))
-
     def path(self) -> PathStats:
         """What QUIC knows about the path."""
         return PathStats(**internals.path_statistics(self._connection.quic))
+
+    def note_arrival(self, sent_s: float, arrived_us: int, size: int) -> None:
+        """The peer says that what left at ``sent_s`` arrived at ``arrived_us`` of its own clock.
+
+        Anything it says is bounded in what it can do; ``size`` in bytes, an arrival of nothing is none.
+        """
+        controller = internals.controller(self._connection.quic)
+        if controller is not None and size > 0:
+            controller.on_arrival(sent_s, arrived_us)
+
+    def probe_bytes(self, now: float) -> int:
+        """Bytes of padding or FEC that should be sent now so that the estimate can rise; mostly 0.
+
+        To be asked in ``handler.writable`` when nothing else waits. While a probe is under way that is called
+        every few milliseconds.
+        """
+        if self.closed:
+            return 0
+        connection = self._connection
+        size = internals.probe_bytes(connection.quic, now, self.room())
+        controller = internals.controller(connection.quic)
+        if controller is not None and controller.prober.target:
+            connection.lane.wake(now + PROBE_STEP_S)
+        return size
+
+    def set_wanted_rate(self, bits_per_second: int) -> None:
+        """What could be used if the path carried it; 0: two and a half times what is sent."""
+        controller = internals.controller(self._connection.quic)
+        if controller is not None:
+            controller.prober.wanted = bits_per_second / 8
 
     def _open(self, *, unidirectional: bool) -> int:
         if self.closed:

@@ -1,0 +1,120 @@
+"""Sharing a queue with flows that fill it: when a controller that avoids queues has to stand this one.
+
+Who shrinks for every queue is left with nothing beside a loss-based flow, which grows until the queue
+overflows. A queue that stands though the window was cut again and again is the work of others (Copa has
+a competitive mode for it). Then the window goes by additive increase and multiplicative decrease, but
+within a limit: a queue beyond :data:`LIMIT_S` is of no use to live media, so there the window shrinks,
+down to a floor. Once in a while it is halved for two rounds, to see whether the queue was its own.
+Pure; imports nothing.
+"""
+
+from __future__ import annotations
+
+VAIN_CUTS = 3  # a queue that stands after so many
+STANDING = 0.5  # of what it was at the first of them
+YIELDED = 0.6  # of the rate at the first of them: alone before a queue, one would have had all of the link
+CALM_S = 1.0  # under the target for so long: the others have gone
+LIMIT_S = 0.130  # of queueing, so that its peaks stay under 150 ms
+DECREASE = 0.7  # cubic's (RFC 9438, section 4.6)
+OVER_LIMIT = 0.85
+INCREASE = 0.03  # of the window for each round, at least a packet
+FULL = 0.7  # of the longest queue seen: losses there are its overflow, others are the path's
+LOOK_S = 4.0  # between two looks whether the others are still there
+LOOK_ROUNDS = 2
+FLOOR_RATE = 20_000  # bytes a second: sound, and a little picture
+FLOOR_PACKETS = 4
+
+
+class Competition:
+    """One path's; windows in bytes, times in s."""
+
+    __slots__ = (
+        "_before",
+        "_calm_since",
+        "_cuts",
+        "_first",
+        "_first_rate",
+        "_floor_rtt",
+        "_full",
+        "_look_at",
+        "_looked",
+        "on",
+    )
+
+    def __init__(self) -> None:
+        self.on = False
+        self._cuts = 0
+        self._first = self._first_rate = 0.0
+        self._calm_since = -1.0
+        self._before = 0  # window of before the first cut, or of before a look
+        self._full = 0.0
+        self._look_at = 0.0
+        self._looked = 0  # rounds of the look
+        self._floor_rtt = 0.0
+
+    def on_calm(self) -> None:
+        """The queue was under its target for a round."""
+        self._cuts = 0
+
+    def on_queue(self, queueing: float, rate: float, window: int) -> bool:
+        """The window is cut from ``window`` for a queue; whether that was in vain too often."""
+        if not self._cuts:
+            self._first, self._first_rate, self._before = queueing, rate, window
+        self._cuts += 1
+        if (
+            self._cuts > VAIN_CUTS
+            and queueing >= STANDING * self._first
+            and rate <= YIELDED * self._first_rate
+        ):
+            self._calm_since = -1.0
+            self.on, self._cuts, self._full, self._look_at, self._looked = True, 0, queueing, 0.0, 0
+            self._floor_rtt = 0.0
+        return self.on
+
+    def window(self, mtu: int) -> int:
+        """To begin with."""
+        return max(int(self._before * DECREASE), FLOOR_PACKETS * mtu)
+
+    def on_round(
+        self,
+        now: float,
+        *,
+        window: int,
+        mtu: int,
+        queueing: float,
+        rtt: float,
+        target: float,
+        lost: float,
+        limited: bool,
+    ) -> int:
+        """The next round's window; ``on`` is False afterwards when the others have gone."""
+        if queueing > target:
+            self._calm_since = -1.0
+        elif self._calm_since < 0:
+            self._calm_since = now
+        if queueing <= target and (self._looked or now - self._calm_since >= CALM_S):
+            self.on = False
+            return window
+        self._full = max(self._full, queueing)
+        if self._looked:
+            self._looked -= 1
+            return window if self._looked else self._before
+        if not self._look_at:
+            self._look_at = now + LOOK_S
+        elif now >= self._look_at:
+            self._look_at, self._looked, self._before = now + LOOK_S, LOOK_ROUNDS, window
+            return window // 2
+        if queueing > LIMIT_S:
+            return max(int(window * OVER_LIMIT), self._floor(window, mtu, rtt))
+        if lost and queueing >= FULL * self._full:
+            return int(window * DECREASE)
+        return window + max(mtu, int(window * INCREASE)) if limited else window
+
+    def _floor(self, window: int, mtu: int, rtt: float) -> int:
+        """What is kept though the queue is too long; not more than the path takes without a longer one."""
+        least = FLOOR_PACKETS * mtu
+        if window <= least:
+            self._floor_rtt = rtt
+        if self._floor_rtt and rtt > 1.3 * self._floor_rtt:
+            return least
+        return min(max(least, int(FLOOR_RATE * rtt)), window + mtu)

@@ -1,0 +1,103 @@
+"""What a path delivers: rate of a round, an estimate from rounds, share of losses. Pure; imports nothing.
+
+A sender that the application limits learns from its round trips how much it sent, not how much the path
+carries, and ``window / round trip`` is no rate at all then. So rates are measured
+(draft-cheng-iccrg-delivery-rate-estimation-02, section 2.2: bytes acknowledged over the longer of the time
+they took to be sent and to be acknowledged), and kept apart by what limited the sender: what a full window
+brought is the path's, what an application brought is a lower bound.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+LIMITED_ROUNDS = 4  # of which the best counts: a round may have lost some of its time
+LESS = 0.85  # of the estimate: more is the noise of a train
+LEAST_INTERVAL_S = 0.005  # acknowledgements of one burst say nothing about a rate
+LOSS_BUCKETS, LOSS_BUCKET_S = 3, 1.0
+
+
+class RateSampler:
+    """Bytes a second between two acknowledgements; times in s."""
+
+    __slots__ = ("_acked_at", "_delivered", "_sent_at")
+
+    def __init__(self) -> None:
+        self._acked_at = self._sent_at = 0.0
+        self._delivered = 0
+
+    def begin(self, acked_at: float, sent_at: float, delivered: int) -> None:
+        """An ACK came at ``acked_at`` for what was sent up to ``sent_at``; so many bytes had arrived then."""
+        self._acked_at, self._sent_at, self._delivered = acked_at, sent_at, delivered
+
+    def rate(self, acked_at: float, sent_at: float, delivered: int) -> float:
+        """Bytes a second since :meth:`begin`; 0 when too little time has gone by to tell."""
+        interval = max(acked_at - self._acked_at, sent_at - self._sent_at)
+        return (delivered - self._delivered) / interval if interval >= LEAST_INTERVAL_S else 0.0
+
+
+class RateEstimate:
+    """What the path is believed to carry, in bytes a second; 0: nothing is known.
+
+    ``bounded``: the path has shown that it carries no more, not just that it carries so much.
+    """
+
+    __slots__ = ("_recent", "bounded", "rate")
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self.bounded = False
+        self._recent: deque[float] = deque(maxlen=LIMITED_ROUNDS)
+
+    def on_round(self, rate: float, *, limited: bool) -> None:
+        """A round delivered ``rate``; ``limited``: a full window did, else the application."""
+        if not rate:
+            return
+        if limited:
+            self._recent.append(rate)
+            self.rate, self.bounded = max(self._recent), True
+        elif rate > self.rate:
+            self.rate, self.bounded = rate, False
+
+    def on_queue(self, rate: float) -> None:
+        """The path delivered ``rate`` while its queue stood: that is all it has now."""
+        if rate:
+            self.rate = min(self.rate, rate) if self.rate else rate
+            self.bounded = True
+            self._recent.clear()
+            self._recent.append(self.rate)
+
+    def on_probe(self, rate: float, *, saturated: bool) -> None:
+        """A train of packets arrived at ``rate``; ``saturated``: slower than it was sent."""
+        if rate > self.rate or (saturated and rate < LESS * self.rate):
+            self.rate, self.bounded = rate, saturated
+            self._recent.clear()
+        elif saturated:
+            self.bounded = True
+
+
+class LossShare:
+    """The share of packets lost in the last three seconds or so."""
+
+    __slots__ = ("_acked", "_at", "_lost")
+
+    def __init__(self) -> None:
+        self._acked = [0] * LOSS_BUCKETS
+        self._lost = [0] * LOSS_BUCKETS
+        self._at = 0
+
+    def add(self, now: float, acked: int, lost: int) -> None:
+        """So many packets more were acknowledged, or given up."""
+        bucket = int(now / LOSS_BUCKET_S)
+        if bucket != self._at:
+            for skipped in range(max(self._at + 1, bucket - LOSS_BUCKETS + 1), bucket + 1):
+                self._acked[skipped % LOSS_BUCKETS] = self._lost[skipped % LOSS_BUCKETS] = 0
+            self._at = max(bucket, self._at)
+        self._acked[bucket % LOSS_BUCKETS] += acked
+        self._lost[bucket % LOSS_BUCKETS] += lost
+
+    @property
+    def share(self) -> float:
+        """0..1."""
+        lost = sum(self._lost)
+        return lost / (lost + sum(self._acked)) if lost else 0.0

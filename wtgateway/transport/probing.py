@@ -1,0 +1,167 @@
+"""When an application-limited sender sends padding, so that its estimate of the path can rise.
+
+A probe is a train: for :data:`TRAIN_S` or a round trip the sender is filled up to a rate above the estimate,
+and the rate at which just these packets were acknowledged tells whether the path carries it (as GCC's
+probe clusters do). While trains arrive as fast as they were sent, the next follows at once; one that does
+not is what the path has, and the next waits, longer each time. Padding is bounded to a tenth of what is
+sent, with a purse for a few trains in a row, and stops where more would be of no use: at
+:data:`WANTED` times what the application sends. Pure; imports this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from wtgateway.transport.delivery_rate import LEAST_INTERVAL_S, RateEstimate
+
+GAIN = 2.0
+WANTED = 2.5  # the next rendition or an encoder's next step is rarely more than twice this one
+TRAIN_S = 0.060
+LONGEST_TRAIN_S = 0.250
+LEAST_PACKETS = 24  # a browser acknowledges ten at once
+LEAST_ACKS = 3  # of a train, or its rate is that of the viewer's timer
+PASSED = 0.85  # of the rate that was sent: arrived as fast
+SHARE = 0.10  # of what is sent may be padding
+PURSE_S = 0.3  # so much of the estimate may be saved up
+LEAST_PURSE = 48 * 1024
+PAUSE_S, LONGEST_PAUSE_S = 1.0, 8.0
+FIRST_S = 0.25  # after the connection's begin, or after trouble
+AHEAD_S = 0.005  # what a call may hand out beyond now: the next comes that much later
+RATE_S = 1.0
+LEAST_RATE = 6_000  # bytes a second: below that there is nothing that could want more
+
+
+class Prober:
+    """One path's probes; rates in bytes a second, times in s."""
+
+    def __init__(self, estimate: RateEstimate) -> None:
+        self.wanted = 0.0  # what the session could use; 0: WANTED times what it sends
+        self.padding = 0  # bytes asked for so far
+        self.target = 0.0  # of the train that is being sent; 0: none is
+        self.measuring = False
+        self._estimate = estimate
+        self._sent = 0
+        self._rate = 0.0  # of the application
+        self._rated_at, self._rated_bytes = 0.0, 0
+        self._next_at = 0.0
+        self._pause_s = PAUSE_S
+        self._purse = float(LEAST_PURSE)
+        self._filled_at: float | None = None
+        self._began = self._ended = 0.0
+        self._began_sent = self._train_bytes = 0
+        self._first_ack = 0.0
+        self._rates = (0.0, 0.0)  # at the last two ACKs of the train
+        self._sent_rate = 0.0
+        self._acked = 0
+
+    def on_sent(self, size: int) -> None:
+        """Bytes left, padding or not."""
+        self._sent += size
+
+    def on_trouble(self, now: float) -> None:
+        """A queue or losses showed: no more now, and what a train said does not count."""
+        self.target, self.measuring = 0.0, False
+        self._next_at = max(self._next_at, now + FIRST_S)
+        self._pause_s = PAUSE_S
+
+    def bytes_wanted(self, now: float, rtt: float, mtu: int, room: int, *, calm: bool) -> int:
+        """Padding to send now, at most ``room``. ``calm``: no queue stands, nor did one of late."""
+        self._count(now)
+        if not self.target and (not calm or now < self._next_at or not self._begin(now, rtt)):
+            return 0
+        elapsed = now - self._began
+        sent = self._sent - self._began_sent
+        done = elapsed >= self._length(rtt) and sent >= LEAST_PACKETS * mtu
+        due = min(int(self.target * (elapsed + AHEAD_S)) - sent, int(self._purse))
+        if done or elapsed >= LONGEST_TRAIN_S or (due <= 0 and self._purse < mtu):
+            self._end(now, sent)
+            return 0
+        due = min(due, room)
+        if due < mtu // 2:
+            return 0
+        self._purse -= due
+        self.padding += due
+        return due
+
+    def on_acked(self, now: float, packets: Sequence[Any]) -> None:
+        """Of the packets of one ACK those that belong to the train; called while ``measuring``."""
+        size = sum(p.sent_bytes for p in packets if p.sent_time >= self._began and not self._is_after(p))
+        if size:
+            if self._acked:
+                self._rates = (self._rates[1], self._train_rate(now, size))
+            else:
+                self._first_ack = now
+            self._acked += 1
+        if not self.target and packets[-1].sent_time > self._ended:
+            self._judge(now)
+
+    def _train_rate(self, now: float, size: int) -> float:
+        """Bytes a second since the train's first ACK, whose own bytes came before it."""
+        self._train_bytes += size
+        interval = now - self._first_ack
+        return self._train_bytes / interval if interval >= LEAST_INTERVAL_S else 0.0
+
+    def expire(self, now: float, rtt: float) -> None:
+        """Judge a train whose end nothing followed."""
+        if self.measuring and not self.target and now - self._ended > 2 * rtt + 0.05:
+            self._judge(now)
+
+    def _is_after(self, packet: Any) -> bool:
+        return not self.target and packet.sent_time > self._ended
+
+    def _length(self, rtt: float) -> float:
+        return min(max(TRAIN_S, rtt), LONGEST_TRAIN_S / 2)
+
+    def _begin(self, now: float, rtt: float) -> bool:
+        rate, ceiling = self._estimate.rate, self.wanted or WANTED * self._rate
+        if not rate or self._rate < LEAST_RATE or rate >= 0.98 * ceiling or self.measuring:
+            return False
+        target = min(GAIN * rate, 1.15 * ceiling)
+        need = max((target - self._rate) * self._length(rtt), 0.0)
+        if self._purse < min(need, LEAST_PURSE / 2):
+            return False
+        self.target, self.measuring = target, True
+        self._began, self._began_sent = now, self._sent
+        self._acked = self._train_bytes = 0
+        self._rates = (0.0, 0.0)
+        return True
+
+    def _end(self, now: float, sent: int) -> None:
+        self._ended = now
+        self._sent_rate = sent / max(now - self._began, 1e-3)
+        self.target = 0.0
+
+    def _judge(self, now: float) -> None:
+        self.measuring = False
+        arrived = max(self._rates)  # the last ACK may have waited for the viewer's timer, not that before it
+        if self._acked < LEAST_ACKS or not arrived:
+            self._wait(now)
+            return
+        rate = min(arrived, self._sent_rate)
+        passed = arrived >= PASSED * self._sent_rate
+        better = rate > 1.1 * self._estimate.rate
+        self._estimate.on_probe(rate if passed else 0.95 * rate, saturated=not passed)
+        if passed and better:
+            self._next_at, self._pause_s = now, PAUSE_S
+        else:
+            self._wait(now)
+
+    def _wait(self, now: float) -> None:
+        self._next_at = now + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _count(self, now: float) -> None:
+        """The application's rate, and what may be spent."""
+        if self._filled_at is None:
+            self._filled_at = self._rated_at = now
+            self._next_at = max(self._next_at, now + FIRST_S)
+        elapsed = max(0.0, now - self._filled_at)
+        self._filled_at = now
+        purse = max(LEAST_PURSE, PURSE_S * self._estimate.rate)
+        self._purse = min(purse, self._purse + elapsed * SHARE * max(self._rate, self._estimate.rate / 2))
+        if now - self._rated_at >= RATE_S / 4:
+            rate = (self._sent - self.padding - self._rated_bytes) / (now - self._rated_at)
+            share = min(1.0, (now - self._rated_at) / RATE_S) if self._rate else 1.0
+            self._rate = max(0.0, self._rate + (rate - self._rate) * share)
+            self._rated_at, self._rated_bytes = now, self._sent - self.padding
