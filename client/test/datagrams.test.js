@@ -141,18 +141,21 @@ test('what comes after its stream is of no use', async () => {
 });
 
 test('where all goes on streams nothing is asked for or reported', async () => {
-  const { give, datagrams, written, told, end } = begun({ reports: false });
+  const { give, datagrams, written, told, time, end } = begun({ reports: false });
   await give(fromHex(LONE.fragments[0]));
   const [frame] = told.frames;
   assert.equal(datagrams.streamed({ ...frame }), true);
   datagrams.streaming({ ...frame, index: frame.index + 9 });
   assert.equal(datagrams.streamed({ ...frame, index: frame.index + 9 }), true);
+  time.us += 10_000;
+  datagrams.streaming({ ...frame, index: frame.index + 10 });
+  await new Promise((resolve) => { setImmediate(resolve); });
   assert.deepEqual(written.filter((bytes) => bytes[0] === NACK), []);
   await end();
 });
 
 test('a frame whose deadline is over is given up', async () => {
-  const { give, told, counters, lost, time, end } = begun({ deadlineUs: 12_000, rttUs: 8_000 });
+  const { give, told, counters, datagrams, lost, time, end } = begun({ deadlineUs: 12_000, rttUs: 8_000 });
   await give(...PIECES.slice(0, 3));
   time.us += 12_000;
   await lost;
@@ -161,6 +164,8 @@ test('a frame whose deadline is over is given up', async () => {
   assert.equal(counters.framesExpired, 1);
   await give(PIECES[3]);
   assert.equal(counters.duplicates, 1);
+  const late = { ...told.lost[0], captureUs: 0, keyframe: true, payload: new Uint8Array(9), firstByteUs: time.us, arrivalUs: time.us };
+  assert.equal(datagrams.streamed(late), true, 'it may still be of use to who has nothing else');
   await end();
 });
 
@@ -174,6 +179,26 @@ test('padding is no media, and what is malformed is refused', async () => {
     const { give: feed, reading: refused, datagrams } = begun();
     feed(bad).catch(() => {});
     await assert.rejects(refused, (error) => /** @type {any} */ (error).code === 0x10);
+    datagrams.close();
+  }
+});
+
+test('fragments that make another frame than they said are refused', async () => {
+  /** @param {(bytes: Uint8Array, number: number) => void} change */
+  const changed = (change) => PIECES.map((/** @type {Uint8Array} */ piece, /** @type {number} */ number) => {
+    const bytes = Uint8Array.from(piece);
+    change(bytes, number);
+    return bytes;
+  });
+  for (const pieces of [
+    changed((bytes) => { bytes[11] = 99; }), // index
+    changed((bytes, number) => { if (number === 0) bytes[28 + 15] ^= 1; }), // length of the payload
+    changed((bytes, number) => { if (number === 0) bytes[28] = 2; }), // type of the object
+  ]) {
+    const { give, reading, datagrams, told } = begun();
+    give(...pieces).catch(() => {});
+    await assert.rejects(reading, (error) => /** @type {any} */ (error).code === 0x10);
+    assert.deepEqual(told.frames, []);
     datagrams.close();
   }
 });

@@ -158,7 +158,7 @@ export class Connector {
     }, {
       wanted: viewing.delivery !== 'stream', deadlineUs: viewing.deadlineUs, counters: this.datagrams,
       reports: () => viewing.delivered !== 'stream',
-      rttUs: () => this.engine.gateway?.rtt_us || this.engine.clock.rttUs,
+      rttUs: () => Math.max(this.engine.gateway?.rtt_us ?? 0, this.engine.clock.rttUs), // the gateway's has its queues in it, that of pings has none
       clockOffsetUs: () => (this.engine.clock.ready ? this.engine.clock.offsetUs : null),
     });
     if (run !== this.#run) session.close(0, 'the viewer stopped');
