@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from scripts.benchmarks.delivery.scenarios import BY_NAME
 from scripts.benchmarks.report import Figure, Options, as_json, machine, table
 
 REGISTRY = {
@@ -22,6 +23,10 @@ REGISTRY = {
     "fanout": (
         "scripts.benchmarks.fanout.bench",
         "many viewers on one core, beside aioquic, pywebtransport and moq-rs; latency, floods, memory",
+    ),
+    "delivery": (
+        "scripts.benchmarks.delivery.bench",
+        "bad networks: pictures on time, freezes, sound, beside WebSocket, aiortc and moq-rs (root)",
     ),
     "parity": (
         "scripts.benchmarks.parity",
@@ -47,6 +52,22 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-peers", action="store_true", help="leave the peers out")
     parser.add_argument("--soak", type=float, default=0.0, metavar="MINUTES", help="fanout: memory over time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    delivery = parser.add_argument_group("delivery")
+    delivery.add_argument("--scenario", action="append", default=[], choices=list(BY_NAME), help="only this")
+    delivery.add_argument(
+        "--system", action="append", default=[], metavar="NAME", help="only this, such as auto"
+    )
+    delivery.add_argument(
+        "--seconds", type=float, default=0.0, metavar="N", help="of each run (30; quick: 8)"
+    )
+    delivery.add_argument(
+        "--both-ways", action="store_true", help="towards the gateway as towards the viewer"
+    )
+    delivery.add_argument(
+        "--results", type=Path, metavar="DIR", help="keep each run there; take those it has"
+    )
+    delivery.add_argument("--plots", type=Path, metavar="DIR", help="PNG files")
+    delivery.add_argument("--markdown", type=Path, metavar="FILE", help="the table for docs/benchmarks.md")
     chosen = parser.parse_args(argv)
     if chosen.name is None:
         parser.print_help()
@@ -66,6 +87,13 @@ def main(argv: list[str] | None = None) -> int:
             peers=not chosen.no_peers,
             soak_minutes=chosen.soak,
             directory=Path(directory),
+            scenarios=chosen.scenario,
+            systems=chosen.system,
+            seconds=chosen.seconds,
+            both_ways=chosen.both_ways,
+            results=chosen.results,
+            plots=chosen.plots,
+            markdown=chosen.markdown,
         )
         figures: list[Figure] = asyncio.run(importlib.import_module(module).run(options))
     print(table(figures))

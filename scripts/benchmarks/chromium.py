@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -79,10 +80,21 @@ class Page:
 
 
 class Chromium:
-    """``async with Chromium(display=":91")``: headed in a kiosk window there; without one headless."""
+    """``async with Chromium(display=":91")``: headed in a kiosk window there; without one headless.
 
-    def __init__(self, *, display: str | None = None, size: tuple[int, int] = (1280, 720)) -> None:
+    ``prefix`` comes before the program (to start it in a namespace), ``flags`` are added to ours.
+    """
+
+    def __init__(
+        self,
+        *,
+        display: str | None = None,
+        size: tuple[int, int] = (1280, 720),
+        prefix: Sequence[str] = (),
+        flags: Sequence[str] = (),
+    ) -> None:
         self._display, self._size = display, size
+        self._prefix, self._flags = prefix, flags
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Json]] = {}
         self._profile = tempfile.TemporaryDirectory(prefix="wtgateway-chromium-", ignore_cleanup_errors=True)
@@ -90,14 +102,21 @@ class Chromium:
     async def __aenter__(self) -> Chromium:
         mode = ["--kiosk", "--window-position=0,0"] if self._display else ["--headless=new"]
         width, height = self._size
-        flags = [*FLAGS, *mode, f"--window-size={width},{height}", f"--user-data-dir={self._profile.name}"]
+        flags = [
+            *FLAGS,
+            *self._flags,
+            *mode,
+            f"--window-size={width},{height}",
+            f"--user-data-dir={self._profile.name}",
+        ]
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
         # Chromium wants its pipe at 3 and 4: the shell puts it there, from numbers that cannot collide.
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (theirs_in, theirs_out)]
         script = f'exec "$@" 3<&{high[0]} 4>&{high[1]}'
         self._process = await asyncio.create_subprocess_exec(
-            *("bash", "-c", script, "bash", os.environ.get("CHROMIUM", "chromium"), *flags, "about:blank"),
+            *("bash", "-c", script, "bash", *self._prefix, os.environ.get("CHROMIUM", "chromium"), *flags),
+            "about:blank",
             env={**os.environ, **({"DISPLAY": self._display} if self._display else {})},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,

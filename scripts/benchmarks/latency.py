@@ -64,7 +64,7 @@ def systems(options: Options) -> Iterator[System]:
         yield Selkies()
 
 
-async def _filled(page: Page, target: str) -> Rectangle:
+async def filled(page: Page, target: str) -> Rectangle:
     """Wait for a picture in ``target``, make it fill the window; where it is."""
     deadline = time.monotonic() + _PICTURE_SECONDS
     while time.monotonic() < deadline:
@@ -100,7 +100,7 @@ async def _one_run(
         Chromium(display=glass) as chromium,
     ):
         page = await chromium.open(url)
-        picture = await _filled(page, system.target)
+        picture = await filled(page, system.target)
         await asyncio.sleep(warm_seconds)
         reader = Reader(glass, picture)
         reader.start()

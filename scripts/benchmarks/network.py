@@ -18,6 +18,7 @@ from scripts.support.processes import Program, ProgramFailed, running
 _COMMAND = (sys.executable, "-u", "-m", "scripts.netsimulator")
 _BETWEEN = re.compile(r"relaying between (\S+) \(here\) and (\S+)")
 _ENTER = re.compile(r"enter the far side: (.*) COMMAND")
+_CHANGED = re.compile(r"changed at (\d+\.\d+): ")
 _ANSWER_SECONDS = 10.0
 
 
@@ -50,7 +51,7 @@ async def relaying(
 
 @dataclass(slots=True)
 class Network:
-    """Two addresses with a network between them: servers at ``near``; ``enter`` starts a browser at ``far``."""
+    """Two addresses with a network between: servers are at ``near``, ``enter`` starts browsers at ``far``."""
 
     near: str
     far: str
@@ -59,17 +60,17 @@ class Network:
     program: Program
     lines: list[str]
 
-    async def become(self, options: Sequence[str]) -> None:
-        """Other conditions from now on, as on the command line of ``scripts/netsim``."""
-        text = " ".join(options)
+    async def become(self, options: Sequence[str]) -> float:
+        """Other conditions, as on the command line of ``scripts/netsim``; from when on, in epoch ms."""
         self.lines.clear()
-        await self.program.write(text + "\n")
-        answers = (f"changed: {text}", "error: ")
-        await self.program.until(
-            lambda: any(line.startswith(answers) for line in self.lines), "answer", _ANSWER_SECONDS
-        )
-        if errors := [line for line in self.lines if line.startswith("error: ")]:
-            raise ProgramFailed(errors[-1])
+        await self.program.write(" ".join(options) + "\n")
+        await self.program.until(lambda: bool(self._answer()), "answer", _ANSWER_SECONDS)
+        if (changed := _CHANGED.match(self._answer())) is None:
+            raise ProgramFailed(self._answer())
+        return 1000 * float(changed[1])
+
+    def _answer(self) -> str:
+        return next((line for line in self.lines if line.startswith(("changed at ", "error: "))), "")
 
     async def figures(self) -> dict[str, Any]:
         """End it; its report."""

@@ -20,6 +20,14 @@ class Options:
     quick: bool = False  # fewer and shorter runs: shows that it works, measures nothing
     peers: bool = True
     soak_minutes: float = 0.0  # `fanout` alone: nothing but joins and leaves for so long
+    # `delivery` alone:
+    scenarios: Sequence[str] = ()  # none: all
+    systems: Sequence[str] = ()  # none: all
+    seconds: float = 0.0  # of each run; 0: as usual
+    both_ways: bool = False
+    results: Path | None = None  # where each run is kept, and not made again
+    plots: Path | None = None
+    markdown: Path | None = None
     directory: Path = Path()  # for certificates, logs and the like; removed afterwards
 
 

@@ -49,7 +49,7 @@ class Control:
         except ValueError as error:
             print(f"error: {error}", flush=True)
         else:
-            print(f"changed: {line}", flush=True)
+            print(f"changed at {time.time():.3f}: {line}", flush=True)
 
 
 class Program:

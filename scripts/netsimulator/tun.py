@@ -77,6 +77,8 @@ class TunRelay:
         self._configure(names[0], self.near, self.far, ())
         self._configure(names[1], self.far, self.near, self.enter)
         _ip("link", "set", "lo", "up", inside=self.enter)
+        # Browsers offer WebRTC only the addresses that lead to everywhere.
+        _ip("route", "add", "default", "via", self.near, inside=self.enter)
         loop.add(self._near, lambda: self._pass(self._near, down, self._to_far))
         loop.add(self._far, lambda: self._pass(self._far, up, self._to_near))
 

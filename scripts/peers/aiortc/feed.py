@@ -1,4 +1,4 @@
-"""Frames for aiortc at its best: the screen on damage, x264 ultrafast without delay, as encoded packets."""
+"""Frames for peers that cannot make them or would be slower: the screen on damage, x264 without delay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY = av.video.frame.PictureType.I
 _ANY = av.video.frame.PictureType.NONE
 
 
-def encoder(fps: Fraction, bitrate_bps: int) -> av.VideoCodecContext:
+def encoder(fps: Fraction, bitrate_bps: int, group_frames: int = _GROUP_FRAMES) -> av.VideoCodecContext:
     """Constrained baseline, zero frames of delay."""
     context = av.CodecContext.create("libx264", "w")
     context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -28,7 +28,7 @@ def encoder(fps: Fraction, bitrate_bps: int) -> av.VideoCodecContext:
         "tune": "zerolatency",
         "profile": "baseline",
         "forced-idr": "1",
-        "g": str(_GROUP_FRAMES),
+        "g": str(group_frames),
         "maxrate": str(bitrate_bps),
         "bufsize": str(bitrate_bps // 10),
     }
@@ -36,13 +36,17 @@ def encoder(fps: Fraction, bitrate_bps: int) -> av.VideoCodecContext:
 
 
 def packets(
-    display: str, fps: Fraction, bitrate_bps: int, want_keyframe: threading.Event
+    display: str,
+    fps: Fraction,
+    bitrate_bps: int,
+    want_keyframe: threading.Event,
+    group_frames: int = _GROUP_FRAMES,
 ) -> Iterator[av.Packet]:
     """A packet for each time the screen was drawn to, at most at ``fps``; ``pts`` counts frames."""
     screen = Display(display)
     image = screen.image(WIDTH, HEIGHT)
     screen.watch()
-    context = encoder(fps, bitrate_bps)
+    context = encoder(fps, bitrate_bps, group_frames)
     number, last = 0, 0.0
     while True:
         if not screen.wait(1.0):

@@ -167,7 +167,7 @@ async def serve(chosen: argparse.Namespace) -> None:
     app.router.add_post("/offer", server.offer)
     runner = web.AppRunner(app)
     await runner.setup()
-    for host in ("127.0.0.1", "::1"):
+    for host in (chosen.host,) if chosen.host else ("127.0.0.1", "::1"):
         await web.TCPSite(runner, host, chosen.http).start()
     print("address", own_address(), flush=True)
     print("ready", flush=True)
@@ -178,6 +178,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--http", type=int, required=True)
+    parser.add_argument("--host", help="address of the page, when it is not loopback")
     parser.add_argument("--display", required=True)
     parser.add_argument("--fps", type=float, default=60)
     parser.add_argument("--bitrate", type=int, default=4_000_000)
