@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from wtgateway.errors import ConfigError
 from wtgateway.hub import Hub
 from wtgateway.log import redact_url
-from wtgateway.pipeline.recipe import check_sources
+from wtgateway.pipeline.recipe import check_sources, policy_of
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.transport import steering
 from wtgateway.transport.connection_ids import MAX_WORKERS
@@ -178,7 +178,7 @@ class Gateway:
 
     async def _start_quic(self, stack: contextlib.AsyncExitStack) -> None:
         for config in self.config.broadcasts:
-            self.hub.add(config.name)
+            self.hub.add(config.name).policy = policy_of(config)
         workers = worker_count(self.config.workers)
         if workers > 1 and (why := steering.why_not()):
             log.warning("one worker instead of %d: %s", workers, why)

@@ -15,6 +15,8 @@ from typing import Protocol
 
 from wtgateway.errors import ConfigError
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind
+from wtgateway.protocol.rates import RateMeter
+from wtgateway.protocol.targets import Policy, Wish, WishBook, Wishes
 from wtgateway.protocol.wire import encode_frame
 
 log = logging.getLogger("wtgateway.hub")
@@ -52,6 +54,9 @@ class Producer(Protocol):
 
     def wanted_changed(self, wanted: frozenset[tuple[int, int]]) -> None:
         """(track, rendition) of what some viewer gets, or is about to."""
+
+    def wishes_changed(self) -> None:
+        """:attr:`Broadcast.wishes` are others now. It comes often: act on it at a pace of your own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class Audience:
 
     viewers: int = 0
     wanted: frozenset[tuple[int, int]] = frozenset()
+    wishes: Wishes = ()
 
 
 class Broadcast:
@@ -122,6 +128,7 @@ class Broadcast:
         self.name = name
         self.catalog = Catalog()
         self.status = Status(BroadcastState.IDLE)
+        self.policy = Policy()
         self.frames_published = 0
         self.keyframe_requests = 0
         self.keyframe_requests_coalesced = 0
@@ -130,6 +137,8 @@ class Broadcast:
         self._wanted: frozenset[tuple[int, int]] = frozenset()
         self._relays: list[Viewer] = []
         self._elsewhere: dict[Hashable, Audience] = {}
+        self._book = WishBook()
+        self._rates: dict[tuple[int, int], RateMeter] = {}
         self._groups: dict[tuple[int, int], GroupCache] = {}
         self._recent_audio: dict[tuple[int, int], deque[CutFrame]] = {}
         self._keyframe_asked_us: dict[tuple[int, int], int] = {}
@@ -154,6 +163,7 @@ class Broadcast:
             del self._viewers[viewer]
             self._demand()
             self._count_wanted()
+            self._wishes_changed(self._book.set(viewer, None))
 
     def relay_to(self, relay: Viewer) -> None:
         """Let ``relay`` hear of all that a viewer hears of; it is none, and wants nothing."""
@@ -167,12 +177,32 @@ class Broadcast:
         if audience.viewers != before.viewers:
             self._demand()
         self._count_wanted()
+        self._wishes_changed(self._book.set_elsewhere(place, audience.wishes))
 
     def want(self, viewer: Viewer, wanted: frozenset[tuple[int, int]]) -> None:
         """What an attached viewer needs to be produced, as (track, rendition)."""
         if self._viewers.get(viewer, wanted) != wanted:
             self._viewers[viewer] = wanted
             self._count_wanted()
+
+    def wish(self, viewer: Viewer, wish: Wish | None) -> None:
+        """What an attached viewer can take of the pictures that it gets; None: it says nothing of that."""
+        if viewer in self._viewers:
+            self._wishes_changed(self._book.set(viewer, wish))
+
+    @property
+    def wishes(self) -> Wishes:
+        """What viewers can take, here and elsewhere."""
+        return self._book.all()
+
+    def rate_bps(self, track: int, rendition: int) -> int:
+        """What a rendition takes, as measured; 0 where it is not running."""
+        meter = self._rates.get((track, rendition))
+        return meter.bps if meter is not None else 0
+
+    def _wishes_changed(self, changed: bool) -> None:
+        if changed and self._producer is not None:
+            self._producer.wishes_changed()
 
     def _count_wanted(self) -> None:
         elsewhere = (audience.wanted for audience in self._elsewhere.values())
@@ -200,6 +230,9 @@ class Broadcast:
                 self._keyframe_asked_us.pop((frame.track, frame.rendition), None)
         else:
             self._recent_audio.setdefault(key, deque(maxlen=AUDIO_CACHE_FRAMES)).append(cut)
+        if (meter := self._rates.get(key)) is None:
+            meter = self._rates[key] = RateMeter()
+        meter.add(len(cut.data), frame.pts_us)
         self.frames_published += 1
         for viewer in (*self._relays, *self._viewers):
             viewer.on_frame(frame, cut.data, track.kind)
@@ -214,6 +247,7 @@ class Broadcast:
         alive = {(t.id, r.id) for t in catalog.tracks for r in t.renditions}
         self._groups = {k: v for k, v in self._groups.items() if k in alive}
         self._recent_audio = {k: v for k, v in self._recent_audio.items() if k in alive}
+        self._rates = {k: v for k, v in self._rates.items() if k in alive}
         for viewer in (*self._relays, *self._viewers):
             viewer.on_catalog(catalog)
 

@@ -15,7 +15,9 @@ import pytest
 
 from wtgateway.hub import Audience, Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
+from wtgateway.protocol.targets import Wish
 from wtgateway.protocol.wire import encode_frame
+from wtgateway.workers import messages
 from wtgateway.workers.bus import RECORDS_PER_TURN, BusReader, FrameBus, Snapshot, Start
 from wtgateway.workers.replica import Replica
 
@@ -337,6 +339,28 @@ async def test_a_replica_tells_its_audience_once_a_turn(setting: Setting) -> Non
         replica.detach(viewer)
     await asyncio.sleep(0)
     assert upstream.audiences[1:] == [(0, Audience(1, frozenset()))]
+
+
+async def test_a_replica_tells_what_its_viewers_can_take(setting: Setting) -> None:
+    go_live(setting.broadcasts[0])
+    reading = await setting.reading()
+    replica, upstream = reading.replicas[0], reading.upstream
+    await asyncio.sleep(0)
+    upstream.audiences.clear()
+    replica.wish(reading.seen, Wish(0, 0, 500_000, 640, 360))
+    replica.wish(reading.seen, Wish(0, 0, 1_000_000, 640, 360))
+    await asyncio.sleep(0)
+    ((number, audience),) = upstream.audiences
+    ((wish, count),) = audience.wishes
+    assert (number, wish.width, wish.height, count) == (0, 640, 384, 1)
+    assert 950_000 < wish.bitrate_bps <= 1_000_000
+    travelled = messages.decode(messages.encode(messages.from_audience(0, audience))[messages.LENGTH.size :])
+    assert isinstance(travelled, messages.Wishes)
+    setting.broadcasts[0].serve_elsewhere("worker", messages.to_audience(travelled))
+    assert setting.broadcasts[0].wishes == audience.wishes
+    replica.detach(reading.seen)
+    await asyncio.sleep(0)
+    assert upstream.audiences[-1][1].wishes == ()
 
 
 async def test_a_wish_for_a_keyframe_comes_after_the_wish_for_its_rendition(setting: Setting) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from wtgateway.errors import SourceError
@@ -17,6 +17,7 @@ from wtgateway.pipeline.queues import PipelineStats, SoundQueue
 if TYPE_CHECKING:
     from wtgateway.config import BroadcastConfig
     from wtgateway.encoders import AudioEncoder, GroupBorders, VideoEncoder
+    from wtgateway.protocol.targets import EncoderTarget
     from wtgateway.sources.base import CodedFormat, CodedVideo, Piece, Source, SourceInfo
 
 log = logging.getLogger("wtgateway.pipeline")
@@ -73,6 +74,7 @@ class Production:
         self._audio_plan: tuple[PlannedAudio, ...] = ()
         self._sound_wanted = False  # of what is forwarded
         self._ladder: Ladder | None = None
+        self._targets: Mapping[int, EncoderTarget] = {}
         self._forwarded: VideoForwarding | None = None
         self._coded: dict[Kind, tuple[CodedFormat, Rendition]] = {}
         self._forwarded_sound = SoundForwarding(
@@ -106,6 +108,12 @@ class Production:
         """From any thread: what is encoded begins a group soon."""
         if self._ladder is not None:
             self._ladder.want_keyframe()
+
+    def follow(self, targets: Mapping[int, EncoderTarget]) -> None:
+        """From any thread: what the encoders of the video's renditions are to do."""
+        self._targets = targets
+        if self._ladder is not None:
+            self._ladder.follow(targets)
 
     def demand_changed(self) -> None:
         """From any thread: other renditions may be wanted."""
@@ -184,6 +192,7 @@ class Production:
             self._started,
             self._pipeline.stats,
         )
+        self._ladder.follow(self._targets)
 
     def _encoded(self, rendition: Rendition, frames: list[Frame]) -> None:
         self._pipeline.produced(Kind.VIDEO, rendition, frames)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from wtgateway.errors import ConfigError
 from wtgateway.log import redact_url
 from wtgateway.pipeline.plan import wants_audio_forwarding, wants_forwarding
+from wtgateway.protocol.targets import Policy
 
 if TYPE_CHECKING:
     from wtgateway.config import BroadcastConfig
@@ -27,6 +28,12 @@ def check_sources(broadcasts: Iterable[BroadcastConfig], where: str) -> None:
         except ConfigError as error:
             key = f"broadcasts.{broadcast.name}.source"
             raise ConfigError(where, key, redact_url(broadcast.source), error.expected) from None
+
+
+def policy_of(config: BroadcastConfig) -> Policy:
+    """How a broadcast's encoders and viewers adapt."""
+    video = config.video
+    return Policy(video.adapt, video.min_bitrate_bps) if video is not None else Policy("off")
 
 
 def make_source(config: BroadcastConfig) -> Source:

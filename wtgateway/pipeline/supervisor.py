@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from wtgateway.errors import SourceEnded, WtgatewayError
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
 from wtgateway.pipeline import plan, recipe
+from wtgateway.pipeline.adapting import Adapting, nominals_of
 from wtgateway.pipeline.demand import Demand
 from wtgateway.pipeline.production import AUDIO_TRACK, VIDEO_TRACK, Production
 from wtgateway.pipeline.queues import Outbox, PipelineStats
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from wtgateway.config import BroadcastConfig
     from wtgateway.encoders import AudioEncoder, GroupBorders, Measurement, VideoEncoder
     from wtgateway.pipeline.plan import Planned, PlannedAudio
+    from wtgateway.protocol.targets import EncoderTarget, Nominal, Wishes
     from wtgateway.sources.base import CodedFormat, Source, SourceInfo
 
 log = logging.getLogger("wtgateway.pipeline")
@@ -58,6 +60,9 @@ class Pipeline:
         self._unwanted_timer: asyncio.TimerHandle | None = None
         self._unwanted = asyncio.Event()
         self._production: Production | None = None
+        self.adapting = Adapting(
+            self._loop, config.name, recipe.policy_of(config), self._video_wishes, self._follow_targets
+        )
         self._renditions = {track: Demand(self._loop, self._renditions_changed) for track in _KINDS}
         self._live_since: float | None = None
         self._demand(0)
@@ -78,6 +83,17 @@ class Pipeline:
         """Encode what viewers get; what none gets any more, for a little longer."""
         for track, demand in self._renditions.items():
             demand.follow(frozenset(rendition for number, rendition in wanted if number == track))
+
+    def wishes_changed(self) -> None:
+        """Encoders follow what viewers can take."""
+        self.adapting.changed()
+
+    def _video_wishes(self) -> Wishes:
+        return tuple(entry for entry in self.broadcast.wishes if entry[0].track == VIDEO_TRACK)
+
+    def _follow_targets(self, targets: Mapping[int, EncoderTarget]) -> None:
+        if self._production is not None:
+            self._production.follow(targets)
 
     def _renditions_changed(self) -> None:
         if self._production is not None:
@@ -166,6 +182,7 @@ class Pipeline:
         finally:
             unwanted.cancel()
             self._production = None
+            self.adapting.close()
             for demand in self._renditions.values():
                 demand.end_run()
             # Shielded: threads that hold devices must be gone before the loop is.
@@ -185,6 +202,9 @@ class Pipeline:
         with self._tracks_lock:
             self._plan, self._audio_plan, self._tracks, self._announced = video, audio, {}, ()
             self._ran.clear()
+        nominals = nominals_of(video, info)
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._begin_adapting, self._production, nominals)
         for track, planned in self._plans().items():
             if planned and planned[0].settings is not None:
                 self._renditions[track].foresee(planned[0].id)
@@ -194,6 +214,10 @@ class Pipeline:
 
     def _plans(self) -> dict[int, tuple[Planned, ...] | tuple[PlannedAudio, ...]]:
         return {VIDEO_TRACK: self._plan, AUDIO_TRACK: self._audio_plan}
+
+    def _begin_adapting(self, production: Production | None, nominals: Mapping[int, Nominal]) -> None:
+        if production is self._production is not None:
+            self.adapting.begin(nominals)
 
     def _begin_offer(self, production: Production | None, track: int) -> None:
         """See to it that something can be offered, even before there is a viewer."""

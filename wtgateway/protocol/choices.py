@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from wtgateway.media import Catalog, Frame, Kind
+from wtgateway.media import Catalog, Frame, Kind, Rendition, Track
 from wtgateway.protocol import messages
 from wtgateway.protocol.abilities import Abilities
 from wtgateway.protocol.session_events import (
@@ -90,6 +90,31 @@ class Choices:
         """The viewer wants no more of a track. Raises ProtocolError (MALFORMED)."""
         self._changed(self._subscriptions.decline(track_id))
 
+    def advise(self, track_id: int, rendition: int | None) -> None:
+        """Adaptation has chosen; None: nothing of the track for now."""
+        track = self._catalog.track(track_id)
+        if track is None:
+            return
+        change = self._subscriptions.advise(track, rendition)
+        if change.before != change.after:
+            self._changed(change)
+
+    def decodable(self, track: Track) -> tuple[Rendition, ...]:
+        """Of a track's renditions those that the viewer decodes."""
+        return tuple(r for r in track.renditions if self._subscriptions.abilities.can_decode(r))
+
+    def asked_for(self, track: Track) -> bool:
+        """Whether the viewer wants the track at all."""
+        return self._subscriptions.asked_for(track)
+
+    def paused(self, track_id: int) -> bool:
+        """Whether the viewer wants the track and gets nothing of it for now."""
+        return self._subscriptions.paused(track_id)
+
+    def wished(self, track_id: int) -> int:
+        """The rendition that the viewer has wished for, -1: it leaves the choice to the gateway."""
+        return self._subscriptions.wished(track_id)
+
     def judge(self, frame: Frame) -> Verdict:
         """What becomes of a frame; once for each that comes, in the order in which they come."""
         subscription, switch = self.of(frame.track), self._switches.get(frame.track)
@@ -112,6 +137,8 @@ class Choices:
         track_id, after = change.track_id, change.after
         if after is not None and self._changes_softly(change, after):
             return
+        if after is None and self._subscriptions.paused(track_id):
+            self._say(messages.Subscribed(track=track_id, rendition=-1, delivery="stream"))
         if change.restarts:
             self._begin_anew(track_id, after)
         elif after is not None and track_id not in self._switches:

@@ -48,6 +48,8 @@ class Subscriptions:
     abilities: Abilities = field(init=False)
     _wishes: dict[int, messages.Subscribe] = field(default_factory=dict)
     _declined: set[int] = field(default_factory=set)
+    _advice: dict[int, int] = field(default_factory=dict)  # renditions that adaptation has chosen
+    _paused: set[int] = field(default_factory=set)  # tracks of no use to the viewer for now
 
     def __post_init__(self) -> None:
         self.abilities = self.query.abilities
@@ -83,18 +85,43 @@ class Subscriptions:
         changes = [self._apply(track, anew=True) for track in catalog.tracks]
         return [change for change in changes if change.before != change.after]
 
+    def advise(self, track: Track, rendition: int | None) -> Change:
+        """Adaptation has chosen; None: nothing for now. A wish for a rendition goes before another one."""
+        if rendition is None:
+            self._paused.add(track.id)
+        else:
+            self._paused.discard(track.id)
+            self._advice[track.id] = rendition
+        return self._apply(track)
+
+    def paused(self, track_id: int) -> bool:
+        """Whether the viewer wants the track and gets nothing of it for now."""
+        return track_id in self._paused
+
+    def asked_for(self, track: Track) -> bool:
+        """Whether the viewer wants the track at all."""
+        wanted = track.kind in self.query.kinds and track.id not in self._declined
+        return track.id in self._wishes or wanted
+
+    def wished(self, track_id: int) -> int:
+        """The rendition that the viewer has wished for, -1: it leaves the choice to the gateway."""
+        wish = self._wishes.get(track_id)
+        return wish.rendition if wish else -1
+
     def decline(self, track_id: int) -> Change:
         """The viewer wants no more of a track. Raises ProtocolError (MALFORMED) for a number that is none."""
         if not 0 <= track_id <= 255:
             raise ProtocolError(CloseCode.MALFORMED, f"track {track_id} cannot be")
         self._declined.add(track_id)
         self._wishes.pop(track_id, None)
+        self._advice.pop(track_id, None)
+        self._paused.discard(track_id)
         return self._set(track_id, None)
 
     def _apply(self, track: Track, *, anew: bool = False) -> Change:
         """Make a track's subscription what the viewer wishes and the catalog has."""
         wish = self._wishes.get(track.id)
-        wanted = wish is not None or (track.kind in self.query.kinds and track.id not in self._declined)
+        wanted = self.asked_for(track) and track.id not in self._paused
         rendition = self._choose(track, wish.rendition if wish else -1, anew=anew) if wanted else None
         if rendition is None:
             return self._set(track.id, None)
@@ -103,10 +130,13 @@ class Subscriptions:
         return self._set(track.id, Subscription(rendition, delivery, deadline_ms / 1000 or self.deadline))
 
     def _choose(self, track: Track, wished: int, *, anew: bool) -> int | None:
-        """Of what the viewer decodes: the wished one, else the one in use, else the first, else none."""
+        """Of what the viewer decodes: the wished one, the advised, the one in use, the first, or none."""
         able = [r.id for r in track.renditions if self.abilities.can_decode(r)]
+        if anew:
+            self._advice.pop(track.id, None)
         current = self.active.get(track.id)
-        candidates = (wished, -1 if anew or current is None else current.rendition)
+        advised = self._advice.get(track.id, -1)
+        candidates = (wished, advised, -1 if anew or current is None else current.rendition)
         return next((c for c in candidates if c in able), able[0] if able else None)
 
     def _set(self, track_id: int, after: Subscription | None) -> Change:

@@ -2,7 +2,7 @@
 
 All that is not media: certificates and keys (which never touch a disk or a command line on this way),
 wishes, figures, the end. Both ends are ours, so what does not parse is a defect. Pure; imports the values
-of the web.
+of hub, protocol and web.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgpack
 
+from wtgateway.hub import Audience
+from wtgateway.protocol.targets import Wish
 from wtgateway.web.view import SessionSummary
 
 MAX_MESSAGE_BYTES = 8 << 20
@@ -67,6 +69,7 @@ class Assign(Message):
     json_log: bool
     log_level: str
     settings: dict[str, Any] = field(default_factory=dict)
+    policies: list[list[Any]] = field(default_factory=list)  # of the broadcasts: values of a Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +108,15 @@ class Ready(Message):
 
 @dataclass(frozen=True, slots=True)
 class Wishes(Message):
-    """A broadcast's audience here: the number of viewers, and the (track, rendition) they want."""
+    """A broadcast's audience here: the number of viewers, the (track, rendition) they want, and what they can
+    take: the values of a :class:`wtgateway.protocol.targets.Wish` and how many have it.
+    """
 
     kind: ClassVar[str] = "wishes"
     broadcast: int
     viewers: int
     wanted: list[list[int]]
+    wishes: list[list[int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +172,24 @@ def row(summary: SessionSummary) -> list[Any]:
 def from_row(values: list[Any]) -> SessionSummary:
     """The session of a row."""
     return SessionSummary(**dict(zip(_SESSION_FIELDS, values, strict=True)))
+
+
+def from_audience(number: int, audience: Audience) -> Wishes:
+    """The viewers of a broadcast as they travel."""
+    wanted = [list(pair) for pair in sorted(audience.wanted)]
+    return Wishes(number, audience.viewers, wanted, [[*_wish(w), count] for w, count in audience.wishes])
+
+
+def to_audience(message: Wishes) -> Audience:
+    """The same when they have arrived."""
+    return Audience(
+        message.viewers,
+        frozenset((track, rendition) for track, rendition in message.wanted),
+        tuple((Wish(*values), count) for *values, count in message.wishes),
+    )
+
+
+_wish = operator.attrgetter(*(f.name for f in dataclasses.fields(Wish)))
 
 
 _MESSAGES: dict[str, type[Message]] = {

@@ -217,6 +217,7 @@ class WorkerPool:
             json_log=self._json_log,
             log_level=self._log_level,
             settings=self._settings,
+            policies=[[b.policy.name, b.policy.floor_bps] for b in self._broadcasts],
         )
         process.send(assign, fds)
         process.send(self._certificate)
@@ -278,9 +279,8 @@ class WorkerPool:
         match message:
             case messages.Ready():
                 self._ready(place, process)
-            case messages.Wishes(broadcast=number, viewers=viewers, wanted=wanted):
-                audience = Audience(viewers, frozenset((track, rendition) for track, rendition in wanted))
-                self._broadcasts[number].serve_elsewhere(place.number, audience)
+            case messages.Wishes(broadcast=number):
+                self._broadcasts[number].serve_elsewhere(place.number, messages.to_audience(message))
             case messages.Keyframe(broadcast=number, track=track, rendition=rendition):
                 self._broadcasts[number].request_keyframe(track, rendition, clock.now_us())
             case messages.Overtaken():

@@ -69,7 +69,7 @@ class Replica(Broadcast):
     def _tell_audience(self) -> None:
         if self._audience_changed:
             self._audience_changed = False
-            self._upstream.audience(self._number, Audience(self.viewers, self._wanted))
+            self._upstream.audience(self._number, Audience(self.viewers, self._wanted, self.wishes))
 
 
 class _Asks:
@@ -85,4 +85,7 @@ class _Asks:
         self._changed()
 
     def wanted_changed(self, wanted: frozenset[tuple[int, int]]) -> None:
+        self._changed()
+
+    def wishes_changed(self) -> None:
         self._changed()

@@ -28,6 +28,7 @@ from wtgateway import clock
 from wtgateway import log as logs
 from wtgateway.hub import Audience
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.targets import Policy
 from wtgateway.transport.connection_ids import ConnectionIds
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
 from wtgateway.workers import bus, messages
@@ -163,6 +164,8 @@ class _Serving:
         self._replicas = [
             Replica(name, number, self, loop) for number, name in enumerate(assigned.broadcasts)
         ]
+        for replica, policy in zip(self._replicas, assigned.policies, strict=False):
+            replica.policy = Policy(*policy)
         self._board = Board(assigned.workers, board_fd)
         self._spread = Spread(
             assigned.worker,
@@ -243,8 +246,7 @@ class _Serving:
 
     def audience(self, number: int, audience: Audience) -> None:
         """The viewers of a broadcast changed, or what they want."""
-        wanted = [list(pair) for pair in sorted(audience.wanted)]
-        self._channel.send(messages.Wishes(number, audience.viewers, wanted))
+        self._channel.send(messages.from_audience(number, audience))
 
     def keyframe(self, number: int, track: int, rendition: int) -> None:
         """A rendition's next frame should be a keyframe."""

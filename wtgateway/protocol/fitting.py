@@ -1,0 +1,138 @@
+"""One session's part in adaptation: what it knows of path and screen, made into a choice and a wish.
+
+Pure; imports media, and the protocol's choices, messages and deciders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wtgateway.errors import ProtocolError
+from wtgateway.media import Catalog, Kind, Track
+from wtgateway.protocol import messages
+from wtgateway.protocol.adaptation import (
+    Caps,
+    Choice,
+    Offer,
+    PathState,
+    RenditionChooser,
+    budget_bps,
+    estimate_for,
+)
+from wtgateway.protocol.choices import Choices
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.targets import Policy, Wish
+
+MOST_PIXELS = 65_535
+MOST_BPS = 10**10
+MeasuredRate = Callable[[int, int], int]  # of (track, rendition), bits a second; 0: it is not running
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The state of one viewer's adaptation, for people and for the path. ``wish`` None: it has none."""
+
+    choice: Choice = field(default_factory=lambda: Choice(None, "nothing is known yet"))
+    wish: Wish | None = None
+    useful_bps: int = 0  # the least estimate that is as good as any; 0: not known
+
+
+class Fitting:
+    """Moves a viewer between renditions of pictures, and says what it can take of the one it gets."""
+
+    def __init__(self, choices: Choices, policy: Policy | None = None) -> None:
+        """``policy`` "off": the rendition is the viewer's business alone; being hidden still counts."""
+        policy = policy or Policy()
+        self._choices, self._adapts = choices, policy.adapts
+        self._chooser = RenditionChooser(policy.floor_bps)
+        self._caps = Caps()
+        self._path = PathState()
+        self._measured: MeasuredRate = lambda track, rendition: 0
+        self._shared = False
+        self.state = Fitted()
+
+    def viewport(self, message: messages.Viewport, catalog: Catalog, now: float) -> None:
+        """The viewer says what it has use for. Raises ProtocolError (MALFORMED)."""
+        sides = (message.width, message.height)
+        if not all(0 <= side <= MOST_PIXELS for side in sides) or message.visible not in (0, 1):
+            raise ProtocolError(CloseCode.MALFORMED, "a viewport that cannot be")
+        if not 0 <= message.bitrate_bps <= MOST_BPS:
+            raise ProtocolError(CloseCode.MALFORMED, "a bit rate that cannot be")
+        self._caps = Caps(
+            width=message.width,
+            height=message.height,
+            visible=bool(message.visible),
+            bitrate_bps=message.bitrate_bps,
+        )
+        self._decide(catalog, now)
+
+    def update(
+        self, path: PathState, catalog: Catalog, measured: MeasuredRate, *, shared: bool, now: float
+    ) -> None:
+        """A few times a second. ``shared``: others watch the broadcast, too."""
+        self._path, self._measured, self._shared = path, measured, shared
+        self._decide(catalog, now)
+
+    def _decide(self, catalog: Catalog, now: float) -> None:
+        track = next((t for t in catalog.tracks if t.kind is Kind.VIDEO), None)
+        if track is None or not self._choices.asked_for(track):
+            self.state = Fitted(Choice(None, "the viewer wants no pictures"))
+            return
+        subscription = self._choices.of(track.id)
+        current = subscription.rendition if subscription is not None else None
+        path = self._path if self._adapts else PathState()
+        caps = self._caps if self._adapts else Caps(visible=self._caps.visible)
+        offers = self._offers(track)
+        audio_bps = self._audio_bps(catalog)
+        choice = self._chooser.update(
+            offers,
+            current,
+            path,
+            caps,
+            now=now,
+            wish=self._choices.wished(track.id),
+            audio_bps=audio_bps,
+            shared=self._shared,
+        )
+        pauses_or_resumes = choice.rendition is None or current is None
+        if choice.rendition != current and (self._adapts or pauses_or_resumes):
+            self._choices.advise(track.id, choice.rendition)
+        self.state = Fitted(
+            choice,
+            self._wish(track, choice, path, caps, audio_bps),
+            estimate_for(max((o.bitrate_bps for o in offers), default=0), path, audio_bps),
+        )
+
+    def _offers(self, track: Track) -> list[Offer]:
+        return [
+            Offer(
+                id=r.id,
+                bitrate_bps=r.bitrate_bps,
+                width=r.width,
+                height=r.height,
+                forwarded=r.forwarded,
+                measured_bps=self._measured(track.id, r.id),
+            )
+            for r in self._choices.decodable(track)
+        ]
+
+    def _audio_bps(self, catalog: Catalog) -> int:
+        """Of what the viewer gets to hear, whichever is more: as it is said, or as it is."""
+        total = 0
+        for track in catalog.tracks:
+            subscription = self._choices.of(track.id) if track.kind is Kind.AUDIO else None
+            if subscription is not None and (rendition := track.rendition(subscription.rendition)):
+                total += max(rendition.bitrate_bps, self._measured(track.id, rendition.id))
+        return total
+
+    def _wish(self, track: Track, choice: Choice, path: PathState, caps: Caps, audio_bps: int) -> Wish | None:
+        chosen = track.rendition(choice.rendition) if choice.rendition is not None else None
+        if chosen is None or chosen.forwarded or not self._adapts:
+            return None
+        budget = budget_bps(path, audio_bps)
+        rates = [rate for rate in (budget, caps.bitrate_bps or None) if rate is not None]
+        rate = max(1, min(rates)) if rates else 0
+        turned = chosen.rotation % 180 != 0  # the element's sides are those of the picture as it is seen
+        width, height = (caps.height, caps.width) if turned else (caps.width, caps.height)
+        return Wish(track.id, chosen.id, rate, width, height)
