@@ -98,6 +98,20 @@ test('what is missing is asked for by its number', async () => {
   await end();
 });
 
+test('what is due within a few milliseconds is asked for together', async () => {
+  const { give, written, time, end } = begun();
+  for (let at = 0; at < 40; at++) { // one is missing of each
+    const frame = PIECES.map((/** @type {Uint8Array} */ piece) => Uint8Array.from(piece));
+    for (const piece of frame) new DataView(piece.buffer).setUint32(8, at);
+    await give(...frame.slice(0, 3), ...frame.slice(4));
+    time.us += 1_000;
+  }
+  await end();
+  const nacks = written.filter(([type]) => type === NACK);
+  assert.ok(nacks.length <= 11, `${nacks.length} in 40 ms`);
+  assert.ok(nacks.reduce((sum, [, entries]) => sum + entries, 0) >= 32, 'and nothing is forgotten');
+});
+
 test('parity makes up for what is missing, and nothing is asked for', async () => {
   const { give, told, counters, end } = begun();
   await give(ROWS[1], ...PIECES.slice(0, 3), ...PIECES.slice(5), ROWS[2]);
@@ -169,13 +183,14 @@ test('a frame whose deadline is over is given up', async () => {
   await end();
 });
 
-test('padding is no media, and what is malformed is refused', async () => {
+test('padding and what nobody knows is no media, and what is malformed is refused', async () => {
   const { give, told, counters, reading, end } = begun();
-  await give(Uint8Array.of(0x1f, 1, 2, 3), Uint8Array.of(0x1f));
-  assert.deepEqual([told.heard, told.bytes, counters.fragmentsReceived], [2, 0, 0]);
+  await give(Uint8Array.of(0x1f, 1, 2, 3), Uint8Array.of(0x1f), Uint8Array.of(0x77), new Uint8Array(0));
+  assert.deepEqual([told.heard, told.bytes, counters.fragmentsReceived], [4, 0, 0]);
   await end();
   assert.equal(await reading, undefined);
-  for (const bad of [...vectors('malformed').filter(({ of }) => of === 'fragment').map(({ hex }) => fromHex(hex)), new Uint8Array(0)]) {
+  const malformed = vectors('malformed').filter(({ of }) => of === 'fragment').map(({ hex }) => fromHex(hex));
+  for (const bad of malformed.filter(([type]) => type === 0x10 || type === 0x11)) {
     const { give: feed, reading: refused, datagrams } = begun();
     feed(bad).catch(() => {});
     await assert.rejects(refused, (error) => /** @type {any} */ (error).code === 0x10);

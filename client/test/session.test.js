@@ -8,7 +8,7 @@ import { Session } from '../src/worker/session.js';
 import { fromHex, vectors } from './vectors.js';
 
 const LONE = fromHex(vectors('fragments').find(({ name }) => name === 'a lone fragment').fragments[0]);
-const MALFORMED = fromHex(vectors('malformed').find(({ of }) => of === 'fragment').hex);
+const MALFORMED = fromHex(vectors('malformed').find(({ name }) => name === 'no pieces at all').hex);
 
 /** @returns {{readable: ReadableStream<any>, put: (value: any) => void, reset: (error: unknown) => void, end: () => void}} */
 function source() {

@@ -24,7 +24,6 @@ import { FRAME_HEADER_BYTES, MAX_PAYLOAD_BYTES, WireError } from './wire.js';
 
 export const TYPE_FRAGMENT = 0x10;
 export const TYPE_PARITY = 0x11;
-export const TYPE_PADDING = 0x1f;
 export const HEADER_BYTES = 28;
 export const MAX_ROWS = 64;
 export const MAX_PROTECTED = 192; // data fragments that parity can protect

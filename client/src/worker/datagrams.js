@@ -5,7 +5,7 @@
  */
 
 import { ArrivalLog, encodeArrivals } from '../media/arrivals.js';
-import { decodeFragment, TYPE_PADDING } from '../media/fragments.js';
+import { decodeFragment, TYPE_FRAGMENT, TYPE_PARITY } from '../media/fragments.js';
 import { encodeNacks } from '../media/nacks.js';
 import { Reassembly } from '../media/reassembly.js';
 import { FRAME_HEADER_BYTES } from '../media/wire.js';
@@ -19,6 +19,7 @@ import { nowUs } from './time.js';
 /** @typedef {Pick<SessionHandlers, 'frame' | 'coming' | 'lost' | 'bytes'>} Handlers */
 
 const REPORT_MS = 50;
+const ASK_EVERY_US = 4_000; // what is due meanwhile goes together; the gateway takes 400 datagrams a second for a flood
 const MAX_WRITING = 64; // datagrams that the browser has not taken yet; what is more would be stale
 const MAX_DATAGRAM_BYTES = 1200; // surely fit a path that carries QUIC
 const PATH_EVERY_US = 1_000_000;
@@ -33,6 +34,7 @@ export class Datagrams {
   #log = new ArrivalLog();
   /** @type {WritableStreamDefaultWriter<Uint8Array>} */ #writer;
   #writing = 0;
+  #askedUs = -Infinity;
   #pathUs = -Infinity;
   #rttUs = 0;
   #counted = { fragmentsReceived: 0, fragmentsRecovered: 0, nacksSent: 0, framesExpired: 0, duplicates: 0 };
@@ -60,7 +62,8 @@ export class Datagrams {
       const now = this.#now();
       heard(now);
       this.#link.counters.datagramsReceived++;
-      if (value[0] !== TYPE_PADDING) this.#take(value, now);
+      // Padding, and types of later versions, are nothing to us.
+      if (value[0] === TYPE_FRAGMENT || value[0] === TYPE_PARITY) this.#take(value, now);
     }
   }
 
@@ -131,17 +134,24 @@ export class Datagrams {
 
   /** Asks for what is due, and comes back when more is. @param {number} now */
   #ask(now) {
-    let due = this.#reassembly.nextTimeout();
+    let due = this.#nextAsk();
     if (due !== null && due <= now) {
+      this.#askedUs = now;
       for (const datagram of encodeNacks(this.#reassembly.nacks(now), this.#room)) this.#write(datagram);
       for (const name of this.#reassembly.takeLost()) this.#handlers.lost(name);
-      due = this.#reassembly.nextTimeout();
+      due = this.#nextAsk();
     }
     this.#count();
     if (due === this.#timerUs) return;
     clearTimeout(this.#timer);
     this.#timerUs = due;
     if (due !== null) this.#timer = setTimeout(() => this.#onTimer(), Math.max(1, Math.ceil((due - now) / 1000)));
+  }
+
+  /** @returns {number | null} */
+  #nextAsk() {
+    const due = this.#reassembly.nextTimeout();
+    return due === null ? null : Math.max(due, this.#askedUs + ASK_EVERY_US);
   }
 
   #onTimer() {
