@@ -255,6 +255,6 @@ def test_surround_goes_without_dtx() -> None:
 
 def test_a_machine_without_libopus_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opus, "_candidates", lambda: iter(["libnothing.so"]))
-    monkeypatch.setattr(opus, "_libopus", opus._libopus.__wrapped__)
+    monkeypatch.setattr(opus, "libopus", opus.libopus.__wrapped__)
     with pytest.raises(EncoderError, match="apt install libopus0"):
         encode(encoder(dtx=True), tone(0.1))

@@ -95,7 +95,7 @@ class DirectOpus:
     head = b""
 
     def __init__(self, settings: AudioSettings, channels: int) -> None:
-        library = _libopus()
+        library = libopus()
         error = ct.c_int()
         wanted = _APPLICATIONS[application(settings, channels)]
         encoder = library.opus_encoder_create(SAMPLE_RATE, channels, wanted, ct.byref(error))
@@ -133,7 +133,7 @@ class DirectOpus:
 
 
 @functools.cache
-def _libopus() -> ct.CDLL:
+def libopus() -> ct.CDLL:
     """libopus, preferably the one that came with PyAV. Raises EncoderError."""
     for name in _candidates():
         try:

@@ -1,10 +1,11 @@
 """The viewer's decoders: frames of the protocol to pictures and samples, in one thread.
 
-Imports media, errors and av. Rule kept: after an error a video track waits for its next keyframe.
+Imports media, errors, av and opus. Rule kept: after an error a video track waits for its next keyframe.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from wtgateway.errors import EncoderError
 from wtgateway.media import Frame, Kind, Rendition
+from wtgateway.viewer.opus import ConcealingOpus, RefusedPacketError
 
 MICROSECONDS = Fraction(1, 1_000_000)
 _MAX_PENDING = 64
@@ -34,12 +36,16 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture, or some samples, and the frame they came from; ``decoded_at`` as time.monotonic()."""
+    """A picture, or some samples, and the frame they came from; ``decoded_at`` as time.monotonic().
+
+    ``concealed``: samples in place of a packet that never came; ``source`` is the one after it.
+    """
 
     source: Frame
     kind: Kind
     media: av.VideoFrame | av.AudioFrame
     decoded_at: float
+    concealed: bool = False
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -47,6 +53,7 @@ class Decoded:
         return (self.media.width, self.media.height) if isinstance(self.media, av.VideoFrame) else None
 
 
+_Context = VideoCodecContext | AudioCodecContext | ConcealingOpus
 _Shape = tuple[str, bytes, bool]  # codec family, description, whether pictures are reordered
 _DECODERS = {  # by the first part of a codec string (RFC 6381), FFmpeg's name
     "avc1": "h264",
@@ -60,8 +67,11 @@ _DECODERS = {  # by the first part of a codec string (RFC 6381), FFmpeg's name
 }
 
 
-def open_decoder(kind: Kind, rendition: Rendition) -> VideoCodecContext | AudioCodecContext:
+def open_decoder(kind: Kind, rendition: Rendition) -> _Context:
     """A decoder that gives out each picture at once. Raises EncoderError for a codec we have not."""
+    if rendition.codec == "opus" and not rendition.description and rendition.channels <= 2:
+        with contextlib.suppress(EncoderError):  # without libopus FFmpeg's does, and conceals nothing
+            return ConcealingOpus(rendition.channels or 2)
     name = _DECODERS.get(rendition.codec.split(".")[0])
     if name is None:
         raise EncoderError(f"codec {rendition.codec} is not one that this viewer decodes")
@@ -88,7 +98,7 @@ class Decoder:
 
     def __init__(self, on_decoded: Callable[[Decoded], None], on_error: Callable[[int, str], None]) -> None:
         self._on_decoded, self._on_error = on_decoded, on_error
-        self._contexts: dict[int, tuple[_Shape, VideoCodecContext | AudioCodecContext]] = {}
+        self._contexts: dict[int, tuple[_Shape, _Context]] = {}
         self._waiting: set[int] = set()
         self._refused: set[str] = set()
         self._pending: dict[int, dict[int, Frame]] = {}
@@ -110,11 +120,14 @@ class Decoder:
                 del pending[next(iter(pending))]
             for media in context.decode(packet):
                 source = pending.pop(media.pts if media.pts is not None else -1, item.frame)
-                self._on_decoded(Decoded(source, item.kind, media, time.monotonic()))
+                concealed = isinstance(context, ConcealingOpus) and media.pts != packet.pts
+                self._on_decoded(Decoded(source, item.kind, media, time.monotonic(), concealed))
         except FFmpegError as error:
             self._contexts.pop(track, None)
             self._waiting.add(track)
             self._on_error(track, f"track {track} cannot be decoded: {error.strerror}")
+        except RefusedPacketError as error:
+            self._on_error(track, f"track {track} cannot be decoded: {error}")
         except EncoderError as error:
             if item.rendition.codec not in self._refused:  # said once, not for each frame
                 self._refused.add(item.rendition.codec)
@@ -124,7 +137,7 @@ class Decoder:
         """Free the decoders."""
         self._contexts.clear()
 
-    def _context(self, item: Encoded) -> VideoCodecContext | AudioCodecContext:
+    def _context(self, item: Encoded) -> _Context:
         # Size changes come in band; only another codec or description needs another decoder.
         rendition = item.rendition
         reorders = rendition.reorder_frames > 0

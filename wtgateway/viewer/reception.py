@@ -191,6 +191,9 @@ class Reception:
     def _decoded(self, decoded: Decoded) -> None:
         figures, core = self.figures, self._core
         track_figures = figures.tracks[decoded.kind]
+        if decoded.concealed:
+            track_figures.frames_concealed += 1
+            return
         latency_us = None
         if core is not None and core.clock.ready:
             latency_us = core.clock.to_gateway(round(decoded.decoded_at * 1e6)) - decoded.source.capture_us

@@ -28,6 +28,7 @@ class TrackFigures:
     frames_received: int = 0
     bytes_received: int = 0
     frames_decoded: int = 0
+    frames_concealed: int = 0  # of sound: made up, or recovered from the packet after
     frames_dropped: int = 0  # received and not decoded
     gaps: int = 0
     decode_errors: int = 0
@@ -165,6 +166,7 @@ def _track_dict(track: TrackFigures) -> dict[str, int]:
     return {
         "framesReceived": track.frames_received,
         "framesDecoded": track.frames_decoded,
+        "framesConcealed": track.frames_concealed,
         "framesDropped": track.frames_dropped,
         "gaps": track.gaps,
         "decodeErrors": track.decode_errors,
