@@ -176,6 +176,17 @@ def _scenarios() -> dict[str, tuple[dict[str, Any], list[Step]]]:
         "the clock becomes known while a frame is coming": (
             {}, [_path(100), *a.pieces(60, 0, 1, 2, 3), _clock(0, 100), *b.pieces(155)],
         ),
+        "after an outage what is missing is lost at once": (
+            {}, [_path(40), _clock(0), *a.pieces(5), *b.pieces(38), *Sent(1, 20, 5).pieces(675),
+                 *Sent(1, 21, 5).pieces(705)],
+        ),
+        "a pause of the source is no outage": (
+            {}, [_path(40), _clock(0), *a.pieces(5), *b.pieces(38),
+                 *Sent(1, 3, 5, start_us=2_000_000).pieces(2_105)],
+        ),
+        "what is missing before a frame that comes after its deadline": (
+            {}, [_path(40), _clock(0), *a.pieces(400), *c.pieces(405)],
+        ),
         "a frame that comes after its deadline": (
             {}, [_path(40), _clock(0), *a.pieces(400, 0, 2, 3, 4), *a.pieces(445, 1)],
         ),

@@ -16,6 +16,7 @@ class Lane:
 
     newest: Position
     newest_capture_us: int
+    distance_us: int = 0  # between the captures of frames that follow each other, lately; 0: not known
     done: dict[Position, None] = field(default_factory=dict)
     floor: Position = (-1, -1)  # up to here all counts as done
     streaming: dict[Position, None] = field(default_factory=dict)
@@ -25,6 +26,12 @@ class Lane:
 
     def advance(self, position: Position, capture_us: int) -> None:
         """Something of a frame that is newer than all others is here."""
+        between = position[1] - self.newest[1] if position[0] == self.newest[0] else 0
+        distance_us = (capture_us - self.newest_capture_us) // between if between else 0
+        if distance_us > 0 and self.distance_us:  # a pause of the source says little about what is usual
+            self.distance_us += (min(distance_us, 2 * self.distance_us) - self.distance_us) // 8
+        elif distance_us > 0:
+            self.distance_us = distance_us
         self.newest, self.newest_capture_us = position, capture_us
         self.frames_since_parity += 1
         if self.frames_since_parity > PARITY_LASTS:

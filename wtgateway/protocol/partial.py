@@ -82,6 +82,7 @@ class PartialFrame:
     count: int = 0
     piece_bytes: int = 0
     on_stream: bool = False  # begun on a stream, which needs no asking
+    belated: bool = False  # what told of it was too late itself: the sender does not go by its capture
     held_bytes: int = OVERHEAD_BYTES
     pieces: dict[int, bytes] = field(default_factory=dict)
     rows: dict[int, bytes] = field(default_factory=dict)

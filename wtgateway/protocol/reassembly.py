@@ -6,7 +6,10 @@ The rules, which the JavaScript client follows too (tests/vectors/reassembly.jso
    layout is dropped. Any as many fragments and parity rows as the frame has fragments complete it.
 2. A frame is worth something until ``capture + deadline``, in the clock of the viewer. Not later than its
    first piece and the deadline, which also counts while the clock is not known, and for a frame that comes
-   only after its deadline: the sender thought it worth sending. What is not complete then is lost.
+   only after its deadline: the sender thought it worth sending. What is not complete then is lost. A frame
+   of which nothing is here is taken to be captured between its neighbours, as far from the later one as
+   frames are usually apart; where that is too long ago, it is lost at once, unless what told of it was
+   too late itself.
 3. At most ``max_frames`` and ``max_bytes`` are held; the oldest are lost when it is more.
 4. A missing fragment is *known* when a later one of its frame is here. The end of a frame is when
    something of a later frame, or parity, is here. Frames between two of a group, and before the first
@@ -184,7 +187,9 @@ class Reassembly:
         if self.clock_offset_us is None:
             return latest_us
         deadline_us = frame.capture_us - self.clock_offset_us + self.deadline_us
-        return deadline_us if frame.first_us < deadline_us < latest_us else latest_us
+        if frame.count or frame.belated:
+            return deadline_us if frame.first_us < deadline_us < latest_us else latest_us
+        return min(deadline_us, latest_us)
 
     # --- frames ------------------------------------------------------------------------------------
 
@@ -253,20 +258,24 @@ class Reassembly:
                 frame.later_us = now_us
         begun, newest_index = lane.newest
         after = newest_index if begun == group else -1
-        span, since_us = index - after, lane.newest_capture_us
+        step_us = (capture_us - lane.newest_capture_us) // (index - after)
+        if lane.distance_us:
+            step_us = min(step_us, lane.distance_us)
+        offset_us = self.clock_offset_us
+        belated = offset_us is not None and capture_us - offset_us + self.deadline_us <= now_us
         lane.advance(position, capture_us)
         for absent in range(max(after + 1, index - MAX_ABSENT), index):
-            # Captured at even distances, as far as anybody can tell.
-            absent_us = since_us + (capture_us - since_us) * (absent - after) // span
-            self._announce((*name[:2], group, absent), lane, absent_us, now_us)
+            absent_us = capture_us - (index - absent) * step_us
+            self._announce((*name[:2], group, absent), lane, absent_us, belated, now_us)
         self._make_room()
 
-    def _announce(self, name: Name, lane: Lane, capture_us: int, now_us: int) -> None:
+    def _announce(self, name: Name, lane: Lane, capture_us: int, belated: bool, now_us: int) -> None:
         """A frame must exist of which nothing is here."""
         if lane.is_done(name[2:]):
             return
         frame = self._begin(name, lane, capture_us, now_us)
         frame.holes = [Hole(0, 0xFFFF, now_us + self._path.reorder_us, now_us)]
+        frame.belated = belated
 
     # --- the end of frames -------------------------------------------------------------------------
 

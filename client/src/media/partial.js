@@ -69,6 +69,7 @@ export class PartialFrame {
   count = 0;
   pieceBytes = 0;
   /** Begun on a stream, which needs no asking. */ onStream = false;
+  /** What told of it was too late itself: the sender does not go by its capture. */ belated = false;
   heldBytes = OVERHEAD_BYTES;
   receivedBytes = 0; // data, not parity
   /** @type {Map<number, Uint8Array>} */ pieces = new Map();

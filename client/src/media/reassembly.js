@@ -31,6 +31,7 @@ class Lane {
   /** @type {Map<string, {at: Position, whole: boolean}>} complete or given up */ #done = new Map();
   /** @type {Position} up to here all counts as done */ #floor = { group: -1, index: -1 };
   /** @type {Set<string>} */ #streaming = new Set();
+  /** Between the captures of frames that follow each other, lately; 0: not known. */ distanceUs = 0;
   expectedRows = 0;
   framesSinceParity = 0;
   /** @type {Position} */ #parityOf = { group: -1, index: -1 };
@@ -39,6 +40,22 @@ class Lane {
   constructor(newest, captureUs) {
     this.newest = newest;
     this.newestCaptureUs = captureUs;
+  }
+
+  /** Something of a frame that is newer than all others is here. @param {Position} position @param {number} captureUs */
+  advance(position, captureUs) {
+    const between = position.group === this.newest.group ? position.index - this.newest.index : 0;
+    const distance = between ? Math.floor((captureUs - this.newestCaptureUs) / between) : 0;
+    if (distance > 0 && this.distanceUs) {
+      // A pause of the source says little about what is usual.
+      this.distanceUs += Math.floor((Math.min(distance, 2 * this.distanceUs) - this.distanceUs) / 8);
+    } else if (distance > 0) {
+      this.distanceUs = distance;
+    }
+    this.newest = position;
+    this.newestCaptureUs = captureUs;
+    this.framesSinceParity++;
+    if (this.framesSinceParity > PARITY_LASTS) this.expectedRows = 0;
   }
 
   /** @param {Name} name @param {boolean} whole false: it is given up */
@@ -223,11 +240,12 @@ export class Reassembly {
   }
 
   /** Until when a frame is worth something. @param {PartialFrame} frame */
-  deadlineOf({ firstUs, captureUs }) {
+  deadlineOf({ firstUs, captureUs, count, belated }) {
     const latest = firstUs + this.deadlineUs;
     if (this.clockOffsetUs === null) return latest;
     const deadline = captureUs - this.clockOffsetUs + this.deadlineUs;
-    return firstUs < deadline && deadline < latest ? deadline : latest;
+    if (count > 0 || belated) return firstUs < deadline && deadline < latest ? deadline : latest;
+    return Math.min(deadline, latest);
   }
 
   /** What may be asked for of a frame, and when. @param {PartialFrame} frame */
@@ -314,22 +332,27 @@ export class Reassembly {
       if (frame.name.track === track && frame.name.rendition === rendition) frame.laterUs ??= nowUs;
     }
     const after = lane.newest.group === group ? lane.newest.index : -1;
-    const sinceUs = lane.newestCaptureUs;
-    lane.newest = { group, index };
-    lane.newestCaptureUs = captureUs;
-    lane.framesSinceParity++;
-    if (lane.framesSinceParity > PARITY_LASTS) lane.expectedRows = 0;
+    let step = Math.floor((captureUs - lane.newestCaptureUs) / (index - after));
+    if (lane.distanceUs) step = Math.min(step, lane.distanceUs);
+    const belated = this.clockOffsetUs !== null && captureUs - this.clockOffsetUs + this.deadlineUs <= nowUs;
+    lane.advance({ group, index }, captureUs);
     for (let absent = Math.max(after + 1, index - MAX_ABSENT); absent < index; absent++) {
-      // Captured at even distances, as far as anybody can tell.
-      const between = sinceUs + Math.floor(((captureUs - sinceUs) * (absent - after)) / (index - after));
-      this.#announce({ track, rendition, group, index: absent, captureUs: between }, lane, nowUs);
+      const absentUs = captureUs - (index - absent) * step;
+      this.#announce({ track, rendition, group, index: absent, captureUs: absentUs }, lane, belated, nowUs);
     }
     this.#makeRoom();
   }
 
-  /** A frame must exist of which nothing is here. @param {Name & {captureUs: number}} absent @param {Lane} lane @param {number} nowUs */
-  #announce(absent, lane, nowUs) {
-    if (!lane.isDone(absent)) this.#begin(absent, lane, nowUs).missAll(nowUs, this.#path);
+  /**
+   * A frame must exist of which nothing is here.
+   * @param {Name & {captureUs: number}} absent @param {Lane} lane
+   * @param {boolean} belated what told of it was too late itself @param {number} nowUs
+   */
+  #announce(absent, lane, belated, nowUs) {
+    if (lane.isDone(absent)) return;
+    const frame = this.#begin(absent, lane, nowUs);
+    frame.missAll(nowUs, this.#path);
+    frame.belated = belated;
   }
 
   /** @param {PartialFrame} frame */
