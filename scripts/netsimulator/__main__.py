@@ -96,11 +96,18 @@ class Program:
         code = 0
         with self._command() as command:
             while self.loop.running:
-                self.loop.turn()
+                self._turn()
                 if command is not None and (ended := command.poll()) is not None:
                     code = ended
                     self.stop()
         return code
+
+    def _turn(self) -> None:
+        try:
+            self.loop.turn()
+        except BrokenPipeError:  # nobody reads our figures any more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            self.stop()
 
     def stop(self) -> None:
         """End after this turn."""
@@ -167,8 +174,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = program.run()
         program.report()
-    except BrokenPipeError:  # nobody reads our figures any more
-        return 0
     except OSError as error:
         print(f"scripts/netsim: {error}", file=sys.stderr)
         return 1

@@ -38,7 +38,10 @@ CALM_SECONDS = 3.0  # from the first picture to the bad network
 SAMPLE_SECONDS = 0.5
 PATIENCE_SECONDS = 120.0  # for all around the measuring
 PLOTTING = ("matplotlib>=3.10",)
-_PLAYING = """(() => { window.player.setMuted(false); return window.player.stats().framesPainted > 0; })()"""
+_PLAYING = """(() => {
+  window.player?.setMuted(false);
+  return (window.player?.stats().framesPainted ?? 0) > 0;
+})()"""
 
 
 def _chosen_scenarios(options: Options) -> list[Scenario]:
@@ -202,6 +205,8 @@ async def run(options: Options) -> list[Figure]:
     for folder in filter(None, (options.results, options.plots)):
         folder.mkdir(parents=True, exist_ok=True)
     usable = await asyncio.to_thread(_usable, chosen)
+    if options.plots is not None:
+        await asyncio.to_thread(environment, "plots", *PLOTTING)
     figures: list[Figure] = []
     results: list[Result] = []
     for scenario in _chosen_scenarios(options):
