@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -26,6 +26,7 @@ from wtgateway.protocol.messages import (
     Statistics,
     Subscribed,
     Trace,
+    Viewport,
     Welcome,
     pack,
 )
@@ -63,6 +64,8 @@ class FakeTransport:
     max_datagram_bytes: int = 1_000
     arrivals: list[tuple[float, int, int]] = field(default_factory=list)
     padding_wanted: int = 0
+    estimate_bps: int = 5_000_000
+    wanted_bps: int = -1
     _next: int = 3
 
     def open_bidi(self) -> int:
@@ -84,6 +87,9 @@ class FakeTransport:
 
     def probe_bytes(self, now: float) -> int:
         return self.padding_wanted
+
+    def set_wanted_rate(self, bits_per_second: int) -> None:
+        self.wanted_bps = bits_per_second
 
     def await_room(self, waiting: bool) -> None:
         self.awaited = waiting
@@ -114,7 +120,7 @@ class FakeTransport:
     def path(self) -> PathStats:
         return PathStats(
             rtt_us=40_000, min_rtt_us=1, congestion_window=2, bytes_in_flight=3, lost_packets=4,
-            sent_packets=5, mtu=1200, loss=0.01, estimate_bps=5_000_000, queueing_us=0,
+            sent_packets=5, mtu=1200, loss=0.01, estimate_bps=self.estimate_bps, queueing_us=0,
         )  # fmt: skip
 
     def flush(self) -> None:
@@ -133,6 +139,7 @@ class FakeTransport:
 class Producer:
     def __init__(self) -> None:
         self.keyframes = 0
+        self.wishes = 0
 
     def request_keyframe(self, track: int) -> None:
         self.keyframes += 1
@@ -141,6 +148,9 @@ class Producer:
 
     def wanted_changed(self, wanted: frozenset[tuple[int, int]]) -> None:
         self.wanted = wanted
+
+    def wishes_changed(self) -> None:
+        self.wishes += 1
 
 
 class Clock:
@@ -202,6 +212,12 @@ def rig(clock: Clock) -> Rig:
 @pytest.fixture
 def lossy(clock: Clock) -> Rig:
     return watching("datagram")
+
+
+def with_rate(bitrate_bps: int) -> Track:
+    (track,) = CATALOG.tracks
+    (rendition,) = track.renditions
+    return replace(track, renditions=(replace(rendition, bitrate_bps=bitrate_bps),))
 
 
 def frame(group: int, index: int, size: int = 100) -> Frame:
@@ -365,6 +381,38 @@ def test_padding_probes_the_path_only_while_nothing_else_is_to_be_sent(lossy: Ri
     lossy.broadcast.publish(frame(0, 0))
     lossy.session.writable()
     assert len(lossy.transport.datagrams) == 2
+
+
+def test_what_the_path_carries_becomes_a_wish_and_a_bound_for_probing(rig: Rig, clock: Clock) -> None:
+    rig.broadcast.set_catalog(replace(CATALOG, tracks=(with_rate(4_000_000),)))
+    rig.transport.estimate_bps = 1_000_000
+    clock.now += 1
+    rig.session.tick(clock.now)
+    ((wish, viewers),) = rig.broadcast.wishes
+    assert (wish.track, wish.rendition, viewers) == (0, 0, 1)
+    assert 500_000 < wish.bitrate_bps < 1_000_000
+    assert rig.producer.wishes > 0
+    assert rig.transport.wanted_bps > 4_000_000
+    rig.session.closed(0, "")
+    assert rig.broadcast.wishes == ()
+
+
+def test_a_hidden_page_gets_no_pictures_until_it_is_seen(rig: Rig, clock: Clock) -> None:
+    rig.broadcast.publish(frame(0, 0))
+    rig.session.writable()
+    rig.session.stream_data(CONTROL, pack(Viewport(width=640, height=360, visible=0)), False)
+    for _ in range(20):
+        clock.now += 0.25
+        rig.session.tick(clock.now)
+    assert rig.session.core.wanted() == frozenset()
+    before = len(rig.transport.frames())
+    rig.broadcast.publish(frame(0, 1))
+    rig.session.writable()
+    assert len(rig.transport.frames()) == before
+    rig.session.stream_data(CONTROL, pack(Viewport(width=640, height=360, visible=1)), False)
+    assert rig.session.core.wanted() == {(0, 0)}
+    rig.session.writable()
+    assert [f.index for f in rig.transport.frames()[before:]] == [0, 1], "at once, of the cached group"
 
 
 def test_statistics_come_once_a_second_with_the_paths_figures(rig: Rig, clock: Clock) -> None:

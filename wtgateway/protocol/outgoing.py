@@ -91,6 +91,7 @@ class Outgoing:
         self._allowance = float(LEAST_ANSWERS_BPS / 8)
         self._allowance_at: float | None = None
         self._sound: dict[tuple[int, int], deque[bytes]] = {}
+        self._repair, self._repair_seen = 0.0, (0, 0)
 
     @property
     def pending(self) -> bool:
@@ -125,6 +126,17 @@ class Outgoing:
                 for name in ("fragments_sent", "repeats_sent", "nacks_answered", "frames_late")
             },
         }
+
+    def take_repair_share(self) -> float:
+        """Of all pieces sent lately, those that were parity or answers; each call weighs a fifth."""
+        counters = self.counters
+        repair = counters["parity_sent"] + counters["nacks_answered"]
+        total = repair + counters["fragments_sent"]
+        if total > self._repair_seen[1]:
+            share = (repair - self._repair_seen[0]) / (total - self._repair_seen[1])
+            self._repair += (share - self._repair) / 5
+        self._repair_seen = repair, total
+        return self._repair
 
     # --- out ---------------------------------------------------------------------------------------
 

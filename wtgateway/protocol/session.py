@@ -22,10 +22,12 @@ from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Frame, Kind
 from wtgateway.protocol import messages
 from wtgateway.protocol.abilities import parse_abilities
+from wtgateway.protocol.adaptation import PathState
 from wtgateway.protocol.arrivals import decode_arrivals
 from wtgateway.protocol.choices import Choices
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.delivery import Path
+from wtgateway.protocol.fitting import Fitting, MeasuredRate
 from wtgateway.protocol.limiter import MessageLimiter
 from wtgateway.protocol.nacks import decode_nacks
 from wtgateway.protocol.outgoing import Outgoing, Pieces, Whole
@@ -50,6 +52,7 @@ from wtgateway.protocol.subscribe_query import (
 )
 from wtgateway.protocol.subscriptions import Subscription, Subscriptions
 from wtgateway.protocol.switching import Verdict
+from wtgateway.protocol.targets import Policy
 from wtgateway.protocol.traces import TracedFrame, parse_trace
 from wtgateway.protocol.wire import PROTOCOL_VERSION, ObjectType
 
@@ -103,6 +106,7 @@ class ServerSession:
         limits: SessionLimits | None = None,
         now_us: int,
         server: str = "wtgateway",
+        policy: Policy | None = None,
     ) -> None:
         self.session_id, self.broadcast, self.query = session_id, broadcast, query
         self.limits = limits or SessionLimits()
@@ -128,6 +132,7 @@ class ServerSession:
             restart=self._restart,
             forget_held=self._forget_held,
         )
+        self.fitting = Fitting(self._choices, policy)
         self._held: dict[int, list[QueuedFrame]] = {}  # of a rendition that is about to be sent
         self._keyframes_wanted: set[int] = set()
         self._keyframe_asked: dict[int, float] = {}
@@ -188,6 +193,19 @@ class ServerSession:
         self.queue.push(queued, now)
         if self.queue.starved:
             self._ask_for_keyframes(now)
+
+    def fit(self, measured: MeasuredRate, now: float, *, shared: bool) -> None:
+        """Adapt to the path, a few times a second; what came of it is ``fitting.state``.
+
+        ``measured`` tells what renditions take, ``shared`` is whether others watch the broadcast, too.
+        """
+        path = PathState(
+            estimate_bps=self.path.estimate_bps,
+            loss=self.path.loss,
+            queueing_us=round(self.path.queueing * 1e6),
+            repair=self.outgoing.take_repair_share(),
+        )
+        self.fitting.update(path, self.catalog, measured, shared=shared, now=now)
 
     def wanted(self) -> frozenset[tuple[int, int]]:
         """(track, rendition) of all that this viewer needs to be produced."""
@@ -395,6 +413,8 @@ class ServerSession:
                     self._send(messages.Error(code=CloseCode.NOT_FOUND, message=words))
             case messages.Abilities():
                 self._choices.learn(parse_abilities(message.codecs))
+            case messages.Viewport():
+                self.fitting.viewport(message, self.catalog, now)
             case messages.Unsubscribe():
                 self._choices.decline(message.track)
             case messages.Hello():

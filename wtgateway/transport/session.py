@@ -215,6 +215,7 @@ class ViewerSession:
         if transport is None:
             return
         self._review_streams(transport, now)
+        self._fit(transport, now)
         self.core.handle_timeout(now)
         self._settle()
 
@@ -290,6 +291,14 @@ class ViewerSession:
     def _note_arrival(self, sent_at: float, arrived_us: int, size: int) -> None:
         if self._transport is not None:
             self._transport.note_arrival(sent_at, arrived_us, size)
+
+    def _fit(self, transport: WebTransportSession, now: float) -> None:
+        """Let pictures follow what path and screen have room for."""
+        self._look_at_path(transport, now)
+        self.core.fit(self.broadcast.rate_bps, now, shared=self.broadcast.viewers > 1)
+        fitted = self.core.fitting.state
+        transport.set_wanted_rate(fitted.useful_bps)
+        self.broadcast.wish(self, fitted.wish)
 
     def _look_at_path(self, transport: WebTransportSession, now: float) -> None:
         """Keep what the core goes by current; what changes slowly is looked up now and then."""

@@ -152,6 +152,7 @@ class ViewerService:
             limits=SessionLimits(),
             now_us=clock.now_us(),
             server=f"wtgateway/{__version__}",
+            policy=broadcast.policy,
         )
         session = ViewerSession(
             core, broadcast, certificates=self._hashes, on_closed=self._session_closed, on_traced=self._traced
