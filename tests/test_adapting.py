@@ -67,6 +67,13 @@ def test_viewers_elsewhere_have_wishes_too() -> None:
     assert broadcast.wishes == ((mine, 1),)
 
 
+def test_encoders_are_shared_by_more_than_one_viewer() -> None:
+    broadcast, _, _ = wished()
+    assert not broadcast.shared
+    broadcast.serve_elsewhere("w1", Audience(1))
+    assert broadcast.shared
+
+
 def test_the_hub_measures_what_renditions_take() -> None:
     broadcast, _, _ = wished()
     for index in range(70):

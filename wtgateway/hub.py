@@ -148,6 +148,11 @@ class Broadcast:
         """How many viewers there are, here and elsewhere."""
         return len(self._viewers) + sum(audience.viewers for audience in self._elsewhere.values())
 
+    @property
+    def shared(self) -> bool:
+        """Whether encoders have more than one viewer to think of."""
+        return self.viewers > 1
+
     def bind(self, producer: Producer) -> None:
         """Name the producer that keyframe requests and demand go to."""
         self._producer = producer

@@ -22,6 +22,9 @@ import { Surface } from './main/surface.js';
 /** @typedef {import('./types.js').FromWorker} FromWorker */
 /** @typedef {import('./types.js').Catalog} Catalog */
 
+/** @returns {Promise<typeof import('./main/viewport.js')>} not joined to this script: it has time */
+const loadViewport = () => import(new URL('./main/viewport.js', import.meta.url).href);
+
 const USUAL_CODEC = 'avc1.42C01F'; // what the gateway's encoder makes of 720p when nothing else is set
 
 /** @type {import('./types.js').Delivery[]} */
@@ -49,6 +52,7 @@ export class Player extends EventTarget {
   #picture = true;
   #view = { on: true, message: '' };
   #abilities = knownAbilities();
+  /** @type {import('./main/viewport.js').Viewport | null} */ #viewport = null;
   #firstFrameLocalMs = 0;
   #pictureSeen = () => {};
   /** @type {Promise<void>} */ #firstPicture = new Promise((resolve) => { this.#pictureSeen = resolve; });
@@ -68,6 +72,7 @@ export class Player extends EventTarget {
     this.#stats = emptyStats(this.#latencyMode);
     this.#surface = new Surface(target, options.sink, (on) => this.#post({ type: 'mirror', on }));
     this.#sound = new Sound((message, transfer) => this.#post(message, transfer), (detail) => this.#emit('sound', detail));
+    this.#firstPicture.then(() => this.#watchViewport(target)).catch(() => {}); // it plays without
     this.debug = new Debug((message) => this.#post(message), (count) => this.#sound.samples(count));
   }
 
@@ -98,6 +103,7 @@ export class Player extends EventTarget {
     this.stop();
     this.#sound.close();
     this.#surface.close();
+    this.#viewport?.close();
     const worker = this.#worker;
     this.#worker = null;
     setTimeout(() => worker?.terminate(), 200); // time to say goodbye on the wire
@@ -253,6 +259,7 @@ export class Player extends EventTarget {
       case 'error': return this.#emit('error', { message: message.message, fatal: message.fatal });
       case 'catalog':
         this.#catalog = message.catalog;
+        this.#viewport?.again();
         return this.#emit('catalog', message.catalog);
       case 'size':
         this.#surface.turn(message.rotation, message);
@@ -330,6 +337,12 @@ export class Player extends EventTarget {
   #fail(message) {
     this.#setState('failed', message, 0);
     this.#emit('error', { message, fatal: true });
+  }
+
+  /** @param {HTMLElement} target */
+  async #watchViewport(target) {
+    const { Viewport } = await loadViewport();
+    if (this.#worker) this.#viewport = new Viewport(target, (message) => this.#post(message), this.#options.maxBitrateBps ?? 0);
   }
 
   #visibility() {

@@ -44,6 +44,8 @@
  * @property {string} [codec] of the video, if it is known already (/api/v1/broadcasts): the decoder is then
  *   opened while the session is; a wrong guess costs nothing
  * @property {boolean} [picture] false: sound only, until setPicture(true)
+ * @property {number} [maxBitrateBps] of the picture, at most; what is encoded for this page alone, or a
+ *   lower rendition where there is one, keeps to it
  * @property {Delivery} [delivery] default `auto`
  * @property {number} [deadlineMs] from capture, 1 to 60000: a frame that has not come by then is given up;
  *   default: the gateway's, 500
@@ -150,6 +152,7 @@
  *   | {type: 'picture', on: boolean}
  *   | {type: 'levels', on: boolean}
  *   | {type: 'visible', visible: boolean}
+ *   | {type: 'control', message: {kind: string, [field: string]: any}}
  *   | {type: 'painted'}
  *   | {type: 'mirror', on: boolean}
  *   | {type: 'retryNow'}

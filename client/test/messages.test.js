@@ -14,7 +14,7 @@ for (const vector of vectors('messages')) {
 }
 
 test('what the viewer sends has the bytes that the gateway would make', () => {
-  const kinds = ['hello', 'subscribe', 'abilities', 'unsubscribe', 'keyframe', 'ping', 'feedback', 'trace'];
+  const kinds = ['hello', 'subscribe', 'abilities', 'unsubscribe', 'keyframe', 'ping', 'feedback', 'trace', 'viewport'];
   const sent = vectors('messages').filter((v) => kinds.includes(v.message.kind));
   assert.ok(sent.length >= kinds.length);
   for (const vector of sent) assert.deepEqual(pack(revive(vector.message)), fromHex(vector.hex), vector.name);

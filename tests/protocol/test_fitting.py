@@ -10,7 +10,7 @@ from tests.protocol.pair import AUDIO, VIDEO, make_frame
 from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Kind, Rendition, Track
 from wtgateway.protocol import messages
-from wtgateway.protocol.adaptation import HIDDEN_S, PathState
+from wtgateway.protocol.adaptation import HIDDEN_S, UP_MARGIN, PathState
 from wtgateway.protocol.choices import Choices
 from wtgateway.protocol.fitting import Fitting
 from wtgateway.protocol.session_events import Event, RenditionAwaited, SubscriptionChanged
@@ -122,7 +122,14 @@ def test_an_estimate_worth_probing_for_is_that_of_the_best_rendition() -> None:
     viewer = Viewer()
     viewer.tick(NARROW)
     useful = viewer.fitting.state.useful_bps
-    assert (6_000_000 + 1.2 * 100_000) / 0.9 <= useful < 7_000_000
+    assert (6_000_000 * UP_MARGIN + 1.2 * 100_000) / 0.9 <= useful < 8_000_000, "and is gone to then"
+    viewer.viewport(visible=0)
+    viewer.tick(AMPLE)
+    viewer.tick(AMPLE, HIDDEN_S)
+    assert viewer.fitting.state.useful_bps < 200_000, "sound alone"
+    viewer.choices.decline(VIDEO)
+    viewer.tick(AMPLE)
+    assert 0 < viewer.fitting.state.useful_bps < 200_000
 
 
 def test_pictures_that_lie_on_their_side_are_shown_the_other_way_round() -> None:

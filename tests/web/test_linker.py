@@ -107,6 +107,7 @@ def test_an_entry_exports_what_it_takes_from_others(tmp_path: Path) -> None:
         "worker/abilities.js",
         "worker/datagrams.js",
         "media/messages.js",
+        "main/viewport.js",
     ],
 )
 def test_every_entry_of_the_client_can_be_joined(tmp_path: Path, entry: str) -> None:
@@ -190,6 +191,7 @@ def test_what_has_time_until_the_picture_is_there_is_not_in_the_first_script() -
         ("pages/extras.js", "Sound only"),
         ("worker/datagrams.js", "make another frame"),
         ("media/messages.js", "is not msgpack"),
+        ("main/viewport.js", "device-pixel-content-box"),
     ):
         assert part not in text
         assert part in link(client_files(), entry)

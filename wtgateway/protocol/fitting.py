@@ -5,13 +5,14 @@ Pure; imports media, and the protocol's choices, messages and deciders.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Kind, Track
 from wtgateway.protocol import messages
 from wtgateway.protocol.adaptation import (
+    UP_MARGIN,
     Caps,
     Choice,
     Offer,
@@ -77,7 +78,8 @@ class Fitting:
     def _decide(self, catalog: Catalog, now: float) -> None:
         track = next((t for t in catalog.tracks if t.kind is Kind.VIDEO), None)
         if track is None or not self._choices.asked_for(track):
-            self.state = Fitted(Choice(None, "the viewer wants no pictures"))
+            useful_bps = estimate_for(0, self._path, self._audio_bps(catalog))
+            self.state = Fitted(Choice(None, "the viewer wants no pictures"), None, useful_bps)
             return
         subscription = self._choices.of(track.id)
         current = subscription.rendition if subscription is not None else None
@@ -101,7 +103,7 @@ class Fitting:
         self.state = Fitted(
             choice,
             self._wish(track, choice, path, caps, audio_bps),
-            estimate_for(max((o.bitrate_bps for o in offers), default=0), path, audio_bps),
+            estimate_for(_most(offers) if choice.rendition is not None else 0, path, audio_bps),
         )
 
     def _offers(self, track: Track) -> list[Offer]:
@@ -136,3 +138,8 @@ class Fitting:
         turned = chosen.rotation % 180 != 0  # the element's sides are those of the picture as it is seen
         width, height = (caps.height, caps.width) if turned else (caps.width, caps.height)
         return Wish(track.id, chosen.id, rate, width, height)
+
+
+def _most(offers: Sequence[Offer]) -> int:
+    """The bit rate with which every rendition can be gone to."""
+    return round(max((max(o.bitrate_bps, o.measured_bps) for o in offers), default=0) * UP_MARGIN)

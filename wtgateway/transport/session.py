@@ -295,7 +295,7 @@ class ViewerSession:
     def _fit(self, transport: WebTransportSession, now: float) -> None:
         """Let pictures follow what path and screen have room for."""
         self._look_at_path(transport, now)
-        self.core.fit(self.broadcast.rate_bps, now, shared=self.broadcast.viewers > 1)
+        self.core.fit(self.broadcast.rate_bps, now, shared=self.broadcast.shared)
         fitted = self.core.fitting.state
         transport.set_wanted_rate(fitted.useful_bps)
         self.broadcast.wish(self, fitted.wish)

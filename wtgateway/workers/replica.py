@@ -36,6 +36,11 @@ class Replica(Broadcast):
         self.frames_undecodable = 0
         self.bind(_Asks(self._tell_soon))
 
+    @property
+    def shared(self) -> bool:
+        """True: whom other workers serve is not known here."""
+        return True
+
     def publish_cut(self, cut: CutFrame) -> None:
         """Hand a frame on, unless one before it in its group is missing."""
         frame = cut.frame

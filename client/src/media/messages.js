@@ -42,10 +42,13 @@ const FIELDS = {
     frames_dropped: 'i?', frames_painted: 'i?', decode_queue: 'i?', latency_us: 'i?', jitter_us: 'i?',
   },
   trace: { frames: 'l' },
+  viewport: { width: 'i?', height: 'i?', visible: 'i?', bitrate_bps: 'i?' },
 };
 
 /** What an optional field is when it is absent and its type's zero would be wrong. @type {Record<string, Record<string, unknown>>} */
-const DEFAULTS = { subscribe: { rendition: -1, delivery: 'stream' }, keyframe: { reason: 'gap' } };
+const DEFAULTS = {
+  subscribe: { rendition: -1, delivery: 'stream' }, keyframe: { reason: 'gap' }, viewport: { visible: 1 },
+};
 
 /** @param {string} type @param {unknown} value */
 function fits(type, value) {

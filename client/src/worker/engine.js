@@ -73,6 +73,7 @@ export class Engine {
       case 'picture': return this.#setPicture(message.on);
       case 'levels': return void (this.sound.measures = message.on);
       case 'visible': return this.#setVisible(message.visible);
+      case 'control': return this.connector.send(message.message);
       case 'mirror': return this.#setMirror(message.on);
       case 'painted': return this.#pageSink?.painted();
       case 'retryNow': return this.connector.retryNow();
@@ -188,7 +189,9 @@ export class Engine {
     switch (message.kind) {
       case 'welcome': return this.#ping();
       case 'catalog': return this.#setCatalog(/** @type {any} */ (message));
-      case 'subscribed': return this.viewing.subscribed(message);
+      case 'subscribed':
+        if (message.rendition < 0) this.#interrupt();
+        return this.viewing.subscribed(message);
       case 'pong': return this.#pong(message, arrivalUs);
       case 'statistics':
         this.report.stages.queueUs = message.queue_us;
@@ -213,9 +216,14 @@ export class Engine {
 
   /** @param {boolean} on */
   #setPicture(on) {
-    this.report.freezes.pause();
-    this.video.newSession(); // what comes next has nothing to do with what came before
+    this.#interrupt();
     this.viewing.setPicture(on);
+  }
+
+  /** What comes next of the picture has nothing to do with what came before. */
+  #interrupt() {
+    this.report.freezes.pause();
+    this.video.newSession();
   }
 
   #ping() {
