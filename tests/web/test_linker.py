@@ -105,6 +105,7 @@ def test_an_entry_exports_what_it_takes_from_others(tmp_path: Path) -> None:
         "player.js",
         "pages/extras.js",
         "worker/abilities.js",
+        "worker/audio.js",
         "worker/datagrams.js",
         "media/messages.js",
         "main/viewport.js",
@@ -189,6 +190,7 @@ def test_what_has_time_until_the_picture_is_there_is_not_in_the_first_script() -
     for entry, part in (
         ("worker/abilities.js", "hvc1.1.6"),
         ("pages/extras.js", "Sound only"),
+        ("worker/audio.js", "f32-planar"),
         ("worker/datagrams.js", "make another frame"),
         ("media/messages.js", "is not msgpack"),
         ("main/viewport.js", "device-pixel-content-box"),

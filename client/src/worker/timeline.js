@@ -49,8 +49,8 @@ export class Timeline {
       this.#delayUs = this.pictures.known ? this.pictures.percentile(0.5) : wanted; // as they came until now
       this.#slewedUs = now;
     }
-    const most = (now - this.#slewedUs) * SLEW;
-    this.#slewedUs = now;
+    const most = Math.max(0, now - this.#slewedUs) * SLEW; // a display's refresh is told of a little later
+    this.#slewedUs = Math.max(now, this.#slewedUs);
     const step = wanted - this.#delayUs;
     this.#delayUs += Math.abs(step) > MAX_DELAY_SPREAD_US ? step : Math.max(-most, Math.min(most, step));
     return this.#delayUs;
