@@ -27,7 +27,7 @@ from wtgateway.transport import steering
 from wtgateway.transport.connection_ids import MAX_WORKERS
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
 from wtgateway.web.app import create_app
-from wtgateway.web.view import BroadcastSummary, SessionSummary, WorkerSummary
+from wtgateway.web.view import BroadcastSummary, SessionSummary, TargetSummary, WorkerSummary
 from wtgateway.workers import messages
 from wtgateway.workers.pool import WorkerPool
 from wtgateway.workers.service import ViewerService
@@ -80,6 +80,8 @@ class Gateway:
                 findings=pipeline.coded.findings if pipeline.coded else (),
                 frames_published=broadcast.frames_published,
                 keyframe_requests=broadcast.keyframe_requests,
+                targets=_targets(pipeline),
+                target_changes=pipeline.adapting.changes,
             )
             for broadcast in self.hub
             if (pipeline := self.pipelines.get(broadcast.name)) is not None
@@ -255,6 +257,23 @@ class Gateway:
             self.pipelines[config.name] = pipeline
             tasks.append(asyncio.create_task(pipeline.run(), name=f"pipeline:{config.name}"))
         stack.push_async_callback(_cancel, *tasks)
+
+
+def _targets(pipeline: Pipeline) -> tuple[TargetSummary, ...]:
+    """What the encoders of a broadcast are to do."""
+    nominals = pipeline.adapting.nominals
+    return tuple(
+        TargetSummary(
+            rendition=number,
+            bitrate_bps=target.bitrate_bps,
+            nominal_bps=nominals[number].bitrate_bps,
+            scale=target.scale,
+            fps=nominals[number].fps / target.every,
+            reason=target.reason,
+        )
+        for number, target in sorted(pipeline.adapting.targets.items())
+        if number in nominals
+    )
 
 
 def worker_count(configured: int) -> int:

@@ -28,6 +28,7 @@ async def test_broadcasts_are_listed_with_their_tracks(http):
             "viewers": 2,
             "uptimeS": 61.2,
             "findings": [],
+            "targets": [],
             "tracks": [
                 {
                     "id": 0,
@@ -67,6 +68,7 @@ async def test_broadcasts_are_listed_with_their_tracks(http):
             "viewers": 0,
             "uptimeS": 0.0,
             "findings": [],
+            "targets": [],
             "tracks": [],
         },
     ]

@@ -52,6 +52,11 @@ class Adapting:
         """What was configured, of each rendition that is encoded."""
         return self._nominals
 
+    @property
+    def changes(self) -> int:
+        """How often a target was changed."""
+        return self._governor.changes
+
     def begin(self, nominals: Mapping[int, Nominal]) -> None:
         """A run begins, with these renditions."""
         self._nominals, self._told = nominals, {}

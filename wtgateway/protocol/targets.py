@@ -182,9 +182,9 @@ def aggregate(
     bps = max(floor, min(agreed, round(ceiling)))
     step = max(largest, _step(bps, nominal, before))
     scale, every = STEPS[step]
-    people = sum(count for _, count in wishes)
     if agreed < ceiling:
-        reason = "its viewer's path" if people == 1 else f"{policy.name} of {people} viewers' paths"
+        alone = sum(count for _, count in wishes) == 1
+        reason = "its viewer's path" if alone else f"its viewers' paths, by {policy.name}"
     elif largest:
         reason = "nobody shows it larger"
     else:

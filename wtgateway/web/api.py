@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from wtgateway.media import Rendition, Track
-from wtgateway.web.view import BroadcastSummary, GatewayView, SessionSummary
+from wtgateway.web.view import BroadcastSummary, GatewayView, SessionSummary, TargetSummary
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?")
 
@@ -49,6 +49,18 @@ def track_value(track: Track) -> dict[str, Any]:
     }
 
 
+def target_value(target: TargetSummary) -> dict[str, Any]:
+    """What an encoder is to do, and why."""
+    return {
+        "rendition": target.rendition,
+        "bitrateBps": target.bitrate_bps,
+        "nominalBps": target.nominal_bps,
+        "scale": target.scale,
+        "fps": target.fps,
+        "reason": target.reason,
+    }
+
+
 def broadcast_value(summary: BroadcastSummary) -> dict[str, Any]:
     """A broadcast as ``/api/v1/broadcasts`` lists it."""
     return {
@@ -60,6 +72,7 @@ def broadcast_value(summary: BroadcastSummary) -> dict[str, Any]:
         "viewers": summary.viewers,
         "uptimeS": round(summary.uptime_s, 1),
         "findings": list(summary.findings),
+        "targets": [target_value(t) for t in summary.targets],
         "tracks": [track_value(t) for t in summary.catalog.tracks],
     }
 
@@ -77,6 +90,10 @@ def session_value(summary: SessionSummary) -> dict[str, Any]:
         "bytesSent": summary.bytes_sent,
         "streamsReset": summary.streams_reset,
         "rttUs": summary.rtt_us,
+        "estimateBps": summary.estimate_bps,
+        "wishBps": summary.wish_bps,
+        "rendition": summary.rendition,
+        "renditionReason": summary.rendition_reason,
     }
 
 

@@ -8,6 +8,7 @@ histograms.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -65,7 +66,7 @@ class Family:
 def families(view: GatewayView) -> list[Family]:
     """All that is counted now."""
     workers = view.worker_summaries()
-    return [*_of_workers(workers), *_of_broadcasts(view), *_of_traces(workers)]
+    return [*_of_workers(workers), *_of_broadcasts(view), *_of_adaptation(view), *_of_traces(workers)]
 
 
 def exposition(all_families: Iterable[Family]) -> str:
@@ -109,6 +110,28 @@ def _of_broadcasts(view: GatewayView) -> list[Family]:
         frames.add(broadcast.frames_published, broadcast=broadcast.name)
         asked.add(broadcast.keyframe_requests, broadcast=broadcast.name)
     return [live, viewers, frames, asked]
+
+
+def _of_adaptation(view: GatewayView) -> list[Family]:
+    """What encoders are to do, why in a label of few values, and how many viewers get which rendition."""
+    rate = Family(f"{PREFIX}encoder_target_bps", "gauge", "Bit rate that the encoder is to keep to")
+    scale = Family(f"{PREFIX}encoder_target_scale", "gauge", "Of the configured width and height")
+    fps = Family(f"{PREFIX}encoder_target_fps", "gauge", "Pictures a second that it is to encode")
+    why = Family(f"{PREFIX}encoder_target_info", "gauge", "Why, in words; always 1")
+    changes = Family(f"{PREFIX}encoder_target_changes_total", "counter", "Times that a target was changed")
+    viewers = Family(f"{PREFIX}rendition_viewers", "gauge", "Viewers by rendition of the pictures")
+    for broadcast in view.broadcasts():
+        for target in broadcast.targets:
+            labels = {"broadcast": broadcast.name, "rendition": target.rendition}
+            rate.add(target.bitrate_bps, **labels)
+            scale.add(target.scale, **labels)
+            fps.add(target.fps, **labels)
+            why.add(1, **labels, reason=target.reason)
+        changes.add(broadcast.target_changes, broadcast=broadcast.name)
+    counts = Counter((s.broadcast, s.rendition) for s in view.session_summaries())
+    for (name, rendition), count in sorted(counts.items()):
+        viewers.add(count, broadcast=name, rendition="none" if rendition < 0 else rendition)
+    return [rate, scale, fps, why, changes, viewers]
 
 
 def _of_traces(workers: list[WorkerSummary]) -> list[Family]:

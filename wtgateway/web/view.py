@@ -34,6 +34,18 @@ def is_broadcast_name(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSummary:
+    """What the encoder of one rendition of the pictures is to do now, and why."""
+
+    rendition: int
+    bitrate_bps: int
+    nominal_bps: int  # as configured
+    scale: float = 1.0  # of the configured width and height
+    fps: float = 0.0  # 0: not known
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BroadcastSummary:
     """One broadcast as the API and the pages show it."""
 
@@ -48,6 +60,8 @@ class BroadcastSummary:
     uptime_s: float = 0.0  # since it last became live; 0: it is not
     frames_published: int = 0
     keyframe_requests: int = 0
+    targets: tuple[TargetSummary, ...] = ()
+    target_changes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +78,10 @@ class SessionSummary:
     bytes_sent: int = 0
     streams_reset: int = 0
     rtt_us: int = 0
+    estimate_bps: int = 0  # what its path is believed to carry; 0: not known
+    wish_bps: int = 0  # what of that is left for the pictures; 0: not known
+    rendition: int = -1  # of the pictures; -1: none
+    rendition_reason: str = ""  # why that one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,7 @@ class ViewerService:
         )
 
     def _summary(self, session: ViewerSession, now: float) -> SessionSummary:
+        fitted = session.core.fitting.state
         return SessionSummary(
             id=session.id,
             broadcast=session.broadcast.name,
@@ -121,6 +122,10 @@ class ViewerService:
             client=session.core.client,
             age_s=now - session.opened_at,
             rtt_us=session.rtt_us,
+            estimate_bps=session.core.path.estimate_bps,
+            wish_bps=fitted.wish.bitrate_bps if fitted.wish is not None else 0,
+            rendition=-1 if fitted.choice.rendition is None else fitted.choice.rendition,
+            rendition_reason=fitted.choice.reason,
             **_figures(session),
         )
 
