@@ -7,6 +7,7 @@ segment does as well to the queue.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 from tests.netsim import Conditions, Link, VirtualTime
@@ -78,7 +79,7 @@ class TcpFlow:
             return
         self._backoff = 1
         self._measure(self.time.now - sent)
-        lost = [n for n in self._sent_at if n + REORDERING <= number]
+        lost = list(itertools.takewhile(lambda n: n + REORDERING <= number, self._sent_at))
         for n in lost:
             del self._sent_at[n]
         if lost and lost[-1] >= self._recovered:

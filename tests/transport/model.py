@@ -68,6 +68,7 @@ class Flow:
         self.on_writable: Callable[[], None] = lambda: None
         self.hungry = False  # there is more above than there was room for
         self.expired = self.sent_bytes = self.timeouts = 0
+        self.waiting = 0  # bytes of media that were not sent yet
         self._deadline = deadline
         self._clock = (clock_offset, clock_skew, arrivals)
         self._waiting: deque[tuple[float, int]] = deque()
@@ -92,11 +93,6 @@ class Flow:
     # --- the sender --------------------------------------------------------------------------------
 
     @property
-    def waiting(self) -> int:
-        """Bytes of media that were not sent yet."""
-        return sum(size for _, size in self._waiting)
-
-    @property
     def flight(self) -> int:
         """Bytes in flight, by its own count."""
         return sum(packet.sent_bytes for packet in self._flight.values())
@@ -111,14 +107,21 @@ class Flow:
 
     def frame(self, size: int) -> None:
         """A picture of ``size`` bytes."""
-        self._waiting.append((self.time.now, size))
+        self.offer(size)
         self.flush()
+
+    def offer(self, size: int) -> None:
+        """So many bytes more, that leave with the next flush."""
+        self._waiting.append((self.time.now, size))
+        self.waiting += size
 
     def flush(self) -> None:
         """Send what window and pace allow."""
         now = self.time.now
         while self._waiting and now - self._waiting[0][0] > self._deadline:
-            self.expired += self._waiting.popleft()[1]
+            _, size = self._waiting.popleft()
+            self.expired += size
+            self.waiting -= size
         self.hungry = False
         self.on_writable()
         if not self._waiting:
@@ -143,6 +146,7 @@ class Flow:
     def _send_next(self, now: float) -> None:
         if self._waiting:
             made, left = self._waiting.popleft()
+            self.waiting -= min(left, PACKET)
             if left > PACKET:
                 self._waiting.appendleft((made, left - PACKET))
             self._send(max(min(left, PACKET), 40), made, padding=False)
@@ -263,7 +267,7 @@ class Flow:
         if not unacked:
             return
         offset, skew, tells = self._clock
-        number, came, sent = unacked[-1]
+        _, came, sent = unacked[-1]
         self._repeated.append([n for n, _, _ in unacked])
         numbers = sorted({n for numbers in self._repeated for n in numbers})
         self._serial += 1
@@ -301,7 +305,7 @@ def greedy(flow: Flow) -> None:
 
     def more() -> None:
         while flow.waiting < flow.room():
-            flow._waiting.append((flow.time.now, PACKET))
+            flow.offer(PACKET)
         flow.hungry = True
 
     flow.on_writable = more

@@ -11,6 +11,8 @@ Pure; imports nothing.
 from __future__ import annotations
 
 VAIN_CUTS = 3  # a queue that stands after so many
+VAIN_S = 1.0  # a newcomer that starts too fast has found its place by then
+REMEMBERED_S = 15.0  # who was there is taken for being there again at once
 STANDING = 0.5  # of what it was at the first of them
 YIELDED = 0.6  # of the rate at the first of them: alone before a queue, one would have had all of the link
 CALM_S = 1.0  # under the target for so long: the others have gone
@@ -33,9 +35,11 @@ class Competition:
         "_calm_since",
         "_cuts",
         "_first",
+        "_first_at",
         "_first_rate",
         "_floor_rtt",
         "_full",
+        "_left_at",
         "_look_at",
         "_looked",
         "on",
@@ -44,7 +48,8 @@ class Competition:
     def __init__(self) -> None:
         self.on = False
         self._cuts = 0
-        self._first = self._first_rate = 0.0
+        self._first = self._first_rate = self._first_at = 0.0
+        self._left_at = -REMEMBERED_S
         self._calm_since = -1.0
         self._before = 0  # window of before the first cut, or of before a look
         self._full = 0.0
@@ -56,13 +61,15 @@ class Competition:
         """The queue was under its target for a round."""
         self._cuts = 0
 
-    def on_queue(self, queueing: float, rate: float, window: int) -> bool:
+    def on_queue(self, now: float, queueing: float, rate: float, window: int) -> bool:
         """The window is cut from ``window`` for a queue; whether that was in vain too often."""
         if not self._cuts:
             self._first, self._first_rate, self._before = queueing, rate, window
+            self._first_at = now
         self._cuts += 1
         if (
             self._cuts > VAIN_CUTS
+            and (now - self._first_at >= VAIN_S or now - self._left_at < REMEMBERED_S)
             and queueing >= STANDING * self._first
             and rate <= YIELDED * self._first_rate
         ):
@@ -93,7 +100,7 @@ class Competition:
         elif self._calm_since < 0:
             self._calm_since = now
         if queueing <= target and (self._looked or now - self._calm_since >= CALM_S):
-            self.on = False
+            self.on, self._left_at = False, now
             return window
         self._full = max(self._full, queueing)
         if self._looked:

@@ -64,6 +64,7 @@ PACE_OF_ESTIMATE = 1.25  # a keyframe leaves a fifth of itself in the queue; les
 LEAST_PACE_PACKETS = 4  # a round trip
 GREATEST_WINDOW = 1.5  # times what the estimate fills, queue and all: growth is not faster than a round tells
 STARTING_WINDOW = 2.5  # while that is a lower bound
+FAIR_STEP_PACKETS = 3  # a round, whatever the window is: who has less gains on who has more
 LEAST_CUT = 0.8  # of the estimate is left by a round: part of it the sender may have been held back
 SILENT_PACE = 50  # packets a second go on while nothing is acknowledged: the first to arrive tells at once
 SILENT_PACKETS = 256  # for each probe timeout; as long as they go on, none follows
@@ -105,8 +106,8 @@ class MediaCongestionControl(QuicCongestionControl):
         self._round = RateSampler()
         self._round_started = -1.0
         self._round_rtt = float("inf")
-        self._round_rtts, self._round_samples = 0.0, 0
         self._round_flight = 0
+        self._previous_queue = 0.0
         self._round_limited = self._previous_limited = False
         self._spell = RateSampler()
         self._spell_since = 0.0
@@ -225,8 +226,6 @@ class MediaCongestionControl(QuicCongestionControl):
         self._rtt = rtt
         if rtt < self._round_rtt:
             self._round_rtt = rtt
-        self._round_rtts += rtt
-        self._round_samples += 1
         self._base.add(now, rtt)
         if self._starting:
             delayed = rtt > self._base.value + self.target_delay() and self._limited()
@@ -286,9 +285,6 @@ class MediaCongestionControl(QuicCongestionControl):
 
     # --- the rules -----------------------------------------------------------------------------------
 
-    def _mean_queueing(self) -> float:
-        return self._round_rtts / self._round_samples - self._base.value if self._round_samples else 0.0
-
     def _limited(self) -> bool:
         """Whether the window, not the application, is what limits the sender."""
         return self._round_limited or self._previous_limited
@@ -297,7 +293,6 @@ class MediaCongestionControl(QuicCongestionControl):
         self._round_started = now
         self._round.begin(now, self._newest_sent, self._delivered)
         self._round_rtt = float("inf")
-        self._round_rtts, self._round_samples = 0.0, 0
         self._round_flight = self.bytes_in_flight
         self._previous_limited = self._round_limited
         self._round_limited = self.bytes_in_flight + 2 * self._mtu >= self.congestion_window
@@ -312,58 +307,61 @@ class MediaCongestionControl(QuicCongestionControl):
         self._resumed = False
         loss = self._take_loss(now)
         rate = self._round.rate(now, self._newest_sent, self._delivered)
-        queueing, target, limited = (
-            self._queue_ahead(now, self.queueing_delay()),
-            self.target_delay(),
-            self._limited(),
-        )
-        busy = 2 * self._round_flight >= self.congestion_window
-        congested = self._is_congested(loss, limited)
+        queueing, target = self._queue_ahead(now, self.queueing_delay()), self.target_delay()
+        standing = min(queueing, self._previous_queue)  # jitter comes and goes, a queue stays for two rounds
+        self._previous_queue = queueing
+        limited, busy = self._limited(), 2 * self._round_flight >= self.congestion_window
         late = self._newest_sent < self._cut_at  # all of it was sent before the last cut
-        over = queueing > (target if busy else target + ACK_DELAY_S) and not late
+        congested = self._is_congested(loss, standing, limited)
         if self._competition.on:
             self._compete(now, rate, loss, queueing, target)
         elif congested:
             self._ceiling, self._ceiling_at, self._shrunk_at = self.congestion_window, now, now
             self._shrink(1.0 - loss, MINIMUM_PACKETS)
-            self._trouble(now, rate)
-        elif over:
+            self._trouble(now, rate if limited else 0.0)
+        elif late:
+            pass
+        elif standing > (target if busy else target + ACK_DELAY_S):
             self._on_queue(now, rate, queueing, busy)
         else:
-            if not late:
-                self._competition.on_calm()
-            self.estimate.on_round(rate, limited=limited and not self._starting)
-            if limited and not self._starting:
-                self._grow(self._step(now, queueing / target))
-            elif self._starting and queueing > target / 2:
-                self._starting = False
+            self._on_calm(now, rate, queueing, limited)
         self._begin_round(now)
 
-    def _is_congested(self, loss: float, limited: bool) -> bool:
+    def _on_calm(self, now: float, rate: float, queueing: float, limited: bool) -> None:
+        self._competition.on_calm()
+        self.estimate.on_round(rate, limited=limited and not self._starting)
+        if limited and not self._starting:
+            self._grow(self._step(now, queueing / self.target_delay()))
+        elif self._starting and queueing > self.target_delay() / 2:
+            self._starting = False
+
+    def _is_congested(self, loss: float, queueing: float, limited: bool) -> bool:
         """Whether ``loss`` is no random one."""
-        queueing, target = self._mean_queueing(), self.target_delay()
-        if limited and loss > CROWDED_LOSS and queueing > target / 2:
+        target = self.target_delay()
+        if (
+            limited
+            and loss > (CROWDED_LOSS if queueing > target / 3 else HEAVY_LOSS)
+            and queueing > target / 4
+        ):
             return True
-        if loss > HEAVY_LOSS and queueing > target / 4:
-            return True
+        self._policed = (self._policed[0] + self._taken[0], self._policed[1] + self._taken[1])
         acked, lost = self._policed
-        self._policed = (acked + self._taken[0], lost + self._taken[1])
-        if sum(self._policed) < POLICED_SAMPLE_PACKETS:
+        if acked + lost < POLICED_SAMPLE_PACKETS:
             return False
-        acked, lost = self._policed
         self._policed = (0, 0)
         return lost > POLICED_LOSS * (acked + lost)
 
     def _on_queue(self, now: float, rate: float, queueing: float, busy: bool) -> None:
         """The queue is over its target: the window becomes what the path delivers, most of the queue gone."""
         window, target, base = self.congestion_window, self.target_delay(), self._base.value
-        self._trouble(now, max(rate, LEAST_CUT * self.estimate.rate))
+        # A sender far below its window sees others' queues, or jitter: what it knows of the path stays.
+        self._trouble(now, max(rate, LEAST_CUT * self.estimate.rate) if busy else 0.0)
         self._shrink(
             min(max((base + target / 2) / (base + queueing), 0.25), 0.95),
             MINIMUM_PACKETS if busy else QUIET_MINIMUM_PACKETS,
         )
         self._cut_at = now
-        if busy and self._competition.on_queue(queueing, rate, window):
+        if busy and self._competition.on_queue(now, queueing, rate, window):
             self._set(self._competition.window(self._mtu))
 
     def _watch_spell(self, now: float, rtt: float) -> None:
@@ -381,7 +379,7 @@ class MediaCongestionControl(QuicCongestionControl):
         if now - self._spell_since >= SPELL_S and self._spell_samples >= SPELL_SAMPLES:
             rate = self._spell.rate(now, self._newest_sent, self._delivered)
             if busy:
-                self._competition.on_queue(queueing, rate, self.congestion_window)
+                self._competition.on_queue(now, queueing, rate, self.congestion_window)
             self._fit(now, rate)
 
     def _fit(self, now: float, rate: float) -> None:
@@ -427,7 +425,9 @@ class MediaCongestionControl(QuicCongestionControl):
         if now - self._ceiling_at < CEILING_S:
             return min(self._mtu, max(0, int(CEILING_SHARE * self._ceiling) - self.congestion_window))
         quick = 0.25 if fullness < 0.25 else 0.10
-        return max(self._mtu, int(self.congestion_window * quick * (1.0 - fullness)))
+        step = int(self.congestion_window * quick * (1.0 - fullness))
+        least = min(max(self.congestion_window // 8, self._mtu), FAIR_STEP_PACKETS * self._mtu)
+        return max(step, least) if fullness < 1.0 else 0
 
     def _shrink(self, factor: float, minimum_packets: int) -> None:
         self._starting = False

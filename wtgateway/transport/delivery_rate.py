@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import deque
 
 LIMITED_ROUNDS = 4  # of which the best counts: a round may have lost some of its time
-LESS = 0.85  # of the estimate: more is the noise of a train
 LEAST_INTERVAL_S = 0.005  # acknowledgements of one burst say nothing about a rate
 LOSS_BUCKETS, LOSS_BUCKET_S = 3, 1.0
 
@@ -69,10 +68,10 @@ class RateEstimate:
 
     def on_probe(self, rate: float, *, saturated: bool) -> None:
         """A train of packets arrived at ``rate``; ``saturated``: slower than it was sent."""
-        if rate > self.rate or (saturated and rate < LESS * self.rate):
+        if rate > self.rate:
             self.rate, self.bounded = rate, saturated
             self._recent.clear()
-        elif saturated:
+        elif saturated:  # what is less may be the viewer's timer, or jitter; a queue would show
             self.bounded = True
 
 
