@@ -239,3 +239,25 @@ test('when jitter grows the ring becomes deeper without silence', () => {
   assert.ok(flaws(late).quietMs < 12, `${flaws(late).quietMs} ms`);
   assert.ok(flaws(simulation.out.slice(RATE)).step < STEEPEST);
 });
+
+test('while it is stretched the delay at which it is heard is known: pictures that follow it stay with it', () => {
+  const simulation = new Simulation(() => 2_000);
+  simulation.clock.add(0, EPOCH + 1, EPOCH + 1, 2);
+  simulation.run(3);
+  simulation.timeline.mode = 'smooth';
+  simulation.playout.modeChanged(simulation.now);
+  let worst = 0;
+  for (let i = 0; i < 200; i++) {
+    simulation.run(0.02);
+    const told = (/** @type {number} */ (simulation.timeline.heardDelayUs) + EPOCH) / 1000;
+    worst = Math.max(worst, Math.abs(told - average(simulation.delays(8))));
+  }
+  assert.ok(worst < 30, `${worst} ms`);
+});
+
+test('what the worklet has made up already is not counted again', () => {
+  const simulation = new Simulation((i) => (i >= 200 && i < 206 ? null : 2_000), 0, tone);
+  simulation.run(6);
+  assert.equal(simulation.playout.underruns, 1);
+  assert.ok(simulation.playout.concealedMs <= 65 && simulation.playout.concealedMs > 40, `${simulation.playout.concealedMs} ms`);
+});
