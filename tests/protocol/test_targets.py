@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from wtgateway.protocol.governor import (
     HIGHER_S,
-    HIGHER_WITH_KEYFRAME_S,
+    LARGER_HOLD_S,
     LOWER_S,
     LOWER_WITH_KEYFRAME_S,
+    SMALLER_HOLD_S,
     Governor,
 )
 from wtgateway.protocol.rates import WINDOW_US, RateMeter
@@ -307,15 +308,43 @@ def test_whatever_viewers_wish_changes_keep_their_distance(nominal: Nominal, lea
 
 def test_a_larger_picture_waits_longer_than_the_rate() -> None:
     run = Run(HD)
-    small = run.take(300_000, seconds=1)
+    small = run.take(300_000, seconds=5)
     assert small.scale < 1
     run.changes.clear()
     since = run.now
     large = run.take(4_000_000, seconds=10)
     assert large == EncoderTarget(bitrate_bps=4_000_000)
     rate, size = run.changes
-    assert rate[1].scale == small.scale and rate[0] - since <= HIGHER_S
-    assert size[0] - rate[0] >= HIGHER_WITH_KEYFRAME_S
+    assert rate == (since, EncoderTarget(bitrate_bps=4_000_000, scale=small.scale, every=small.every))
+    assert size[0] - since == pytest.approx(LARGER_HOLD_S)
+
+
+def test_a_rate_that_changes_all_the_time_does_not_put_off_a_larger_picture() -> None:
+    run = Run(HD)
+    small = run.take(300_000, seconds=5)
+    for _ in range(8):
+        for bps in (2_000_000, 2_500_000):
+            grown = run.take(bps, seconds=0.25)
+    assert small.scale < 1
+    assert grown.scale == 1.0
+
+
+def test_an_estimate_that_begins_too_low_makes_no_smaller_picture() -> None:
+    run = Run(HD)
+    run.take(seconds=1)
+    assert run.take(100_000, seconds=SMALLER_HOLD_S - 0.1) == EncoderTarget(bitrate_bps=100_000)
+    assert run.take(2_000_000, seconds=10) == EncoderTarget(bitrate_bps=2_000_000)
+    assert all(target.scale == 1.0 for _, target in run.changes)
+
+
+def test_where_each_change_is_a_keyframe_rate_and_size_change_together() -> None:
+    run = Run(COSTLY)
+    run.take(seconds=10)
+    down = run.take(200_000)
+    assert down.bitrate_bps == 200_000 and down.scale < 1
+    run.take(4_000_000, seconds=10)
+    assert len(run.changes) == 2
+    assert run.governor.targets[0] == EncoderTarget(bitrate_bps=4_000_000)
 
 
 def test_a_rendition_that_is_gone_is_forgotten() -> None:

@@ -16,12 +16,17 @@ from wtgateway.protocol.targets import STEPS, EncoderTarget, Nominal, Policy, Wi
 LOWER_S, HIGHER_S = 0.2, 1.0
 LOWER_WITH_KEYFRAME_S, HIGHER_WITH_KEYFRAME_S = 0.5, 3.0
 SMALL, SMALL_WITH_KEYFRAME = 0.04, 0.15  # of the bit rate; less is no change
+# So long another size has to be wanted. An estimate may begin far too low, and the rate follows meanwhile.
+SMALLER_HOLD_S, LARGER_HOLD_S = 0.6, 3.0
 
 
 @dataclass(slots=True)
 class _Followed:
     target: EncoderTarget
     changed_at: float = -math.inf
+    resized_at: float = -math.inf
+    direction: int = 0  # of the size that is wanted: -1 smaller, 1 larger
+    since: float = -math.inf  # and how long it is
 
 
 class Governor:
@@ -55,25 +60,53 @@ class Governor:
         self, followed: _Followed, wanted: EncoderTarget, nominal: Nominal, now: float
     ) -> float | None:
         current = followed.target
-        larger = _step(wanted) < _step(current)
-        due = followed.changed_at + HIGHER_WITH_KEYFRAME_S
-        if larger and now < due:
-            kept = replace(wanted, scale=current.scale, every=current.every)
-            again = self._follow(followed, kept, nominal, now) if nominal.cheap else None
-            return min(due, again) if again is not None else due
-        resized = _step(wanted) != _step(current)
-        if not resized and not _differs(current, wanted, nominal):
+        direction = (_step(wanted) < _step(current)) - (_step(wanted) > _step(current))
+        if direction != followed.direction:
+            followed.direction, followed.since = direction, now
+        if not direction:
+            return self._follow_rate(followed, wanted, nominal, now)
+        if now >= (due := _resize_due(followed, nominal)):
+            followed.resized_at, followed.direction = now, 0
+            self._set(followed, wanted, now)
+            return None
+        if not nominal.cheap:
+            return due
+        kept = replace(wanted, scale=current.scale, every=current.every)
+        again = self._follow_rate(followed, kept, nominal, now)
+        return due if again is None else min(due, again)
+
+    def _follow_rate(
+        self, followed: _Followed, wanted: EncoderTarget, nominal: Nominal, now: float
+    ) -> float | None:
+        current = followed.target
+        if not _differs(current, wanted, nominal):
             followed.target = replace(current, reason=wanted.reason)
             return None
-        keyframe = resized or not nominal.cheap
-        lower = wanted.bitrate_bps < current.bitrate_bps or (resized and not larger)
-        pauses = (LOWER_WITH_KEYFRAME_S, HIGHER_WITH_KEYFRAME_S) if keyframe else (LOWER_S, HIGHER_S)
-        due = followed.changed_at + pauses[0 if lower else 1]
-        if now < due:
+        lower = wanted.bitrate_bps < current.bitrate_bps
+        if now < (due := followed.changed_at + _pause(lower=lower, keyframe=not nominal.cheap)):
             return due
-        followed.target, followed.changed_at = wanted, now
-        self.changes += 1
+        self._set(followed, wanted, now)
         return None
+
+    def _set(self, followed: _Followed, target: EncoderTarget, now: float) -> None:
+        followed.target, followed.changed_at = target, now
+        self.changes += 1
+
+
+def _resize_due(followed: _Followed, nominal: Nominal) -> float:
+    """When the size that is wanted may be had."""
+    smaller = followed.direction < 0
+    pause = _pause(lower=smaller, keyframe=True)
+    if not nominal.cheap:  # the rate is not to change before, so nothing is waited for
+        return max(followed.changed_at + pause, followed.since if smaller else followed.since + LARGER_HOLD_S)
+    hold = SMALLER_HOLD_S if smaller else LARGER_HOLD_S
+    return max(followed.resized_at + pause, followed.since + hold, followed.changed_at + LOWER_S)
+
+
+def _pause(*, lower: bool, keyframe: bool) -> float:
+    if keyframe:
+        return LOWER_WITH_KEYFRAME_S if lower else HIGHER_WITH_KEYFRAME_S
+    return LOWER_S if lower else HIGHER_S
 
 
 def _step(target: EncoderTarget) -> int:
