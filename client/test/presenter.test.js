@@ -4,9 +4,15 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
 let clockMs = 0;
+let displays = true;
 /** @type {((time: number) => void)[]} */ let asked = [];
 Object.defineProperty(performance, 'now', { value: () => clockMs });
-Object.assign(globalThis, { requestAnimationFrame: (/** @type {(time: number) => void} */ callback) => asked.push(callback) });
+Object.assign(globalThis, {
+  requestAnimationFrame(/** @type {(time: number) => void} */ callback) {
+    if (!displays) throw new DOMException('not here', 'NotSupportedError');
+    return asked.push(callback);
+  },
+});
 
 const { Presenter } = await import('../src/worker/presenter.js');
 const REFRESH_MS = 1000 / 60;
@@ -15,6 +21,7 @@ beforeEach(() => {
   mock.timers.enable({ apis: ['setTimeout'] });
   clockMs = 1000;
   asked = [];
+  displays = true;
 });
 afterEach(() => mock.timers.reset());
 
@@ -101,4 +108,12 @@ test('after a change to asap nothing waits for a refresh any more', () => {
   const before = painted.length;
   pass(1000, { each, visible: false });
   assert.ok(painted.length - before >= 29);
+});
+
+test('a worker that has no display paints by timers', () => {
+  displays = false;
+  const { presenter, painted, submit } = begun({ mode: 'smooth', delayUs: 60_000 });
+  pass(2000, { each: source(submit), visible: false });
+  assert.ok(painted.length >= 55, `${painted.length}`);
+  assert.equal(presenter.dropped, 0);
 });

@@ -140,7 +140,7 @@ export class VideoPath {
     const backwards = before !== null && frame.ptsUs <= before.ptsUs;
     if (backwards) this.#backwards++;
     this.names.push(`${frame.group}:${frame.index}`);
-    this.timeline.pictures.add(frame.arrivalUs + (info.decodedUs - info.decodeUs) - frame.ptsUs, info.decodedUs);
+    this.timeline.pictures.add((frame.orderedUs ?? frame.arrivalUs) + (info.decodedUs - info.decodeUs) - frame.ptsUs, info.decodedUs);
     const tooLate = backwards && (frame.group === before.group || before.ptsUs - frame.ptsUs < NEW_TIMELINE_US);
     if (!tooLate) this.#shown = frame;
     const overtaken = this.timeline.mode === 'asap' && this.decoder.queue >= OVERTAKEN_QUEUE
