@@ -1,4 +1,4 @@
-"""Where the time of frames goes: histograms of each broadcast and stage, with fixed buckets, so that they add up.
+"""Where the time of frames goes: histograms of each broadcast and stage, with fixed buckets that add up.
 
 What viewers trace is summed here by whoever serves them, and shown in ``/metrics``. Its size is bounded: a
 broadcast, which only the configuration can name, has as many numbers as there are stages and buckets. Pure;
