@@ -37,7 +37,7 @@ class Prober:
 
     def __init__(self, estimate: RateEstimate) -> None:
         self.wanted = 0.0  # what the session could use; 0: WANTED times what it sends
-        self.padding = 0  # bytes asked for so far
+        self.padding = 0  # bytes, as far as can be told
         self.target = 0.0  # of the train that is being sent; 0: none is
         self.measuring = False
         self._estimate = estimate
@@ -61,7 +61,9 @@ class Prober:
 
     def on_trouble(self, now: float) -> None:
         """A queue or losses showed: no more now, and what a train said does not count."""
-        self.target, self.measuring = 0.0, False
+        if self.target:
+            self._end(now)
+        self.measuring = False
         self._next_at = max(self._next_at, now + FIRST_S)
         self._pause_s = PAUSE_S
 
@@ -70,19 +72,17 @@ class Prober:
         self._count(now)
         if not self.target and (not calm or now < self._next_at or not self._begin(now, rtt)):
             return 0
-        elapsed = now - self._began
-        sent = self._sent - self._began_sent
+        elapsed, sent = now - self._began, self._sent - self._began_sent
         done = elapsed >= self._length(rtt) and sent >= LEAST_PACKETS * mtu
-        due = min(int(self.target * (elapsed + AHEAD_S)) - sent, int(self._purse))
-        if done or elapsed >= LONGEST_TRAIN_S or (due <= 0 and self._purse < mtu):
-            self._end(now, sent)
+        if done or elapsed >= LONGEST_TRAIN_S or self._spent(now) > self._purse:
+            self._end(now)
             return 0
-        due = min(due, room)
-        if due < mtu // 2:
-            return 0
-        self._purse -= due
-        self.padding += due
-        return due
+        due = min(int(self.target * (elapsed + AHEAD_S)) - sent, room)
+        return due if due >= mtu // 2 else 0
+
+    def _spent(self, now: float) -> float:
+        """Bytes of the train that the application would not have sent: what was asked for, as it was sent."""
+        return max(0.0, self._sent - self._began_sent - self._rate * (now - self._began))
 
     def on_acked(self, now: float, packets: Sequence[Any]) -> None:
         """Of the packets of one ACK those that belong to the train; called while ``measuring``."""
@@ -127,10 +127,13 @@ class Prober:
         self._rates = (0.0, 0.0)
         return True
 
-    def _end(self, now: float, sent: int) -> None:
-        self._ended = now
-        self._sent_rate = sent / max(now - self._began, 1e-3)
-        self.target = 0.0
+    def _end(self, now: float) -> None:
+        spent = self._spent(now)
+        self._purse -= spent
+        self.padding += int(spent)
+        self._sent_rate = (self._sent - self._began_sent) / max(now - self._began, 1e-3)
+        self._ended, self.target = now, 0.0
+        self._rated_at, self._rated_bytes = now, self._sent  # a train is no sample of what is sent
 
     def _judge(self, now: float) -> None:
         self.measuring = False
@@ -160,8 +163,8 @@ class Prober:
         self._filled_at = now
         purse = max(LEAST_PURSE, PURSE_S * self._estimate.rate)
         self._purse = min(purse, self._purse + elapsed * SHARE * max(self._rate, self._estimate.rate / 2))
-        if now - self._rated_at >= RATE_S / 4:
-            rate = (self._sent - self.padding - self._rated_bytes) / (now - self._rated_at)
+        if now - self._rated_at >= RATE_S / 4 and not self.target:
+            rate = (self._sent - self._rated_bytes) / (now - self._rated_at)
             share = min(1.0, (now - self._rated_at) / RATE_S) if self._rate else 1.0
-            self._rate = max(0.0, self._rate + (rate - self._rate) * share)
-            self._rated_at, self._rated_bytes = now, self._sent - self.padding
+            self._rate += (rate - self._rate) * share
+            self._rated_at, self._rated_bytes = now, self._sent
