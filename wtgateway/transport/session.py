@@ -41,6 +41,8 @@ log = logging.getLogger("wtgateway.session")
 
 _MOST_STREAMS = 64  # remembered, of which most have arrived meanwhile
 _PATH_S = 0.02  # what is known of the path is looked up so often at most
+FIT_S = 1.0
+MUCH_LESS = 0.9  # of what the path was taken to carry when pictures were last fitted to it
 _PADDING = bytes((ObjectType.PADDING,)) + bytes(1000)
 _URGENCY = {
     PieceKind.SOUND: Urgency.AUDIO,
@@ -72,6 +74,8 @@ class ViewerSession:
         self._streams: dict[int, QueuedFrame] = {}  # handed to QUIC, not yet acknowledged
         self.streams_reset = 0
         self._path_at = -_PATH_S
+        self._fit_at = 0.0
+        self._fitted_bps = 0
         core.set_certificates(certificates)
 
     @property
@@ -293,8 +297,12 @@ class ViewerSession:
             self._transport.note_arrival(sent_at, arrived_us, size)
 
     def _fit(self, transport: WebTransportSession, now: float) -> None:
-        """Let pictures follow what path and screen have room for."""
+        """Let pictures follow path and screen: once a second, and at once where the path gets much less."""
         self._look_at_path(transport, now)
+        estimate = self.core.path.estimate_bps
+        if now < self._fit_at and estimate >= MUCH_LESS * self._fitted_bps:
+            return
+        self._fit_at, self._fitted_bps = now + FIT_S, estimate
         self.core.fit(self.broadcast.rate_bps, now, shared=self.broadcast.shared)
         fitted = self.core.fitting.state
         transport.set_wanted_rate(fitted.useful_bps)
