@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from wtgateway.protocol.adaptation import (
     STANDING_US,
     TRIAL_S,
     UP_HOLD_S,
+    Budget,
     Caps,
     Choice,
     Offer,
@@ -54,7 +56,13 @@ class Viewer:
         while self.now < end - 1e-9:
             self.now += TICK_S
             choice = self.chooser.update(
-                self.offers, self.current, path, self.caps, now=self.now, wish=self.wish, shared=self.shared
+                self.offers,
+                self.current,
+                budget_bps(path, 0),
+                self.caps,
+                now=self.now,
+                wish=self.wish,
+                shared=self.shared,
             )
             if choice.rendition != self.current:
                 self.changes.append((self.now, choice.rendition))
@@ -97,6 +105,18 @@ def test_an_estimate_for_a_rate_leaves_that_rate(
     budget = budget_bps(PathState(estimate_bps=estimate, loss=loss, queueing_us=queueing_us), audio)
     assert budget is not None
     assert abs(budget - video) <= 2
+
+
+def test_an_estimate_that_is_no_bound_is_no_reason_to_take_less() -> None:
+    budget = Budget()
+    shown = PathState(estimate_bps=1_000_000, bounded=False)
+    assert budget.update(shown, 0) is None, "so much was sent, and arrived"
+    bound = PathState(estimate_bps=800_000)
+    assert budget.update(bound, 0) == 720_000
+    assert budget.update(replace(shown, estimate_bps=700_000), 0) == 720_000
+    assert budget.update(replace(shown, estimate_bps=1_000_000), 0) == 900_000, "a probe arrived"
+    assert budget.update(PathState(estimate_bps=600_000), 0) == 540_000
+    assert budget.update(PathState(), 0) == 540_000, "nothing new is known"
 
 
 # --- what is of use --------------------------------------------------------------------------------
@@ -328,7 +348,7 @@ def test_whatever_happens_what_is_chosen_is_offered(
     chooser, current = RenditionChooser(), None
     for number, (offered, path, cap, shared, wish) in enumerate(steps):
         choice = chooser.update(
-            offered, current, path, cap, now=number * 2.0, wish=wish, audio_bps=128_000, shared=shared
+            offered, current, budget_bps(path, 128_000), cap, now=number * 2.0, wish=wish, shared=shared
         )
         assert choice.rendition in {None, *(offer.id for offer in offered)}
         assert choice.reason

@@ -120,7 +120,8 @@ class FakeTransport:
     def path(self) -> PathStats:
         return PathStats(
             rtt_us=40_000, min_rtt_us=1, congestion_window=2, bytes_in_flight=3, lost_packets=4,
-            sent_packets=5, mtu=1200, loss=0.01, estimate_bps=self.estimate_bps, queueing_us=0,
+            sent_packets=5, mtu=1200, loss=0.01, estimate_bps=self.estimate_bps,
+            estimate_bounded=True, queueing_us=0,
         )  # fmt: skip
 
     def flush(self) -> None:

@@ -32,6 +32,7 @@ class PathState:
     """What is known of the way to a viewer. ``repair``: share of bytes that are FEC and retransmissions."""
 
     estimate_bps: int = 0  # what it carries; 0: not known yet
+    bounded: bool = True  # and no more; else it may carry more
     loss: float = 0.0  # share of packets, 0..1
     queueing_us: int = 0  # standing queue
     repair: float = 0.0
@@ -78,6 +79,24 @@ def budget_bps(path: PathState, audio_bps: int) -> int | None:
     return max(0, round(usable - audio_bps * AUDIO_OVERHEAD))
 
 
+@dataclass(slots=True)
+class Budget:
+    """What pictures may take, in the light of what the path has shown; ``bps`` None: any.
+
+    An estimate that is no bound is what the application has happened to send, or a probe: a reason to take
+    more, and none to take less.
+    """
+
+    bps: int | None = None
+
+    def update(self, path: PathState, audio_bps: int) -> int | None:
+        """What is known now."""
+        now = budget_bps(path, audio_bps)
+        if now is not None and (path.bounded or (self.bps is not None and now > self.bps)):
+            self.bps = now
+        return self.bps
+
+
 def estimate_for(video_bps: int, path: PathState, audio_bps: int) -> int:
     """The estimate with which so much would be left for pictures: higher ones are not worth probing for."""
     repair = min(MOST_REPAIR, max(path.repair, path.loss, 0.0))
@@ -119,19 +138,18 @@ class RenditionChooser:
         self,
         offers: Sequence[Offer],
         current: int | None,
-        path: PathState,
+        budget: int | None,
         caps: Caps,
         *,
         now: float,
         wish: int = -1,
-        audio_bps: int = 0,
         shared: bool = False,
     ) -> Choice:
         """What is to be sent now, ``current`` being what is.
 
-        ``offers`` are in the catalog's order, best first. ``wish`` is the viewer's own (-1: none), and goes
-        before all but being hidden. ``shared``: others watch, too, so that an encoder does not follow one
-        viewer where the ladder has something lower for it.
+        ``offers`` are in the catalog's order, best first. ``budget`` is a :class:`Budget`'s. ``wish`` is the
+        viewer's own (-1: none), and goes before all but being hidden. ``shared``: others watch, too, so that
+        an encoder does not follow one viewer where the ladder has something lower for it.
         """
         if self._hidden(caps, now):
             return Choice(None, "the page is hidden")
@@ -141,7 +159,7 @@ class RenditionChooser:
             return Choice(wish, "the viewer's wish")
         candidates = useful(offers, caps)
         needs = {offer.id: self._needs(offer, candidates, shared) for offer in candidates}
-        budget = _least(budget_bps(path, audio_bps), caps.bitrate_bps or None)
+        budget = _least(budget, caps.bitrate_bps or None)
         best = _best(candidates, needs, budget)
         if current is None or current not in needs:
             self._trial = None

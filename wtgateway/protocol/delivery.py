@@ -48,6 +48,7 @@ class Path:
     loss: float = 0.0  # share of packets, 0..1
     queueing: float = 0.0
     estimate_bps: int = 0  # 0: not known
+    estimate_bounded: bool = False  # no more than that; else it may carry more
     datagram_bytes: int = 0  # the largest payload; 0: none
 
 

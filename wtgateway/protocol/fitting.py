@@ -13,12 +13,12 @@ from wtgateway.media import Catalog, Kind, Track
 from wtgateway.protocol import messages
 from wtgateway.protocol.adaptation import (
     UP_MARGIN,
+    Budget,
     Caps,
     Choice,
     Offer,
     PathState,
     RenditionChooser,
-    budget_bps,
     estimate_for,
 )
 from wtgateway.protocol.choices import Choices
@@ -47,6 +47,7 @@ class Fitting:
         policy = policy or Policy()
         self._choices, self._adapts = choices, policy.adapts
         self._chooser = RenditionChooser(policy.floor_bps)
+        self._budget = Budget()
         self._caps = Caps()
         self._path = PathState()
         self._measured: MeasuredRate = lambda track, rendition: 0
@@ -87,14 +88,14 @@ class Fitting:
         caps = self._caps if self._adapts else Caps(visible=self._caps.visible)
         offers = self._offers(track)
         audio_bps = self._audio_bps(catalog)
+        budget = self._budget.update(path, audio_bps)
         choice = self._chooser.update(
             offers,
             current,
-            path,
+            budget,
             caps,
             now=now,
             wish=self._choices.wished(track.id),
-            audio_bps=audio_bps,
             shared=self._shared,
         )
         pauses_or_resumes = choice.rendition is None or current is None
@@ -102,7 +103,7 @@ class Fitting:
             self._choices.advise(track.id, choice.rendition)
         self.state = Fitted(
             choice,
-            self._wish(track, choice, path, caps, audio_bps),
+            self._wish(track, choice, budget, caps),
             estimate_for(_most(offers) if choice.rendition is not None else 0, path, audio_bps),
         )
 
@@ -128,11 +129,10 @@ class Fitting:
                 total += max(rendition.bitrate_bps, self._measured(track.id, rendition.id))
         return total
 
-    def _wish(self, track: Track, choice: Choice, path: PathState, caps: Caps, audio_bps: int) -> Wish | None:
+    def _wish(self, track: Track, choice: Choice, budget: int | None, caps: Caps) -> Wish | None:
         chosen = track.rendition(choice.rendition) if choice.rendition is not None else None
         if chosen is None or chosen.forwarded or not self._adapts:
             return None
-        budget = budget_bps(path, audio_bps)
         rates = [rate for rate in (budget, caps.bitrate_bps or None) if rate is not None]
         rate = max(1, min(rates)) if rates else 0
         turned = chosen.rotation % 180 != 0  # the element's sides are those of the picture as it is seen

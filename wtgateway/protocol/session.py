@@ -201,6 +201,7 @@ class ServerSession:
         """
         path = PathState(
             estimate_bps=self.path.estimate_bps,
+            bounded=self.path.estimate_bounded,
             loss=self.path.loss,
             queueing_us=round(self.path.queueing * 1e6),
             repair=self.outgoing.take_repair_share(),

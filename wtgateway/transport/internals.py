@@ -255,6 +255,7 @@ def path_statistics(quic: QuicConnection) -> dict[str, Any]:
         "mtu": quic._max_datagram_size,
         "loss": own.loss.share if own is not None else 0.0,
         "estimate_bps": round(own.estimate.rate * 8) if own is not None else 0,
+        "estimate_bounded": own.estimate.bounded if own is not None else False,
         "queueing_us": round(own.queueing_delay() * 1e6) if own is not None else 0,
     }
 

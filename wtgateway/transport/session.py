@@ -318,6 +318,7 @@ class ViewerSession:
         stats = transport.path()
         path.rtt, path.loss = stats.rtt_us / 1e6, stats.loss
         path.queueing, path.estimate_bps = stats.queueing_us / 1e6, stats.estimate_bps
+        path.estimate_bounded = stats.estimate_bounded
 
     def _probe(self, transport: WebTransportSession, now: float) -> None:
         """Padding, when nothing else is there to show what the path carries."""

@@ -60,6 +60,7 @@ class PathStats:
     mtu: int
     loss: float = 0.0  # share of the packets of the last three seconds, 0..1
     estimate_bps: int = 0  # what the path is taken to carry for this connection; 0: not known
+    estimate_bounded: bool = False  # it carries no more; else it has carried so much, and may carry more
     queueing_us: int = 0  # the queue that stands on the path
 
 
