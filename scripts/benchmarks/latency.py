@@ -33,13 +33,19 @@ GOALS_MS = {
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _PICTURE_SECONDS = 30
 
-# The picture fills the window whatever page it is on, so that every system is scaled alike: not at all.
+# The picture fills the window whatever page it is on, so that every system is scaled alike: not at all. By a
+# rule and not by the element's own style, which pages set again when the picture's size changes; and by a
+# sheet made in a script, which no content security policy forbids.
 _FILL = """(() => {
-  const element = document.querySelector(%r);
+  const selector = %r;
+  const element = document.querySelector(selector);
   if (!element || !(element.videoWidth || element.width)) return null;
-  for (const [name, value] of Object.entries({position: 'fixed', inset: '0', width: '100vw', height: '100vh',
-      margin: '0', 'max-width': 'none', 'max-height': 'none', 'z-index': '2147483647', 'object-fit': 'fill'}))
-    element.style.setProperty(name, value, 'important');
+  const rule = Object.entries({position: 'fixed', inset: '0', width: '100vw', height: '100vh', margin: '0',
+    transform: 'none', 'max-width': 'none', 'max-height': 'none', 'z-index': '2147483647',
+    'object-fit': 'fill'}).map(([name, value]) => `${name}: ${value} !important`).join('; ');
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(`${selector} { ${rule} }`);
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
   const {x, y, width, height} = element.getBoundingClientRect();
   return {x, y, width, height};
 })()"""

@@ -283,8 +283,10 @@ def test_other_conditions_hold_from_then_on():
     bench.direction.change(asked("--delay 50ms --rate 1M --competing 1").down)
     bench.time.reach(bench.time.now + 1)
     bench.direction.change(asked("--delay 50ms").down)
-    bench.time.reach(bench.time.now + 5)  # what the flow had in flight
+    bench.time.reach(bench.time.now + 60)  # what the flow had in flight, and its timers
+    assert bench.time.next_due is None  # it sends no more
     competed = bench.direction.totals().competing_bytes
+    assert competed < 1.3 * 1e6 / 8 * 1.1  # of a second, and the queue
     began = bench.time.now
     bench.stream(100, 100, 0.001)
     assert len(bench.arrived) == 100 and bench.arrived[0][0] == pytest.approx(began - 100.0 + 0.05)
@@ -391,10 +393,12 @@ def test_the_table_of_clients_is_bounded_and_the_idle_make_room():
     relayed.loop.turn()
     assert (relayed.relay.clients, relayed.relay.refused) == (2, 1)
     clock.now = IDLE_SECONDS + 1
-    clients[1].sendto(b"1", relayed.address)  # so the first is the one that was silent
+    clients[0].sendto(b"0", relayed.address)  # so the second is the one that was silent
     relayed.received(relayed.target)
     clients[2].sendto(b"2", relayed.address)
     assert relayed.received(relayed.target)[0] == b"2"
+    clients[0].sendto(b"still here", relayed.address)
+    assert relayed.received(relayed.target)[0] == b"still here"
     assert (relayed.relay.clients, relayed.relay.refused) == (2, 1)
     for each in (*clients, relayed.target):
         each.close()

@@ -36,6 +36,7 @@ from scripts.support.processes import ROOT
 SECONDS, QUICK_SECONDS = 30.0, 8.0
 CALM_SECONDS = 3.0  # from the first picture to the bad network
 SAMPLE_SECONDS = 0.5
+LATE_MS = 20.0  # a figure made by a network that was later is to be doubted
 PATIENCE_SECONDS = 120.0  # for all around the measuring
 PLOTTING = ("matplotlib>=3.10",)
 _PLAYING = """(() => {
@@ -132,7 +133,8 @@ class Run:
                     seen = reader.finish()
                 self.result.sightings = [(s.at_ms, s.painted_ms) for s in seen if s.painted_ms is not None]
                 self.result.painted = painted_times(log)
-            self.result.intervals = (await path.figures())["intervals"]
+            report = await path.figures()
+            self.result.intervals, self.result.relay_late_ms = report["intervals"], report["latestMs"]
         if not scenario.sound and not self.result.sightings:
             raise ChromiumError("no readable picture")
 
@@ -176,6 +178,9 @@ async def _one(options: Options, scenario: Scenario, system: System) -> Result:
     result = await Run(scenario, system, options).measure()
     if result.error:
         print(f"{scenario.name}, {system.name}: {result.error}", file=sys.stderr, flush=True)
+    if result.relay_late_ms > LATE_MS:
+        late = f"the network itself was up to {result.relay_late_ms:.0f} ms late: the machine was busy"
+        print(f"{scenario.name}, {system.name}: {late}", file=sys.stderr, flush=True)
     if options.results is not None:
         (options.results / file_name(scenario.name, system.name)).write_text(result.dumps())
     return result

@@ -22,6 +22,7 @@ class Result:
     scenario: str
     system: str
     error: str = ""
+    relay_late_ms: float = 0.0  # the latest that the network itself ever was
     began_ms: float = 0.0
     start_ms: float = 0.0
     end_ms: float = 0.0

@@ -9,6 +9,7 @@ FRAME_MS = 1000 / FPS
 NEAR = ("--delay", "20ms")
 NEAR_RTT_MS = 40.0
 AUTO = "wtgateway auto"
+_SMOOTH = ("on_time", "freezes_100", "freezes_200", "longest_pause", "latency_p50", "latency_p95")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,7 @@ class Scenario:
     name: str
     title: str
     options: tuple[str, ...]
-    shown: tuple[str, ...] = (
-        "on_time",
-        "freezes_100",
-        "freezes_200",
-        "longest_pause",
-        "latency_p50",
-        "latency_p95",
-    )
+    shown: tuple[str, ...] = _SMOOTH
     goals: dict[str, Goal] = field(default_factory=dict)
     before: tuple[str, ...] = NEAR
     deadline_ms: float = 150.0
@@ -62,7 +56,6 @@ def _least(limit: float) -> Goal:
     return Goal(limit, at_least=True)
 
 
-_SMOOTH = ("on_time", "freezes_100", "freezes_200", "longest_pause", "latency_p50", "latency_p95")
 _SOUND = ("concealed", "underruns", "player_latency_p50", "player_latency_p95", "painted_fps")
 
 SCENARIOS = (
@@ -151,6 +144,26 @@ SCENARIOS = (
         name="bloat",
         title="6 Mbit/s behind 2 s of queue, a TCP-like flow beside",
         options=(*NEAR, "--down-rate", "6M", "--down-queue", "2s", "--down-competing", "1"),
+        rate_bps=6e6,
+        competing=1,
+        warm_s=10.0,
+        shown=("wait_p95", "fair_share", "painted_fps", *_SMOOTH),
+        goals={"wait_p95": Goal(150.0), "fair_share": _least(0.5)},
+    ),
+    Scenario(
+        name="bloat-alone",
+        title="6 Mbit/s behind 2 s of queue, nobody beside",
+        options=(*NEAR, "--down-rate", "6M", "--down-queue", "2s"),
+        rate_bps=6e6,
+        bitrate_bps=8_000_000,
+        shown=("wait_p95", "fair_share", *_SMOOTH),
+        goals={"wait_p95": Goal(150.0)},
+    ),
+    Scenario(
+        name="codel",
+        title="6 Mbit/s behind CoDel, a TCP-like flow beside",
+        options=(*NEAR, "--down-rate", "6M", "--down-queue", "2s", "--down-discipline", "codel",
+                 "--down-competing", "1"),
         rate_bps=6e6,
         competing=1,
         warm_s=10.0,
