@@ -164,9 +164,23 @@ test('a missing packet is waited for as long as the ring lasts, then made up, an
   assert.equal(written(ring).length, before + 2 * 960, 'too late');
 });
 
-test('the need of the sound is judged by when packets come, not by how long they wait for one before them', () => {
+test('the need of the sound is judged by when packets come, not by how long they wait for one before them', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   const { path } = begun();
   path.configure(RENDITIONS);
   for (let i = 0; i < 400; i++) if (i % 10) path.push({ ...frame(1, i), arrivalUs: i * 20_000 + 5_000 });
   assert.ok(path.playout.need.delayUs < 5_000 + 20_000, `${path.playout.need.delayUs}`);
+});
+
+test('while nothing is heard a missing packet holds the next ones up for a moment only', (t) => {
+  const { path, ring } = begun();
+  path.configure(RENDITIONS);
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  path.push({ ...frame(1, 0), arrivalUs: nowUs() });
+  path.push({ ...frame(1, 2), arrivalUs: nowUs() });
+  const before = written(ring).length;
+  t.mock.timers.tick(50);
+  assert.equal(written(ring).length, before);
+  t.mock.timers.tick(12);
+  assert.ok(written(ring).length > before);
 });

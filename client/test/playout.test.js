@@ -43,8 +43,9 @@ class Simulation {
    * @param {(index: number) => number | null} delay µs @param {number} [cardPpm] how much the sound card is too fast
    * @param {(at: number) => number} [wave] the samples, if not their own timestamps
    */
-  constructor(delay, cardPpm = 0, wave = (at) => at / RATE) {
-    this.wave = wave;
+  constructor(delay, cardPpm = 0, wave) {
+    this.keep = wave !== undefined;
+    this.wave = wave ?? ((/** @type {number} */ at) => at / RATE);
     this.delay = delay;
     this.cardRate = RATE * (1 + cardPpm / 1e6);
     const writer = new SharedWriter(/** @type {any} */ (new ArrayBuffer(ringBytes(1, RATE * 2))), 1, RATE * 2);
@@ -81,7 +82,7 @@ class Simulation {
     for (let block = 0; block < 4; block++) {
       const plane = new Float32Array(BLOCK);
       this.player.render([plane]);
-      this.out.push(...plane);
+      if (this.keep) this.out.push(...plane);
       if (plane[64]) this.heard.push({ at: this.now, heard: /** @type {number} */ (plane[64]) });
     }
     this.#taken += BLOCK * 4;

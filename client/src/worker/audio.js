@@ -21,6 +21,7 @@ import { nowUs } from './time.js';
 /** @typedef {import('../media/messages.js').Message} Message */
 
 const PATIENCE_US = 300_000; // for a packet that is missing, if the ring holds so much; then its place is filled
+const SILENT_PATIENCE_US = 60_000; // while nothing is heard that could not wait
 const TAIL_US = 60_000; // for what may be missing of a group when the next one is there
 const MAX_WAITING = 100; // packets before the catalog has told how to decode them
 const NEW_TIMELINE_US = 1_000_000; // so far back a source has begun anew
@@ -106,7 +107,7 @@ export class AudioPath {
     const timeout = this.#order.nextTimeout();
     if (timeout === null) return;
     const now = nowUs();
-    const waitUs = Math.min(timeout - now, this.playout.patienceUs);
+    const waitUs = Math.min(timeout - now, this.playout.patienceUs ?? timeout - now - PATIENCE_US + SILENT_PATIENCE_US);
     this.#timer = setTimeout(() => this.#deliver(this.#order.advance(Math.max(timeout, nowUs()))), Math.max(1, waitUs / 1000));
   }
 

@@ -111,9 +111,9 @@ export class Playout {
     this.need.underrun(now);
   }
 
-  /** How long a packet that is missing can be waited for before something else has to be heard, µs. */
+  /** How long a packet that is missing can be waited for before something else has to be heard, µs; null: nothing is heard. */
   get patienceUs() {
-    return this.#writer?.get(RUNNING) ? this.bufferMs * 1000 - HAND_OVER_US : Infinity;
+    return this.#writer?.get(RUNNING) ? this.bufferMs * 1000 - HAND_OVER_US : null;
   }
 
   /** @param {Writer} writer @param {number} now @param {number} pts @param {number} durationUs */
