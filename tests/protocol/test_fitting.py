@@ -12,7 +12,7 @@ from wtgateway.media import Catalog, Kind, Rendition, Track
 from wtgateway.protocol import messages
 from wtgateway.protocol.adaptation import HIDDEN_S, UP_MARGIN, PathState
 from wtgateway.protocol.choices import Choices
-from wtgateway.protocol.fitting import Fitting
+from wtgateway.protocol.fitting import LOOK_S, Fitting
 from wtgateway.protocol.session_events import Event, RenditionAwaited, SubscriptionChanged
 from wtgateway.protocol.subscribe_query import parse_connect_path
 from wtgateway.protocol.subscriptions import Subscriptions
@@ -106,7 +106,7 @@ def test_a_wish_is_the_part_of_the_path_that_is_left_for_the_rendition() -> None
     assert viewer.fitting.state.wish == Wish(VIDEO, 1, expected)
     assert viewer.fitting.state.choice.reason == "the path has 1.2 Mbit/s for pictures"
     viewer.measured[AUDIO, 0] = 300_000
-    viewer.tick(NARROW)
+    viewer.tick(NARROW, LOOK_S)
     assert viewer.fitting.state.wish == Wish(VIDEO, 1, expected - round(1.2 * 200_000))
 
 
@@ -237,6 +237,20 @@ def test_a_catalog_without_the_rendition_leaves_a_choice_that_can_be_had() -> No
     viewer.choices.follow(viewer.catalog)
     viewer.tick(NARROW)
     assert viewer.rendition == 0
+
+
+def test_without_news_it_is_looked_at_once_a_second_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer, looks = Viewer(), []
+    choose = viewer.fitting._choose
+    monkeypatch.setattr(viewer.fitting, "_choose", lambda *given: (looks.append(viewer.now), choose(*given)))
+    for _ in range(40):
+        viewer.tick(AMPLE, 0.25)
+    assert len(looks) == 10
+    viewer.tick(replace(AMPLE, estimate_bps=1_000_000), 0.01)
+    viewer.tick(replace(AMPLE, estimate_bps=1_000_000, queueing_us=200_000), 0.01)
+    viewer.choices.wish(messages.Subscribe(track=VIDEO, rendition=1))
+    viewer.tick(replace(AMPLE, estimate_bps=1_000_000, queueing_us=200_000), 0.01)
+    assert len(looks) == 13, "but news at once"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ class Choices:
     ) -> None:
         self._subscriptions = subscriptions
         self._say, self._tell, self._restart, self._forget_held = say, tell, restart, forget_held
+        self.changes = 0  # of any subscription, by whomever
         self._catalog = Catalog()
+        self._decodable: dict[int, tuple[Track, Abilities, tuple[Rendition, ...]]] = {}
         self._switches: dict[int, Switch | SoundSwitch] = {}
         self._newest_group: dict[int, int] = {}  # of each track, that the viewer was sent a frame of
 
@@ -101,7 +103,12 @@ class Choices:
 
     def decodable(self, track: Track) -> tuple[Rendition, ...]:
         """Of a track's renditions those that the viewer decodes."""
-        return tuple(r for r in track.renditions if self._subscriptions.abilities.can_decode(r))
+        abilities = self._subscriptions.abilities
+        known = self._decodable.get(track.id)
+        if known is None or known[0] is not track or known[1] is not abilities:
+            able = tuple(r for r in track.renditions if abilities.can_decode(r))
+            known = self._decodable[track.id] = track, abilities, able
+        return known[2]
 
     def asked_for(self, track: Track) -> bool:
         """Whether the viewer wants the track at all."""
@@ -134,6 +141,7 @@ class Choices:
 
     def _changed(self, change: Change) -> None:
         """Tell both sides; a wish is answered even if it changes nothing."""
+        self.changes += 1
         track_id, after = change.track_id, change.after
         if after is not None and self._changes_softly(change, after):
             return

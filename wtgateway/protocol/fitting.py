@@ -5,6 +5,7 @@ Pure; imports media, and the protocol's choices, messages and deciders.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Kind, Track
 from wtgateway.protocol import messages
 from wtgateway.protocol.adaptation import (
+    STANDING_US,
     UP_MARGIN,
     Budget,
     Caps,
@@ -27,6 +29,7 @@ from wtgateway.protocol.targets import Policy, Wish
 
 MOST_PIXELS = 65_535
 MOST_BPS = 10**10
+LOOK_S = 1.0  # how often all is looked at, be there news or not
 MeasuredRate = Callable[[int, int], int]  # of (track, rendition), bits a second; 0: it is not running
 
 
@@ -52,6 +55,8 @@ class Fitting:
         self._path = PathState()
         self._measured: MeasuredRate = lambda track, rendition: 0
         self._shared = False
+        self._decided_at = -math.inf
+        self._seen = -1  # changes of subscriptions, by others than us
         self.state = Fitted()
 
     def viewport(self, message: messages.Viewport, catalog: Catalog, now: float) -> None:
@@ -72,11 +77,25 @@ class Fitting:
     def update(
         self, path: PathState, catalog: Catalog, measured: MeasuredRate, *, shared: bool, now: float
     ) -> None:
-        """A few times a second. ``shared``: others watch the broadcast, too."""
-        self._path, self._measured, self._shared = path, measured, shared
-        self._decide(catalog, now)
+        """A few times a second; what is not urgent is looked at once. ``shared``: others watch, too."""
+        before, self._path = self._path, path
+        self._measured, self._shared = measured, shared
+        urgent = (
+            path.estimate_bps != before.estimate_bps
+            or path.bounded != before.bounded
+            or (path.queueing_us >= STANDING_US) != (before.queueing_us >= STANDING_US)
+            or self._choices.changes != self._seen
+            or (not self._caps.visible and self.state.choice.rendition is not None)
+        )
+        if urgent or now - self._decided_at >= LOOK_S:
+            self._decide(catalog, now)
 
     def _decide(self, catalog: Catalog, now: float) -> None:
+        self._decided_at = now
+        self._choose(catalog, now)
+        self._seen = self._choices.changes
+
+    def _choose(self, catalog: Catalog, now: float) -> None:
         track = next((t for t in catalog.tracks if t.kind is Kind.VIDEO), None)
         if track is None or not self._choices.asked_for(track):
             useful_bps = estimate_for(0, self._path, self._audio_bps(catalog))
