@@ -280,7 +280,7 @@ class Flow:
 class Camera:
     """Frames at ``rate_bps``, of which every ``keyframes`` th is three times as large.
 
-    ``follows``: the encoder follows the estimate, up to ``rate_bps``.
+    ``follows``: the encoder follows the estimate, a little below it, up to ``rate_bps``.
     """
 
     FPS = 30
@@ -293,7 +293,7 @@ class Camera:
     def _frame(self) -> None:
         if self._follows:
             estimate = self.flow.control.estimate.rate * 8
-            self.rate_bps = min(max(0.9 * estimate, 200_000.0), self._most) if estimate else 1e6
+            self.rate_bps = min(max(0.95 * estimate, 200_000.0), self._most) if estimate else 1e6
         size = self.rate_bps / 8 / self.FPS
         self.flow.frame(int(3 * size if self._made % self._keyframes == 0 else size))
         self._made += 1

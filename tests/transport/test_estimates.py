@@ -19,7 +19,8 @@ from wtgateway.transport.congestion import (
     MINIMUM_PACKETS,
     MediaCongestionControl,
 )
-from wtgateway.transport.delivery_rate import LIMITED_ROUNDS, LossShare, RateEstimate, RateSampler
+from wtgateway.transport.delivery_rate import LIMITED_ROUNDS, RateEstimate, RateSampler, Spell
+from wtgateway.transport.losses import LossJudge, LossShare
 from wtgateway.transport.one_way import SAMPLES, OneWayDelay, WindowedMinimum
 from wtgateway.transport.probing import SHARE, Prober
 
@@ -80,6 +81,61 @@ def test_losses_of_three_seconds_count() -> None:
     assert loss.share == 1.0
 
 
+def judged(
+    judge: LossJudge, *, sent: int, lost: int, queueing: float, limited: bool = True
+) -> list[tuple[float, bool]]:
+    """What is said of each hundred packets of which so many were lost."""
+    said = []
+    for n in range(sent // 100):
+        packets = [Sent(i, 1_000.0 + n, PACKET, False, 0.0) for i in range(100)]
+        judge.on_lost(packets[:lost])
+        judge.on_acked(packets[lost:])
+        said.append(judge.take(1_000.0 + n, queueing, 0.020, limited=limited))
+    return said
+
+
+@pytest.mark.parametrize(
+    ("lost", "queueing", "limited", "congested"),
+    [
+        (10, 0.0, True, False),  # radio
+        (10, 0.010, True, True),  # a queue that overflows
+        (10, 0.010, False, False),  # of somebody else
+        (2, 0.015, True, False),
+        (15, 0.006, True, True),
+        (15, 0.0, True, False),
+    ],
+)
+def test_losses_are_congestion_beside_a_queue(
+    lost: int, queueing: float, limited: bool, congested: bool
+) -> None:
+    said = judged(LossJudge(), sent=1_000, lost=lost, queueing=queueing, limited=limited)
+    assert said == [(lost / 100, congested)] * 10
+
+
+def test_a_policer_has_no_queue_and_takes_much_all_the_time() -> None:
+    assert any(is_so for _, is_so in judged(LossJudge(), sent=1_000, lost=30, queueing=0.0, limited=False))
+    bursts = LossJudge()
+    said = [judged(bursts, sent=100, lost=lost, queueing=0.0)[0][1] for lost in (40, 0, 10, 30, 0, 0) * 5]
+    assert not any(said)
+
+
+def test_losses_from_before_a_cut_are_answered_for() -> None:
+    judge = LossJudge()
+    judge.answered(1_000.5)
+    assert judged(judge, sent=100, lost=50, queueing=0.1) == [(0.0, False)]
+    judge.reset()
+    assert judge.take(1_002.0, 0.1, 0.02, limited=True) == (0.0, False)
+
+
+def test_a_spell_lasts_and_tells_what_came_in_it() -> None:
+    spell = Spell()
+    assert spell.watch(10.0, 9.9, 0) is None
+    assert spell.watch(10.029, 9.92, 2_900) is None
+    assert spell.watch(10.031, 9.93, 3_100) == pytest.approx(100_000)
+    spell.end()
+    assert spell.watch(10.2, 10.1, 10_000) is None
+
+
 # --- one-way delays ----------------------------------------------------------------------------------
 
 
@@ -126,12 +182,13 @@ def test_clocks_that_drift_apart_are_kept_up_with() -> None:
 
 def test_the_gradient_is_that_of_the_delay() -> None:
     delay = OneWayDelay()
-    arrivals(delay, [(0.0, 0.0)] * 30)
-    assert delay.gradient() == pytest.approx(0.0, abs=1e-3)
+    now = arrivals(delay, [(0.0, 0.0)] * 30)
+    assert delay.gradient(now) == pytest.approx(0.0, abs=1e-3)
     growing = OneWayDelay()
-    arrivals(growing, [(n * 0.001, 0.0) for n in range(30)])
-    assert growing.gradient() == pytest.approx(0.1, rel=0.01)  # a millisecond each ten
-    assert OneWayDelay().gradient() == 0.0
+    now = arrivals(growing, [(n * 0.001, 0.0) for n in range(30)])
+    assert growing.gradient(now) == pytest.approx(0.1, rel=0.01)  # a millisecond each ten
+    assert growing.gradient(now + 10) == 0.0
+    assert OneWayDelay().gradient(1_000.0) == 0.0
 
 
 def test_a_clock_that_was_set_begins_anew() -> None:
@@ -156,7 +213,7 @@ def test_whatever_a_viewer_tells_of_arrivals_is_bounded(told: list[tuple[float, 
     for sent_s, arrived_us, queue in told:
         delay.add(sent_s, arrived_us, queue)
         assert 0.0 <= delay.behind(1_000.0) < 30.0
-        assert math.isfinite(delay.gradient())
+        assert math.isfinite(delay.gradient(1_000.0))
     assert len(delay._samples) <= SAMPLES
     assert len(delay._behind) <= SAMPLES
 

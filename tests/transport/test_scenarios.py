@@ -168,7 +168,7 @@ def test_a_short_buffer_is_not_kept_overflowing() -> None:
     counters = play.flow.down.counters
     before = (counters.overflowed, counters.sent)
     assert play.run(5) >= 4.5e6
-    assert counters.overflowed - before[0] < 0.03 * (counters.sent - before[1])
+    assert counters.overflowed - before[0] < 0.05 * (counters.sent - before[1])
 
 
 # --- queues ------------------------------------------------------------------------------------------
@@ -232,9 +232,10 @@ def test_the_way_back_is_told_from_the_way_out() -> None:
 
         play.run(3)
         upload()
-        return play.run(6)
+        play.run(1)
+        return play.run(2)
 
-    assert rate(arrivals=True) > 1.15 * rate(arrivals=False)
+    assert rate(arrivals=True) > 1.3 * rate(arrivals=False)
 
 
 def test_a_longer_path_is_not_taken_for_a_queue_for_ever() -> None:

@@ -29,7 +29,8 @@ from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 
 from wtgateway.transport.competing import Competition
-from wtgateway.transport.delivery_rate import LossShare, RateEstimate, RateSampler
+from wtgateway.transport.delivery_rate import RateEstimate, RateSampler, Spell
+from wtgateway.transport.losses import LossJudge, LossShare
 from wtgateway.transport.one_way import OneWayDelay, WindowedMinimum
 from wtgateway.transport.probing import Prober
 
@@ -43,18 +44,11 @@ TARGET_FLOOR_S = 0.020
 TARGET_CEILING_S = 0.060
 ACK_DELAY_S = 0.025  # a peer may sit on an ACK for so long when little arrives
 MINIMUM_ROUND_S = 0.050  # a busy receiver delays ACKs for tens of ms; a queue stays
-SPELL_S = 0.030  # no sample for so long that was not far beyond the target: the queue is no burst
-SPELL_SAMPLES = 3
+LONG_ROUND_S = 0.120
 ONE_WAY_LIMIT_S = 0.150  # up to here a viewer is believed that the queue is on the way back
 
-HEAVY_LOSS = 0.12  # beside a short queue
-CROWDED_LOSS = 0.03  # with a longer queue as well, this much is no random loss
-POLICED_LOSS = 0.25  # without any queue: a policer; bursts come to less in so many packets
-POLICED_SAMPLE_PACKETS = 300
-LOSS_SAMPLE_PACKETS = 100  # of which light random loss (5 %) seems heavy once in 700 times
-LOSS_SAMPLE_LEAST = 40  # when so many is all that a second brought
-LOSS_SAMPLE_S = 1.0
-CEILING_S = 8.0
+GROWING = 0.05  # seconds of delay a second: a queue grows, though it is short yet
+CEILING_S = 4.0  # after losses that were congestion's the window stays below where they were for so long
 CEILING_SHARE = 0.9
 STARTING_DELAYED_SAMPLES = 4
 
@@ -109,15 +103,9 @@ class MediaCongestionControl(QuicCongestionControl):
         self._round_flight = 0
         self._previous_queue = 0.0
         self._round_limited = self._previous_limited = False
-        self._spell = RateSampler()
-        self._spell_since = 0.0
-        self._spell_samples = 0
-        self._sample_started = 0.0
-        self._sample_acked = 0
-        self._sample_lost = 0
-        self._taken = self._policed = (0, 0)  # acknowledged and lost: of the last sample, of several
-        self._shrunk_at = 0.0  # losses of what was sent before it are answered
-        self._cut_at = 0.0  # and delays of that, too
+        self._spell = Spell()  # with a queue far beyond the target
+        self._judge = LossJudge()
+        self._cut_at = 0.0  # delays of what was sent before it are answered
         self._delayed_samples = 0
         self._ceiling = 0
         self._ceiling_at = -CEILING_S
@@ -161,10 +149,7 @@ class MediaCongestionControl(QuicCongestionControl):
         size = 0
         for packet in packets:
             size += packet.sent_bytes
-        if packets[0].sent_time >= self._shrunk_at:  # which is so but for one round trip after a cut
-            self._sample_acked += len(packets)
-        else:
-            self._sample_acked += sum(packet.sent_time >= self._shrunk_at for packet in packets)
+        self._judge.on_acked(packets)
         self.loss.add(now, len(packets), 0)
         if self._held:
             self._resume(now)
@@ -194,18 +179,14 @@ class MediaCongestionControl(QuicCongestionControl):
 
     def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
         """Only count: whether it is congestion shows in a whole round."""
-        largest = lost = 0
+        packets = list(packets)
         for packet in packets:
             self.bytes_in_flight -= packet.sent_bytes
-            largest = max(largest, packet.sent_bytes)
-            self._sample_lost += (
-                packet.sent_time or 0.0
-            ) >= self._shrunk_at  # a cut answers for those before
-            lost += 1
-        self.lost_packets += lost
-        self.loss.add(now, 0, lost)
+        self.lost_packets += len(packets)
+        self.loss.add(now, 0, len(packets))
+        self._judge.on_lost(packets)
         if self.sizes is not None:
-            self.sizes.lost(largest)
+            self.sizes.lost(max(packet.sent_bytes for packet in packets))
 
     def on_persistent_congestion(self) -> None:
         """Nothing came through for several round trips: begin anew, where nothing is known from little."""
@@ -213,7 +194,7 @@ class MediaCongestionControl(QuicCongestionControl):
             self._set(QUIET_MINIMUM_PACKETS * self._mtu)
             self._starting = True
         self._base.reset()  # perhaps another path
-        self._sample_acked = self._sample_lost = 0
+        self._judge.reset()
 
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
         """Keep the least of this round and of the last half minute.
@@ -303,20 +284,26 @@ class MediaCongestionControl(QuicCongestionControl):
             return queueing
         return max(0.0, queueing - self.arrivals.behind(now))
 
+    def _way(self, now: float) -> float:
+        """The round trip without the queue on the way out."""
+        return self._base.value + self.arrivals.behind(now)
+
     def _end_round(self, now: float) -> None:
         self._resumed = False
-        loss = self._take_loss(now)
         rate = self._round.rate(now, self._newest_sent, self._delivered)
         queueing, target = self._queue_ahead(now, self.queueing_delay()), self.target_delay()
-        standing = min(queueing, self._previous_queue)  # jitter comes and goes, a queue stays for two rounds
+        # Jitter comes and goes, a queue stays for two rounds; a long round has samples enough by itself.
+        short = now - self._round_started < LONG_ROUND_S
+        standing = min(queueing, self._previous_queue) if short else queueing
         self._previous_queue = queueing
         limited, busy = self._limited(), 2 * self._round_flight >= self.congestion_window
         late = self._newest_sent < self._cut_at  # all of it was sent before the last cut
-        congested = self._is_congested(loss, standing, limited)
+        loss, congested = self._judge.take(now, standing, target, limited=limited)
         if self._competition.on:
             self._compete(now, rate, loss, queueing, target)
         elif congested:
-            self._ceiling, self._ceiling_at, self._shrunk_at = self.congestion_window, now, now
+            self._ceiling, self._ceiling_at = self.congestion_window, now
+            self._judge.answered(now)
             self._shrink(1.0 - loss, MINIMUM_PACKETS)
             self._trouble(now, rate if limited else 0.0)
         elif late:
@@ -330,34 +317,20 @@ class MediaCongestionControl(QuicCongestionControl):
     def _on_calm(self, now: float, rate: float, queueing: float, limited: bool) -> None:
         self._competition.on_calm()
         self.estimate.on_round(rate, limited=limited and not self._starting)
-        if limited and not self._starting:
+        if limited and self.arrivals.gradient(now) > GROWING:
+            self._starting = False
+        elif limited and not self._starting:
             self._grow(self._step(now, queueing / self.target_delay()))
         elif self._starting and queueing > self.target_delay() / 2:
             self._starting = False
 
-    def _is_congested(self, loss: float, queueing: float, limited: bool) -> bool:
-        """Whether ``loss`` is no random one."""
-        target = self.target_delay()
-        if (
-            limited
-            and loss > (CROWDED_LOSS if queueing > target / 3 else HEAVY_LOSS)
-            and queueing > target / 4
-        ):
-            return True
-        self._policed = (self._policed[0] + self._taken[0], self._policed[1] + self._taken[1])
-        acked, lost = self._policed
-        if acked + lost < POLICED_SAMPLE_PACKETS:
-            return False
-        self._policed = (0, 0)
-        return lost > POLICED_LOSS * (acked + lost)
-
     def _on_queue(self, now: float, rate: float, queueing: float, busy: bool) -> None:
         """The queue is over its target: the window becomes what the path delivers, most of the queue gone."""
-        window, target, base = self.congestion_window, self.target_delay(), self._base.value
+        window, target, way = self.congestion_window, self.target_delay(), self._way(now)
         # A sender far below its window sees others' queues, or jitter: what it knows of the path stays.
         self._trouble(now, max(rate, LEAST_CUT * self.estimate.rate) if busy else 0.0)
         self._shrink(
-            min(max((base + target / 2) / (base + queueing), 0.25), 0.95),
+            min(max((way + target / 2) / (way + queueing), 0.25), 0.95),
             MINIMUM_PACKETS if busy else QUIET_MINIMUM_PACKETS,
         )
         self._cut_at = now
@@ -370,14 +343,10 @@ class MediaCongestionControl(QuicCongestionControl):
         busy = 2 * self._round_flight >= self.congestion_window
         far = 2 * self.target_delay() + (0.0 if busy else ACK_DELAY_S)
         if queueing <= far or self._newest_sent < self._cut_at or self._competition.on:
-            self._spell_samples = 0
+            self._spell.end()
             return
-        if not self._spell_samples:
-            self._spell_since = now
-            self._spell.begin(now, self._newest_sent, self._delivered)
-        self._spell_samples += 1
-        if now - self._spell_since >= SPELL_S and self._spell_samples >= SPELL_SAMPLES:
-            rate = self._spell.rate(now, self._newest_sent, self._delivered)
+        rate = self._spell.watch(now, self._newest_sent, self._delivered)
+        if rate is not None:
             if busy:
                 self._competition.on_queue(now, queueing, rate, self.congestion_window)
             self._fit(now, rate)
@@ -389,10 +358,10 @@ class MediaCongestionControl(QuicCongestionControl):
         self._starting = False
         self._trouble(now, rate)
         if rate:
-            fitting = int(rate * (self._base.value + self.target_delay() / 2))
+            fitting = int(rate * (self._way(now) + self.target_delay() / 2))
             self._set(min(self.congestion_window, max(fitting, least)))
         self._cut_at = now
-        self._spell_samples = 0
+        self._spell.end()
         self._begin_round(now)
 
     def _trouble(self, now: float, rate: float) -> None:
@@ -435,17 +404,6 @@ class MediaCongestionControl(QuicCongestionControl):
         floor = min(self.congestion_window, minimum_packets * self._mtu)
         self._set(max(int(window * factor), floor))
 
-    def _take_loss(self, now: float) -> float:
-        """Share of packets lost, once enough were sent to tell; 0 before."""
-        seen = self._sample_acked + self._sample_lost
-        self._taken = (0, 0)
-        if seen < LOSS_SAMPLE_PACKETS and now - self._sample_started < LOSS_SAMPLE_S:
-            return 0.0
-        share = self._sample_lost / seen if seen >= LOSS_SAMPLE_LEAST else 0.0
-        self._taken = (self._sample_acked, self._sample_lost)
-        self._sample_started, self._sample_acked, self._sample_lost = now, 0, 0
-        return share
-
     # --- silence --------------------------------------------------------------------------------------
 
     def _fall_silent(self) -> None:
@@ -455,11 +413,12 @@ class MediaCongestionControl(QuicCongestionControl):
         self._set(max(self._held, self.bytes_in_flight + SILENT_PACKETS * self._mtu))
 
     def _resume(self, now: float) -> None:
-        """The first acknowledgement after it: all is as it was."""
+        """The first acknowledgement after it. Where no queue was before, it was a hole: all is as it was."""
         window, self._held = self._held, 0
         self._set(window)
-        self._shrunk_at = self._cut_at = now  # what was lost in it says nothing of what is now
-        self._resumed = True
+        self._judge.answered(now)  # what was lost in it says nothing of what is now
+        self._cut_at = now
+        self._resumed = self.queueing_delay() <= 2 * self.target_delay()
         self._begin_round(now)
 
     def _set(self, window: int) -> None:

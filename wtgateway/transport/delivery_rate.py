@@ -1,4 +1,4 @@
-"""What a path delivers: rate of a round, an estimate from rounds, share of losses. Pure; imports nothing.
+"""What a path delivers: rate of a round, of a spell, and an estimate from those. Pure; imports nothing.
 
 A sender that the application limits learns from its round trips how much it sent, not how much the path
 carries, and ``window / round trip`` is no rate at all then. So rates are measured
@@ -13,7 +13,7 @@ from collections import deque
 
 LIMITED_ROUNDS = 4  # of which the best counts: a round may have lost some of its time
 LEAST_INTERVAL_S = 0.005  # acknowledgements of one burst say nothing about a rate
-LOSS_BUCKETS, LOSS_BUCKET_S = 3, 1.0
+SPELL_S, SPELL_SAMPLES = 0.030, 3  # what lasts so long is no burst
 
 
 class RateSampler:
@@ -33,6 +33,31 @@ class RateSampler:
         """Bytes a second since :meth:`begin`; 0 when too little time has gone by to tell."""
         interval = max(acked_at - self._acked_at, sent_at - self._sent_at)
         return (delivered - self._delivered) / interval if interval >= LEAST_INTERVAL_S else 0.0
+
+
+class Spell:
+    """A time in which something held without a break, and what was delivered in it."""
+
+    __slots__ = ("_sampler", "_samples", "_since")
+
+    def __init__(self) -> None:
+        self._sampler = RateSampler()
+        self._since = 0.0
+        self._samples = 0
+
+    def end(self) -> None:
+        """It does not hold, or was acted upon."""
+        self._samples = 0
+
+    def watch(self, acked_at: float, sent_at: float, delivered: int) -> float | None:
+        """It holds now: the rate since it began, as :meth:`RateSampler.rate`, once it has lasted."""
+        if not self._samples:
+            self._since = acked_at
+            self._sampler.begin(acked_at, sent_at, delivered)
+        self._samples += 1
+        if self._samples < SPELL_SAMPLES or acked_at - self._since < SPELL_S:
+            return None
+        return self._sampler.rate(acked_at, sent_at, delivered)
 
 
 class RateEstimate:
@@ -73,30 +98,3 @@ class RateEstimate:
             self._recent.clear()
         elif saturated:  # what is less may be the viewer's timer, or jitter; a queue would show
             self.bounded = True
-
-
-class LossShare:
-    """The share of packets lost in the last three seconds or so."""
-
-    __slots__ = ("_acked", "_at", "_lost")
-
-    def __init__(self) -> None:
-        self._acked = [0] * LOSS_BUCKETS
-        self._lost = [0] * LOSS_BUCKETS
-        self._at = 0
-
-    def add(self, now: float, acked: int, lost: int) -> None:
-        """So many packets more were acknowledged, or given up."""
-        bucket = int(now / LOSS_BUCKET_S)
-        if bucket != self._at:
-            for skipped in range(max(self._at + 1, bucket - LOSS_BUCKETS + 1), bucket + 1):
-                self._acked[skipped % LOSS_BUCKETS] = self._lost[skipped % LOSS_BUCKETS] = 0
-            self._at = max(bucket, self._at)
-        self._acked[bucket % LOSS_BUCKETS] += acked
-        self._lost[bucket % LOSS_BUCKETS] += lost
-
-    @property
-    def share(self) -> float:
-        """0..1."""
-        lost = sum(self._lost)
-        return lost / (lost + sum(self._acked)) if lost else 0.0

@@ -85,10 +85,10 @@ class OneWayDelay:
         recent = [behind for sent, behind in self._behind if now - sent <= RECENT_S]
         return min(recent) if len(recent) >= LEAST_SAMPLES else 0.0
 
-    def gradient(self) -> float:
+    def gradient(self, now: float) -> float:
         """Seconds of delay that a second adds: > 0, a queue grows. 0 while there is too little to tell."""
         samples, count = self._samples, len(self._samples)
-        if count < SAMPLES // 2:
+        if count < SAMPLES // 2 or now - self._latest > RECENT_S:
             return 0.0
         mean_sent = sum(sent for sent, _ in samples) / count
         mean_delay = sum(delay for _, delay in samples) / count
