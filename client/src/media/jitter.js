@@ -29,7 +29,7 @@ const MARGIN_STEP_US = 6_000;
 const MARGIN_MAX_US = 60_000;
 const NEARLY_ALL = 0.97;
 const MAX_SPREAD_US = 120_000; // what is later than that is cheaper to lose than to wait for
-const MARGIN_CALM_US = 3_000_000; // without an underrun for so long: a little less every second
+const MARGIN_CALM_US = 8_000_000; // without an underrun for so long: a little less every second
 
 const SETTLE_US = 1_000_000;
 
@@ -77,7 +77,7 @@ export class AudioNeed {
     if (this.#calmSinceUs === -Infinity) this.#calmSinceUs = nowUs;
     if (nowUs - this.#calmSinceUs < MARGIN_CALM_US) return;
     this.#calmSinceUs += 1_000_000;
-    this.marginUs = Math.max(MARGIN_START_US, this.marginUs - MARGIN_STEP_US / 2);
+    this.marginUs = Math.max(MARGIN_START_US, this.marginUs - MARGIN_STEP_US);
   }
 
   /** The ring ran dry, or a packet came after its place had been filled. @param {number} nowUs */
