@@ -263,6 +263,7 @@ export class Player extends EventTarget {
         return this.#emit('catalog', message.catalog);
       case 'size':
         this.#surface.turn(message.rotation, message);
+        this.#viewport?.changed(message);
         return this.#emit('size', { width: message.width, height: message.height });
       case 'rendition':
         this.#rendition = message.id;
@@ -342,7 +343,9 @@ export class Player extends EventTarget {
   /** @param {HTMLElement} target */
   async #watchViewport(target) {
     const { Viewport } = await loadViewport();
-    if (this.#worker) this.#viewport = new Viewport(target, (message) => this.#post(message), this.#options.maxBitrateBps ?? 0);
+    if (!this.#worker) return; // closed meanwhile
+    const { maxBitrateBps = 0 } = this.#options;
+    this.#viewport = new Viewport(target, (message) => this.#post(message), maxBitrateBps, this.#surface.seen);
   }
 
   #visibility() {

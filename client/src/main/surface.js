@@ -26,7 +26,7 @@ export class Surface {
   /** @type {(on: boolean) => void} */ #wantMirror;
   /** @type {Set<SinkKind>} */ #failed = new Set();
   #rotation = 0;
-  #seen = { width: 0, height: 0 };
+  seen = { width: 0, height: 0 };
   #resized = new ResizeObserver(() => this.#fit());
 
   /**
@@ -105,7 +105,7 @@ export class Surface {
   /** Turns what is seen. @param {number} degrees clockwise: 0, 90, 180 or 270 @param {{width: number, height: number}} seen */
   turn(degrees, seen) {
     this.#rotation = degrees;
-    this.#seen = seen;
+    this.seen = seen;
     this.#resized.disconnect();
     if (degrees % 180 !== 0) this.#resized.observe(this.#target);
     this.#fit();
@@ -120,7 +120,7 @@ export class Surface {
     const turn = this.#rotation ? `rotate(${this.#rotation}deg)` : '';
     if (element === this.#target) { // the page's own canvas keeps its place, and its picture fits into it
       if (lying) element.style.objectFit = 'contain';
-      element.style.transform = lying ? `${turn} scale(${turnedScale({ width, height }, this.#seen)})` : turn;
+      element.style.transform = lying ? `${turn} scale(${turnedScale({ width, height }, this.seen)})` : turn;
       return;
     }
     if (lying && getComputedStyle(this.#target).position === 'static') this.#target.style.position = 'relative';

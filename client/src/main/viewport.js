@@ -7,6 +7,7 @@
 /** @typedef {import('../types.js').ToWorker} ToWorker */
 
 const SETTLE_MS = 250; // until a size that changes with every frame, as a window is pulled, is told
+const ALONG_MS = 1000; // an element that changes so soon before or after its picture does so because of it
 
 /**
  * Device pixels of an observed element. @param {Pick<ResizeObserverEntry, 'devicePixelContentBoxSize' | 'contentRect'>} entry
@@ -20,23 +21,29 @@ export function pixels({ devicePixelContentBoxSize: exact, contentRect }, ratio)
 export class Viewport {
   #size = { width: 0, height: 0 };
   #told = '';
+  #settled = false;
+  #ofItsOwn = false; // the element has had another size than its picture
+  #resizedMs = 0;
+  #changedMs = -Infinity;
+  #picture;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #post;
   #bitrateBps;
   #onVisibility = () => this.#tell();
   #observer = new ResizeObserver(([entry]) => {
-    this.#size = pixels(entry, devicePixelRatio);
+    this.#resizedMs = performance.now();
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#tell(), SETTLE_MS);
+    this.#timer = setTimeout(() => this.#settle(entry), SETTLE_MS);
   });
 
   /**
    * @param {HTMLElement} element that the picture fills @param {(message: ToWorker) => void} post to the worker
-   * @param {number} bitrateBps that pictures may have; 0: any
+   * @param {number} bitrateBps that pictures may have; 0: any @param {{width: number, height: number}} picture
    */
-  constructor(element, post, bitrateBps) {
+  constructor(element, post, bitrateBps, picture) {
     this.#post = post;
     this.#bitrateBps = Math.max(0, Math.round(bitrateBps)) || 0;
+    this.#picture = picture;
     try {
       this.#observer.observe(element, { box: 'device-pixel-content-box' });
     } catch { // Safari has no such box
@@ -45,10 +52,31 @@ export class Viewport {
     document.addEventListener('visibilitychange', this.#onVisibility);
   }
 
+  /** The picture has another size. @param {{width: number, height: number}} picture */
+  changed(picture) {
+    this.#picture = picture;
+    this.#changedMs = performance.now();
+  }
+
+  /**
+   * Where a page gives the element no size of its own, it has that of its picture: to tell that would keep
+   * small for ever what was made small once.
+   * @param {ResizeObserverEntry} entry
+   */
+  #settle(entry) {
+    const { width, height } = entry.contentRect;
+    const along = Math.abs(this.#resizedMs - this.#changedMs) < ALONG_MS;
+    if (this.#settled && along) return;
+    this.#settled = true;
+    this.#ofItsOwn ||= Math.abs(width - this.#picture.width) > 1 || Math.abs(height - this.#picture.height) > 1;
+    this.#size = this.#ofItsOwn ? pixels(entry, devicePixelRatio) : { width: 0, height: 0 };
+    this.#tell();
+  }
+
   /** A new session knows nothing yet. */
   again() {
     this.#told = '';
-    if (this.#size.width) this.#tell();
+    if (this.#settled) this.#tell();
   }
 
   #tell() {
