@@ -394,11 +394,11 @@ def test_the_table_of_clients_is_bounded_and_the_idle_make_room():
     assert (relayed.relay.clients, relayed.relay.refused) == (2, 1)
     clock.now = IDLE_SECONDS + 1
     clients[0].sendto(b"0", relayed.address)  # so the second is the one that was silent
-    relayed.received(relayed.target)
+    _, place = relayed.received(relayed.target)
     clients[2].sendto(b"2", relayed.address)
     assert relayed.received(relayed.target)[0] == b"2"
     clients[0].sendto(b"still here", relayed.address)
-    assert relayed.received(relayed.target)[0] == b"still here"
+    assert relayed.received(relayed.target) == (b"still here", place)
     assert (relayed.relay.clients, relayed.relay.refused) == (2, 1)
     for each in (*clients, relayed.target):
         each.close()

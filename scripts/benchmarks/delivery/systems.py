@@ -30,7 +30,7 @@ _PLAYER = """(() => {
   const s = window.player.stats(), g = s.gateway ?? {};
   const names = ['framesPainted', 'framesLost', 'framesExpired', 'nacksSent', 'fragmentsRecovered',
     'audioUnderruns', 'audioFramesReceived', 'audioFramesConcealed', 'latencyMs', 'state', 'delivery',
-    'reconnects', 'bitrateBps'];
+    'reconnects', 'bitrateBps', 'framesReceived', 'framesDropped', 'keyframeRequests', 'width'];
   return {...Object.fromEntries(names.map(name => [name, s[name] ?? null])),
     estimateBps: g.estimate_bps ?? null, fecSharePpm: g.fec_share_ppm ?? null,
     reason: g.delivery_reason ?? null, lossPpm: g.loss_ppm ?? null};
