@@ -82,6 +82,33 @@ async def test_sessions_of_all_workers_are_one_list(view: FakeView, http: httpx.
     assert (second["broadcast"], second["worker"], second["rttUs"]) == ("house/door", 0, 1500)
 
 
+async def test_how_viewers_paths_are_is_told_by_broadcast(view: FakeView, http: httpx.AsyncClient) -> None:
+    view.sessions = [
+        SessionSummary(
+            id=str(n), broadcast="test", rtt_us=n * 10_000, estimate_bps=n * 1_000_000, loss=n / 100,
+            queueing_us=n * 1_000,
+        )
+        for n in (3, 1, 2, 0)
+    ]  # fmt: skip
+    sessions = (await http.get("/api/v1/sessions")).json()
+    assert (sessions[0]["loss"], sessions[0]["queueingUs"], sessions[0]["estimateBps"]) == (
+        0.03,
+        3_000,
+        3_000_000,
+    )
+    lines = (await http.get("/metrics")).text.splitlines()
+    for quantile, value in (("0", 1), ("0.5", 2), ("1", 3)):  # of the fourth nothing is known yet
+        labels = f'{{broadcast="test",quantile="{quantile}"}}'
+        assert f"wtgateway_path_estimate_bps{labels} {value * 1_000_000}" in lines
+        for name, expected in (
+            ("path_rtt_seconds", value / 100),
+            ("path_loss_ratio", value / 100),
+            ("path_queueing_seconds", value / 1_000),
+        ):
+            (line,) = [line for line in lines if line.startswith(f"wtgateway_{name}{labels}")]
+            assert float(line.split()[-1]) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/api/v1/sessions"])
 async def test_pages_of_other_origins_may_not_read_them_even_where_the_rest_is_open(
     view: FakeView, path: str

@@ -91,6 +91,8 @@ def session_value(summary: SessionSummary) -> dict[str, Any]:
         "streamsReset": summary.streams_reset,
         "rttUs": summary.rtt_us,
         "estimateBps": summary.estimate_bps,
+        "loss": round(summary.loss, 4),
+        "queueingUs": summary.queueing_us,
         "wishBps": summary.wish_bps,
         "rendition": summary.rendition,
         "renditionReason": summary.rendition_reason,

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wtgateway.media import BroadcastState
 from wtgateway.protocol.traces import STAGES
 from wtgateway.web.histograms import BOUNDS_US, Histogram, StageTimes
-from wtgateway.web.view import GatewayView, WorkerSummary
+from wtgateway.web.view import GatewayView, SessionSummary, WorkerSummary
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "wtgateway_"
@@ -66,7 +66,8 @@ class Family:
 def families(view: GatewayView) -> list[Family]:
     """All that is counted now."""
     workers = view.worker_summaries()
-    return [*_of_workers(workers), *_of_broadcasts(view), *_of_adaptation(view), *_of_traces(workers)]
+    paths = _of_paths(view.session_summaries())
+    return [*_of_workers(workers), *_of_broadcasts(view), *_of_adaptation(view), *paths, *_of_traces(workers)]
 
 
 def exposition(all_families: Iterable[Family]) -> str:
@@ -132,6 +133,30 @@ def _of_adaptation(view: GatewayView) -> list[Family]:
     for (name, rendition), count in sorted(counts.items()):
         viewers.add(count, broadcast=name, rendition="none" if rendition < 0 else rendition)
     return [rate, scale, fps, why, changes, viewers]
+
+
+def _of_paths(sessions: Iterable[SessionSummary]) -> list[Family]:
+    """How viewers' paths are, as the least, the median and the greatest of each broadcast's."""
+    rtt = Family(f"{PREFIX}path_rtt_seconds", "gauge", "Round trip, over the viewers of a broadcast")
+    estimate = Family(f"{PREFIX}path_estimate_bps", "gauge", "What viewers' paths are believed to carry")
+    loss = Family(f"{PREFIX}path_loss_ratio", "gauge", "Share of packets lost in the last seconds")
+    queueing = Family(f"{PREFIX}path_queueing_seconds", "gauge", "How long the queue on the path is")
+    by_broadcast: dict[str, list[SessionSummary]] = {}
+    for session in sessions:
+        if session.rtt_us:  # else nothing is known of its path yet
+            by_broadcast.setdefault(session.broadcast, []).append(session)
+    for name, viewers in sorted(by_broadcast.items()):
+        for quantile in (0.0, 0.5, 1.0):
+            labels = {"broadcast": name, "quantile": f"{quantile:g}"}
+            rtt.add(_quantile([s.rtt_us for s in viewers], quantile) / 1e6, **labels)
+            estimate.add(_quantile([s.estimate_bps for s in viewers], quantile), **labels)
+            loss.add(_quantile([s.loss for s in viewers], quantile), **labels)
+            queueing.add(_quantile([s.queueing_us for s in viewers], quantile) / 1e6, **labels)
+    return [rtt, estimate, loss, queueing]
+
+
+def _quantile(values: Sequence[float], quantile: float) -> float:
+    return sorted(values)[round(quantile * (len(values) - 1))]
 
 
 def _of_traces(workers: list[WorkerSummary]) -> list[Family]:

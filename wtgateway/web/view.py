@@ -79,6 +79,8 @@ class SessionSummary:
     streams_reset: int = 0
     rtt_us: int = 0
     estimate_bps: int = 0  # what its path is believed to carry; 0: not known
+    loss: float = 0.0  # share of packets lost in the last seconds
+    queueing_us: int = 0  # how long its path's queue is now
     wish_bps: int = 0  # what of that is left for the pictures; 0: not known
     rendition: int = -1  # of the pictures; -1: none
     rendition_reason: str = ""  # why that one

@@ -123,6 +123,8 @@ class ViewerService:
             age_s=now - session.opened_at,
             rtt_us=session.rtt_us,
             estimate_bps=session.core.path.estimate_bps,
+            loss=session.core.path.loss,
+            queueing_us=round(session.core.path.queueing * 1e6),
             wish_bps=fitted.wish.bitrate_bps if fitted.wish is not None else 0,
             rendition=-1 if fitted.choice.rendition is None else fitted.choice.rendition,
             rendition_reason=fitted.choice.reason,
