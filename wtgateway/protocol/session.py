@@ -119,7 +119,8 @@ class ServerSession:
         self.frames_offered = 0
         self.bytes_sent = 0
         self.messages_received = 0
-        self.queue_us = 0  # how long the last frame taken had waited
+        self.queue_us = 0  # how long the last picture taken had waited; of sound where there are none
+        self._sends_pictures = False
         self._reader = messages.MessageReader()
         self._limiter = MessageLimiter(self.limits.messages_per_second, self.limits.messages_burst)
         self._datagram_limiter = MessageLimiter(self.limits.datagrams_per_second, self.limits.datagrams_burst)
@@ -296,7 +297,9 @@ class ServerSession:
     def _count(self, queued: QueuedFrame, size: int, now: float) -> None:
         self.frames_sent += 1
         self.bytes_sent += size
-        self.queue_us = round((now - queued.queued_at) * 1e6)
+        if queued.kind is Kind.VIDEO or not self._sends_pictures:
+            self._sends_pictures = queued.kind is Kind.VIDEO
+            self.queue_us = round((now - queued.queued_at) * 1e6)
 
     def next_frame(self, now: float) -> QueuedFrame | None:
         """The next frame for those who send every frame on a stream of its own."""
