@@ -148,7 +148,9 @@ class Program:
         if self._chosen.json is None:
             return
         self.recorder.take(time.monotonic(), time.time())
-        value = self.recorder.as_json(self.seed, self.loop.late_longest_s, self.relay.refused)
+        loop = self.loop
+        late = loop.done_late / loop.done if loop.done else 0.0
+        value = self.recorder.as_json(self.seed, loop.late_longest_s, late, self.relay.refused)
         self._chosen.json.write_text(json.dumps(value) + "\n")
 
 

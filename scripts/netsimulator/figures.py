@@ -95,12 +95,13 @@ class Recorder:
             wait_max_ms=1000 * waits.longest,
         )
 
-    def as_json(self, seed: int, late_s: float, refused: int) -> dict[str, Any]:
+    def as_json(self, seed: int, late_s: float, late_share: float, refused: int) -> dict[str, Any]:
         """The whole report."""
         return {
             "seed": seed,
             "refused": refused,
             "latestMs": round(1000 * late_s, 3),
+            "lateShare": round(late_share, 5),
             "totals": {
                 name: _camel(dataclasses.asdict(direction.totals()))
                 for name, direction in self._directions.items()

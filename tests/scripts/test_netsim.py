@@ -317,8 +317,9 @@ def test_figures_are_differences_and_their_table_is_bounded():
     for _ in range(200):
         recorder.take(bench.time.now, 1e9)
     assert 50 <= len(recorder.rows) <= 100
-    report = recorder.as_json(1, 0.001, 3)
+    report = recorder.as_json(1, 0.001, 0.5, 3)
     assert report["totals"]["up"]["packets"] == 100 and report["refused"] == 3
+    assert (report["latestMs"], report["lateShare"]) == (1.0, 0.5)
 
 
 # Between sockets.

@@ -134,7 +134,8 @@ class Run:
                 self.result.sightings = [(s.at_ms, s.painted_ms) for s in seen if s.painted_ms is not None]
                 self.result.painted = painted_times(log)
             report = await path.figures()
-            self.result.intervals, self.result.relay_late_ms = report["intervals"], report["latestMs"]
+            self.result.intervals = report["intervals"]
+            self.result.relay_late_ms, self.result.relay_late_share = report["latestMs"], report["lateShare"]
         if not scenario.sound and not self.result.sightings:
             raise ChromiumError("no readable picture")
 
@@ -179,7 +180,8 @@ async def _one(options: Options, scenario: Scenario, system: System) -> Result:
     if result.error:
         print(f"{scenario.name}, {system.name}: {result.error}", file=sys.stderr, flush=True)
     if result.relay_late_ms > LATE_MS:
-        late = f"the network itself was up to {result.relay_late_ms:.0f} ms late: the machine was busy"
+        late = f"the network itself was up to {result.relay_late_ms:.0f} ms late, and"
+        late += f" more than 1 ms {100 * result.relay_late_share:.1f} % of the times: the machine was busy"
         print(f"{scenario.name}, {system.name}: {late}", file=sys.stderr, flush=True)
     if options.results is not None:
         (options.results / file_name(scenario.name, system.name)).write_text(result.dumps())

@@ -23,6 +23,7 @@ class Result:
     system: str
     error: str = ""
     relay_late_ms: float = 0.0  # the latest that the network itself ever was
+    relay_late_share: float = 0.0  # of the times it had to do something: more than 1 ms late
     began_ms: float = 0.0
     start_ms: float = 0.0
     end_ms: float = 0.0
