@@ -13,7 +13,11 @@ from wtgateway.protocol.adaptation import (
     AUDIO_OVERHEAD,
     BACKOFF_FIRST_S,
     BACKOFF_LIMIT_S,
+    CALM_S,
+    CALM_US,
     DRAINING,
+    GROWTH,
+    GROWTH_WHEN_USED,
     HEADROOM,
     HIDDEN_S,
     STANDING_US,
@@ -107,16 +111,69 @@ def test_an_estimate_for_a_rate_leaves_that_rate(
     assert abs(budget - video) <= 2
 
 
+def updated(budget: Budget, path: PathState, at: float, *, used: bool = True) -> int | None:
+    return budget.update(path, 0, now=at, used=used, most=10_000_000)
+
+
 def test_an_estimate_that_is_no_bound_is_no_reason_to_take_less() -> None:
     budget = Budget()
     shown = PathState(estimate_bps=1_000_000, bounded=False)
-    assert budget.update(shown, 0) is None, "so much was sent, and arrived"
+    assert updated(budget, shown, 1) is None, "so much was sent, and arrived"
     bound = PathState(estimate_bps=800_000)
-    assert budget.update(bound, 0) == 720_000
-    assert budget.update(replace(shown, estimate_bps=700_000), 0) == 720_000
-    assert budget.update(replace(shown, estimate_bps=1_000_000), 0) == 900_000, "a probe arrived"
-    assert budget.update(PathState(estimate_bps=600_000), 0) == 540_000
-    assert budget.update(PathState(), 0) == 540_000, "nothing new is known"
+    assert updated(budget, bound, 1) == 720_000
+    assert updated(budget, replace(shown, estimate_bps=700_000), 1) == 720_000
+    assert updated(budget, replace(shown, estimate_bps=1_000_000), 1) == 900_000, "a probe arrived"
+    assert updated(budget, PathState(estimate_bps=600_000), 1) == 540_000
+    assert updated(budget, PathState(), 1) == 540_000, "nothing new is known"
+
+
+@pytest.mark.parametrize(("used", "growth"), [(True, GROWTH_WHEN_USED), (False, GROWTH)])
+def test_while_the_path_is_at_ease_the_budget_grows_beyond_an_old_bound(used: bool, growth: float) -> None:
+    budget, path = Budget(), PathState(estimate_bps=1_000_000, queueing_us=CALM_US - 1, loss=0.02)
+    first = updated(budget, path, 0.0, used=used)
+    assert first is not None
+    for tick in range(1, round(CALM_S) + 1):
+        assert updated(budget, path, float(tick), used=used) == first, "it has to be calm for a while"
+    for tick in range(40):
+        last = updated(budget, path, CALM_S + 1 + tick * 0.25, used=used)
+    assert last == pytest.approx(first * (1 + growth / 4) ** 37 * (1 + growth) ** 1, rel=0.05)
+    assert updated(budget, replace(path, queueing_us=CALM_US), 100.0, used=used) == last, "not at ease"
+    again = [updated(budget, path, 101.0 + n, used=used) for n in range(5)]
+    assert again == [last] * 5, "from the beginning"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        PathState(estimate_bps=1_000_000, queueing_us=STANDING_US),
+        PathState(estimate_bps=1_000_000, loss=0.05),
+        PathState(estimate_bps=900_000),
+    ],
+)
+def test_trouble_takes_the_budget_back_to_the_estimate(trouble: PathState) -> None:
+    budget, path = Budget(), PathState(estimate_bps=1_000_000)
+    for second in range(30):
+        grown = updated(budget, path, float(second))
+    assert grown is not None and grown > 3_000_000
+    assert updated(budget, trouble, 30.0) == budget_bps(trouble, 0)
+
+
+def test_the_budget_grows_no_further_than_what_could_be_used() -> None:
+    budget, path = Budget(), PathState(estimate_bps=1_000_000)
+    for second in range(200):
+        assert (updated(budget, path, float(second)) or 0) <= 10_000_000
+    assert budget.bps == 10_000_000
+    assert updated(budget, replace(path, estimate_bps=20_000_000), 200.0) == 18_000_000, (
+        "what is known is told"
+    )
+
+
+def test_a_pause_between_two_looks_is_no_reason_to_leap() -> None:
+    budget, path = Budget(), PathState(estimate_bps=1_000_000)
+    for second in range(10):
+        before = updated(budget, path, float(second))
+    assert before is not None
+    assert (updated(budget, path, 1_000.0) or 0) <= before * (1 + GROWTH_WHEN_USED) + 1
 
 
 # --- what is of use --------------------------------------------------------------------------------

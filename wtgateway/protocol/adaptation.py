@@ -15,6 +15,10 @@ HEADROOM = 0.9  # of the estimate is used: rate control swings, and so does the 
 MOST_REPAIR = 0.5  # of what is sent; beyond, pictures would only get worse
 STANDING_US = 100_000  # a queue that stands so long is to be drained:
 DRAINING = 0.85  # so much of what could be sent, while it stands
+CALM_US, CALM_S = 40_000, 5.0  # a queue below that for so long: the path is at ease
+MUCH_LOSS = 0.05  # more is no chance, and the path is not at ease
+GROWTH, GROWTH_WHEN_USED = 0.02, 0.08  # of the budget, each second while the path is at ease
+LONGEST_STEP_S = 1.0
 AUDIO_OVERHEAD = 1.2  # small datagrams have their headers, and some sound is sent twice
 
 TOLERANCE = 0.95  # a rendition that needs a twentieth too much is not left for that
@@ -84,17 +88,44 @@ class Budget:
     """What pictures may take, in the light of what the path has shown; ``bps`` None: any.
 
     An estimate that is no bound is what the application has happened to send, or a probe: a reason to take
-    more, and none to take less.
+    more, and none to take less. A bound may be an old one: while the path is calm the budget grows beyond it,
+    since what is never sent never shows that it would arrive. Trouble takes it back to the estimate.
     """
 
     bps: int | None = None
+    _known_bps: int = 0  # what the estimate left, when it last fell, and at best since then
+    _calm_since: float | None = None
+    _at: float = 0.0
 
-    def update(self, path: PathState, audio_bps: int) -> int | None:
-        """What is known now."""
-        now = budget_bps(path, audio_bps)
-        if now is not None and (path.bounded or (self.bps is not None and now > self.bps)):
-            self.bps = now
+    def update(self, path: PathState, audio_bps: int, *, now: float, used: bool, most: int) -> int | None:
+        """``used``: pictures take about what they may. ``most`` is what they could use in the best case."""
+        known = budget_bps(path, audio_bps)
+        elapsed, self._at = min(now - self._at, LONGEST_STEP_S), now
+        if known is None:
+            return self.bps
+        fallen = known < TOLERANCE * self._known_bps
+        if self.bps is None:
+            self.bps = known if path.bounded else None
+        elif known > self.bps or (path.bounded and (fallen or _troubled(path))):
+            self.bps = known
+        elif self._is_calm(path, now) and self.bps < most:
+            growth = GROWTH_WHEN_USED if used else GROWTH
+            self.bps = min(most, round(self.bps * (1 + growth * elapsed)))
+        if fallen or known > self._known_bps:
+            self._known_bps = known
         return self.bps
+
+    def _is_calm(self, path: PathState, now: float) -> bool:
+        if path.queueing_us >= CALM_US or _troubled(path):
+            self._calm_since = None
+            return False
+        if self._calm_since is None:
+            self._calm_since = now
+        return now - self._calm_since >= CALM_S
+
+
+def _troubled(path: PathState) -> bool:
+    return path.queueing_us >= STANDING_US or path.loss >= MUCH_LOSS
 
 
 def estimate_for(video_bps: int, path: PathState, audio_bps: int) -> int:

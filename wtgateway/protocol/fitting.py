@@ -29,6 +29,7 @@ from wtgateway.protocol.targets import Policy, Wish
 
 MOST_PIXELS = 65_535
 MOST_BPS = 10**10
+USED = 0.7  # of what it may take: a rendition that takes this is held back by it
 LOOK_S = 1.0  # how often all is looked at, be there news or not
 MeasuredRate = Callable[[int, int], int]  # of (track, rendition), bits a second; 0: it is not running
 
@@ -107,7 +108,9 @@ class Fitting:
         caps = self._caps if self._adapts else Caps(visible=self._caps.visible)
         offers = self._offers(track)
         audio_bps = self._audio_bps(catalog)
-        budget = self._budget.update(path, audio_bps)
+        budget = self._budget.update(
+            path, audio_bps, now=now, used=self._uses_all(track, current), most=_most(offers)
+        )
         choice = self._chooser.update(
             offers,
             current,
@@ -138,6 +141,14 @@ class Fitting:
             )
             for r in self._choices.decodable(track)
         ]
+
+    def _uses_all(self, track: Track, current: int | None) -> bool:
+        """Whether the rendition takes about what it may."""
+        rendition = track.rendition(current) if current is not None else None
+        if rendition is None:
+            return False
+        may = min(rendition.bitrate_bps, self._budget.bps or rendition.bitrate_bps)
+        return self._measured(track.id, rendition.id) >= USED * may
 
     def _audio_bps(self, catalog: Catalog) -> int:
         """Of what the viewer gets to hear, whichever is more: as it is said, or as it is."""
