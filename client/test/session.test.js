@@ -17,8 +17,8 @@ function source() {
   return { readable, put: (value) => controller.enqueue(value), reset: (error) => controller.error(error), end: () => controller.close() };
 }
 
-/** @param {{wanted?: boolean, maxDatagramSize?: number}} [options] */
-function begun({ wanted = true, maxDatagramSize = 1024 } = {}) {
+/** @param {{wanted?: boolean, maxDatagramSize?: number, ready?: Promise<void>}} [options] */
+function begun({ wanted = true, maxDatagramSize = 1024, ready = Promise.resolve() } = {}) {
   const [datagrams, streams, control] = [source(), source(), source()];
   /** @type {any[]} */ const told = [];
   /** @type {(() => void)[]} */ const waiting = [];
@@ -32,7 +32,7 @@ function begun({ wanted = true, maxDatagramSize = 1024 } = {}) {
   };
   let [closed, lose] = [(/** @type {any} */ _) => {}, (/** @type {Error} */ _) => {}];
   const session = new Session(/** @type {any} */ ({
-    ready: Promise.resolve(),
+    ready,
     closed: new Promise((resolve, reject) => { [closed, lose] = [resolve, reject]; }),
     close: (/** @type {any} */ info) => closed(info),
     incomingUnidirectionalStreams: streams.readable,
@@ -55,6 +55,11 @@ function begun({ wanted = true, maxDatagramSize = 1024 } = {}) {
   };
 }
 
+const FRAME = vectors('frames').map(({ frame: f }) => ({
+  track: f.track, rendition: f.rendition, group: f.group, index: 0, keyframe: true, discardable: false, ptsUs: 0, captureUs: 0, durationUs: 0,
+  grabbedUs: 0, convertedUs: 0, encodedUs: 0,
+}))[0];
+
 /** @param {any} frame @param {number} index */
 const objectOf = (frame, index) => encodeFrame({ ...frame, index, payload: new Uint8Array(500).fill(index) });
 
@@ -71,6 +76,28 @@ test('frames come by streams and by datagrams, and what comes both ways counts o
   const frames = await heard('frame', 2);
   assert.deepEqual(frames.map(({ index }) => index), [frame.index, 50]);
   assert.deepEqual([counters.duplicates, counters.datagramsReceived], [1, 1]);
+  end();
+});
+
+test('what came on streams before datagrams were read is not asked for', async () => {
+  let readable = () => {};
+  const { heard, datagrams, streams, counters, end } = begun({ ready: new Promise((resolve) => { readable = resolve; }) });
+  const stream = source();
+  streams.put(stream.readable);
+  const frame = { ...FRAME, track: 5 };
+  for (const index of [1, 2]) stream.put(objectOf({ ...frame, keyframe: false }, index));
+  stream.put(objectOf(frame, 0));
+  await heard('frame', 3);
+  readable();
+  datagrams.put(LONE);
+  await heard('frame', 4);
+  assert.deepEqual([counters.nacksSent, counters.framesExpired, counters.duplicates], [0, 0, 0]);
+  const again = source();
+  streams.put(again.readable);
+  again.put(objectOf(frame, 0));
+  again.put(objectOf(frame, 3));
+  assert.deepEqual((await heard('frame', 5)).map(({ index }) => index).slice(-1), [3]);
+  assert.equal(counters.duplicates, 1, 'it was remembered');
   end();
 });
 
@@ -142,10 +169,7 @@ test('a connection without datagrams says so; where none are wanted nobody asks'
   unwanted.datagrams.put(LONE);
   const stream = source();
   unwanted.streams.put(stream.readable);
-  stream.put(objectOf(vectors('frames').map(({ frame: f }) => ({
-    track: f.track, rendition: f.rendition, group: f.group, index: 0, keyframe: true, discardable: false, ptsUs: 0, captureUs: 0, durationUs: 0,
-    grabbedUs: 0, convertedUs: 0, encodedUs: 0,
-  }))[0], 7));
+  stream.put(objectOf(FRAME, 7));
   await unwanted.heard('frame');
   assert.deepEqual([unwanted.told.map(([what]) => what), unwanted.counters.datagramsReceived], [['frame'], 0]);
   unwanted.end();

@@ -53,6 +53,7 @@ function fetched(path) {
 /** @type {() => Promise<typeof import('./datagrams.js')>} */ const loadDatagrams = fetched('./datagrams.js');
 loadMessages().catch(() => {}); // asked for again when it is needed
 
+const MAX_BEFORE = 64;
 const NORMAL = 0;
 const MALFORMED = 0x10;
 
@@ -65,6 +66,7 @@ export class Session {
   /** @type {WritableStreamDefaultWriter<Uint8Array> | null} */ #writer = null;
   /** @type {typeof import('../media/messages.js') | null} */ #codec = null;
   /** @type {import('./datagrams.js').Datagrams | null} */ #datagrams = null;
+  /** @type {Frame[] | null} that came on streams before datagrams are read: nothing of them is missing */ #before;
 
   /** @param {WebTransport} transport @param {SessionHandlers} handlers @param {DatagramLink} link */
   constructor(transport, handlers, link) {
@@ -75,6 +77,7 @@ export class Session {
       ({ closeCode = NORMAL, reason = '' }) => this.#end({ code: closeCode, reason, clean: true }),
       (error) => this.#end({ code: NORMAL, reason: words(error), clean: false }),
     );
+    this.#before = link.wanted ? [] : null;
     this.#readStreams().catch(() => {}); // the end of the session says why
     this.#readControl().catch(() => {});
     if (link.wanted) this.#readDatagrams(link).catch(() => {});
@@ -116,8 +119,11 @@ export class Session {
     await this.#transport.ready;
     const { datagrams } = this.#transport;
     const module = datagrams?.maxDatagramSize > 0 ? await loading : null;
+    const before = this.#before ?? [];
+    this.#before = null;
     if (!module) return this.#handlers.noDatagrams();
     this.#datagrams = new module.Datagrams(datagrams, link, this.#handlers);
+    for (const frame of before) this.#datagrams.streamed(frame);
     try {
       await this.#datagrams.read((nowUs) => { this.heardUs = nowUs; });
     } catch (error) {
@@ -178,7 +184,7 @@ export class Session {
           frame.arrivalUs = this.heardUs;
           frame.firstByteUs = firstByteUs;
           firstByteUs = this.heardUs; // where the next frame of this stream began at the latest
-          if (this.#datagrams?.streamed(frame) ?? true) this.#handlers.frame(frame);
+          if (this.#isNews(frame)) this.#handlers.frame(frame);
         }
         if (coming === parser.unfinished) continue;
         coming = parser.unfinished;
@@ -190,6 +196,13 @@ export class Session {
       if (error instanceof WireError) this.#refuse(error);
       else if (parser.unfinished) this.#lose(parser.unfinished);
     }
+  }
+
+  /** Whether that frame, which came on a stream, has not come in datagrams before. @param {Frame} frame */
+  #isNews(frame) {
+    if (this.#datagrams) return this.#datagrams.streamed(frame);
+    if (this.#before && this.#before.push(frame) > MAX_BEFORE) this.#before.shift();
+    return true;
   }
 
   /** Its stream was reset: late or overtaken. @param {Frame} frame */
