@@ -21,7 +21,10 @@ C, BETA = 0.4, 0.7  # RFC 9438, section 4
 
 
 class TcpFlow:
-    """One sender over ``bottleneck``; acknowledgements come back after ``conditions.delay`` as well."""
+    """One sender over ``bottleneck``; acknowledgements come back after ``conditions.delay`` as well.
+
+    ``most`` segments are in flight, which is the receiver's window.
+    """
 
     def __init__(
         self,
@@ -31,10 +34,12 @@ class TcpFlow:
         *,
         seed: int = 99,
         algorithm: Literal["reno", "cubic"] = "cubic",
+        most: float = float("inf"),
     ) -> None:
         self.time, self.delivered_bytes = time, 0
         self.window = INITIAL_WINDOW
         self._cubic = algorithm == "cubic"
+        self._most = most
         self._link = Link(time, conditions, seed, self._arrived, bottleneck=bottleneck)
         self._delay = conditions.delay
         self._threshold = float("inf")
@@ -62,7 +67,7 @@ class TcpFlow:
         self._running = False
 
     def _fill(self) -> None:
-        while self._running and len(self._sent_at) < int(self.window):
+        while self._running and len(self._sent_at) < int(min(self.window, self._most)):
             self._sent_at[self._next] = self.time.now
             self._link.send(self._next.to_bytes(8) + bytes(SEGMENT - 8))
             self._next += 1

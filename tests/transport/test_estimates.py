@@ -22,7 +22,7 @@ from wtgateway.transport.congestion import (
 from wtgateway.transport.delivery_rate import LIMITED_ROUNDS, RateEstimate, RateSampler, Spell
 from wtgateway.transport.losses import LossJudge, LossShare
 from wtgateway.transport.one_way import SAMPLES, OneWayDelay, WindowedMinimum
-from wtgateway.transport.probing import SHARE, Prober
+from wtgateway.transport.probing import LEAST_PURSE, Prober
 
 # --- rates -------------------------------------------------------------------------------------------
 
@@ -281,7 +281,7 @@ def test_padding_is_a_small_share_and_rarer_when_it_finds_nothing() -> None:
     probed = Probed(rate=375_000, capacity=400_000)
     probed.estimate.on_round(375_000, limited=False)
     probed.run(120)
-    assert probed.padding <= SHARE * probed.sent + 150_000
+    assert probed.padding <= 0.06 * probed.sent
     starts = [after for (before, _), (after, _) in pairwise(probed.asked) if after - before > 0.5]
     assert all(after - before >= 4.0 for before, after in list(pairwise(starts))[4:])
 
@@ -295,6 +295,35 @@ def test_nothing_is_probed_in_trouble_nor_for_nobody() -> None:
     silent.estimate.on_round(1_000, limited=False)
     silent.run(5)
     assert silent.padding == 0
+
+
+def test_padding_is_bounded_though_every_train_would_find_more() -> None:
+    probed = Probed(rate=375_000, capacity=1e9)
+    probed.prober.wanted = 1e9
+    for _ in range(60):
+        probed.estimate.rate = 375_000.0  # as if it fell again and again
+        probed.run(0.5)
+    assert probed.padding <= 0.10 * probed.sent + LEAST_PURSE
+
+
+def test_a_train_that_one_acknowledgement_answers_says_nothing() -> None:
+    estimate = RateEstimate()
+    estimate.on_round(375_000.0, limited=False)
+    prober = Prober(estimate)
+    now, sent = 1_000.0, []
+    for _ in range(3_000):
+        now += 0.002
+        size = 750 + prober.bytes_wanted(now, 0.040, PACKET, 1 << 20, calm=True)
+        prober.on_sent(size)
+        if prober.target:
+            sent.append(Sent(0, now, size, False, now))
+        elif sent:
+            break
+    late = Sent(1, now + 0.010, PACKET, False, now)
+    prober.on_acked(now + 0.050, sent[:5])
+    prober.on_acked(now + 0.056, [*sent[5:], late])  # a viewer that sat on all of it
+    assert not prober.measuring
+    assert estimate.rate == 375_000.0
 
 
 def test_a_train_that_met_a_queue_says_nothing() -> None:
@@ -332,7 +361,7 @@ def test_calm_in_between_counts_as_calm() -> None:
     competition = Competition()
     for n in range(5 * VAIN_CUTS):
         competition.on_queue(1_000.0 + n, 0.08, 1e6 / (n + 1), 60_000)
-        competition.on_calm()
+        competition.on_calm(0.5)
     assert not competition.on
 
 

@@ -298,6 +298,21 @@ def test_a_loss_based_flow_leaves_a_fair_share(algorithm: Literal["reno", "cubic
     assert share(samples, 0.95) <= 0.150
 
 
+@pytest.mark.parametrize("segments", [40, 60])
+def test_a_bloated_queue_with_a_rival_that_its_receiver_limits(segments: int) -> None:
+    """Most downloads: a window that never fills two seconds. There both are possible, share and delay."""
+    play = Play(BLOATED, "greedy")
+    play.run(2)
+    rival = TcpFlow(play.time, BLOATED, play.bottleneck, most=segments)
+    rival.start()
+    play.run(10)
+    before, rivals = play.flow.seen.bytes, rival.delivered_bytes
+    samples = play.queueing(15)
+    fair = (play.flow.seen.bytes - before + rival.delivered_bytes - rivals) / 2
+    assert 0.5 <= (play.flow.seen.bytes - before) / fair <= 2.0
+    assert share(samples, 0.95) <= 0.150
+
+
 @pytest.mark.parametrize("algorithm", ["reno", "cubic"])
 def test_a_fair_share_behind_codel(algorithm: Literal["reno", "cubic"]) -> None:
     down = Conditions(delay=0.020, rate_bps=LINK, queue_bytes=1 << 21, codel=True)
@@ -314,7 +329,7 @@ def test_a_fair_share_behind_codel(algorithm: Literal["reno", "cubic"]) -> None:
 
 
 def test_a_bloated_queue_that_others_fill_is_left_to_them_but_for_a_floor_and_taken_again() -> None:
-    """Two seconds of queue before everybody: no sender can bound its own delay there, whatever it sends."""
+    """One queue for all, and a rival that fills two seconds of it: nobody can bound his own delay there."""
     play = Play(BLOATED, "greedy")
     play.run(2)
     rival = TcpFlow(play.time, BLOATED, play.bottleneck, algorithm="cubic")

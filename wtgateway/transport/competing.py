@@ -13,6 +13,7 @@ from __future__ import annotations
 VAIN_CUTS = 3  # a queue that stands after so many
 VAIN_S = 1.0  # a newcomer that starts too fast has found its place by then
 REMEMBERED_S = 15.0  # who was there is taken for being there again at once
+DRAINED = 0.75  # of the target: below that the queue was its own, for it went when it was cut
 STANDING = 0.5  # of what it was at the first of them
 YIELDED = 0.6  # of the rate at the first of them: alone before a queue, one would have had all of the link
 CALM_S = 1.0  # under the target for so long: the others have gone
@@ -20,6 +21,7 @@ LIMIT_S = 0.130  # of queueing, so that its peaks stay under 150 ms
 DECREASE = 0.7  # cubic's (RFC 9438, section 4.6)
 OVER_LIMIT = 0.85
 INCREASE = 0.03  # of the window for each round, at least a packet
+NEAR = 0.75  # of the limit: from there a packet a round, since what is grown shows a round later
 FULL = 0.7  # of the longest queue seen: losses there are its overflow, others are the path's
 LOOK_S = 4.0  # between two looks whether the others are still there
 LOOK_ROUNDS = 2
@@ -57,9 +59,10 @@ class Competition:
         self._looked = 0  # rounds of the look
         self._floor_rtt = 0.0
 
-    def on_calm(self) -> None:
-        """The queue was under its target for a round."""
-        self._cuts = 0
+    def on_calm(self, fullness: float) -> None:
+        """The queue was at ``fullness`` of its target for a round."""
+        if fullness < DRAINED:
+            self._cuts = 0
 
     def on_queue(self, now: float, queueing: float, rate: float, window: int) -> bool:
         """The window is cut from ``window`` for a queue; whether that was in vain too often."""
@@ -115,7 +118,10 @@ class Competition:
             return max(int(window * OVER_LIMIT), self._floor(window, mtu, rtt))
         if lost and queueing >= FULL * self._full:
             return int(window * DECREASE)
-        return window + max(mtu, int(window * INCREASE)) if limited else window
+        if not limited:
+            return window
+        near = queueing > NEAR * LIMIT_S
+        return window + (mtu if near else max(mtu, int(window * INCREASE)))
 
     def _floor(self, window: int, mtu: int, rtt: float) -> int:
         """What is kept though the queue is too long; not more than the path takes without a longer one."""

@@ -315,7 +315,7 @@ class MediaCongestionControl(QuicCongestionControl):
         self._begin_round(now)
 
     def _on_calm(self, now: float, rate: float, queueing: float, limited: bool) -> None:
-        self._competition.on_calm()
+        self._competition.on_calm(queueing / self.target_delay())
         self.estimate.on_round(rate, limited=limited and not self._starting)
         if limited and self.arrivals.gradient(now) > GROWING:
             self._starting = False
