@@ -14,7 +14,7 @@ from matplotlib import pyplot  # type: ignore[import-not-found]
 
 from scripts.benchmarks.delivery.figures import ages, down, value_of
 from scripts.benchmarks.delivery.result import Result
-from scripts.benchmarks.delivery.scenarios import BY_NAME, SCENARIOS, Scenario
+from scripts.benchmarks.delivery.scenarios import AUTO, BY_NAME, SCENARIOS, Scenario
 
 _SIZE, _DPI = (9.0, 4.5), 110
 _OVER_TIME = ("steps", "thin", "blackout", "bloat")
@@ -46,7 +46,7 @@ def on_time(results: Sequence[Result], target: Path) -> None:
     axes.set_xticks([row + 0.4 - width / 2 for row in range(len(scenarios))], [s.name for s in scenarios])
     axes.set_ylabel("frames on time, %")
     axes.set_ylim(0, 102)
-    axes.legend(fontsize=8, ncols=3, loc="lower left")
+    axes.legend(fontsize=8, ncols=6, loc="upper center", bbox_to_anchor=(0.5, 1.12))
     _save(figure, target, "on_time")
 
 
@@ -104,7 +104,8 @@ def main() -> None:
     chosen = parser.parse_args()
     pyplot.switch_backend("Agg")
     chosen.target.mkdir(parents=True, exist_ok=True)
-    results = [Result.loads(file.read_text()) for file in sorted(chosen.results.glob("*.json"))]
+    results = [Result.loads(file.read_text()) for file in chosen.results.glob("*.json")]
+    results.sort(key=lambda r: (r.system != AUTO, not r.system.startswith("wtgateway"), r.system))
     good = [result for result in results if not result.error and result.scenario in BY_NAME]
     on_time(good, chosen.target)
     for scenario in SCENARIOS:
