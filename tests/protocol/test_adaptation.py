@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from wtgateway.protocol.adaptation import (
     GROWTH_WHEN_USED,
     HEADROOM,
     HIDDEN_S,
+    RESIZE_PAUSE_S,
     STANDING_US,
     TRIAL_S,
     UP_HOLD_S,
@@ -320,6 +322,27 @@ def test_a_small_element_counts_though_nothing_is_known_of_the_path() -> None:
     viewer = Viewer()
     viewer.caps = Caps(width=640, height=360)
     assert viewer.tick(PathState()).rendition == 2
+
+
+def test_sizes_that_change_all_the_time_change_little() -> None:
+    viewer = Viewer()
+    for _ in range(50):
+        viewer.caps = Caps(width=640, height=360)
+        viewer.tick(PathState())
+        viewer.caps = Caps(width=1280, height=720)
+        viewer.tick(PathState())
+        viewer.current = 0  # as if the path were wide
+    times = [at for at, _ in viewer.changes]
+    assert len(times) > 5
+    assert all(b - a >= RESIZE_PAUSE_S for a, b in itertools.pairwise(times))
+
+
+def test_what_is_not_offered_any_more_is_left_at_once() -> None:
+    viewer = Viewer()
+    viewer.caps = Caps(width=640, height=360)
+    viewer.tick(PathState())
+    viewer.offers = (HIGH, MIDDLE)
+    assert viewer.tick(PathState()).rendition == 1
 
 
 def test_a_cap_of_the_bit_rate_is_as_good_as_a_narrow_path() -> None:

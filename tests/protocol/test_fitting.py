@@ -118,6 +118,18 @@ def test_nothing_known_is_a_wish_without_a_rate() -> None:
     assert viewer.fitting.state.wish == Wish(VIDEO, 0, 0, 1000, 700)
 
 
+def test_a_cap_counts_for_encoders_of_ones_own_only() -> None:
+    viewer = Viewer()
+    viewer.viewport(bitrate_bps=1)
+    viewer.tick(AMPLE)
+    assert viewer.rendition == 1, "it gets the least there is"
+    wish = viewer.fitting.state.wish
+    assert wish is not None and wish.bitrate_bps > 40_000_000, "but others keep theirs"
+    viewer.shared = False
+    viewer.tick(AMPLE, LOOK_S)
+    assert viewer.fitting.state.wish == Wish(VIDEO, 1, 1)
+
+
 def test_an_estimate_worth_probing_for_is_that_of_the_best_rendition() -> None:
     viewer = Viewer()
     viewer.tick(NARROW)

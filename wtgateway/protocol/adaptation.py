@@ -27,6 +27,7 @@ UP_HOLD_S = 3.0
 TRIAL_S = 10.0  # an up-switch that is taken back within this has failed
 BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 10.0, 120.0
 HIDDEN_S = 3.0  # a glance at another tab costs nothing
+RESIZE_PAUSE_S = 2.0
 MOST_ENLARGED = 1.15  # a smaller rendition is as good if it is enlarged by no more than this
 MUCH_LOWER = 0.8  # of a bit rate: what counts as a lower rung of a ladder
 
@@ -164,6 +165,7 @@ class RenditionChooser:
     _rungs: dict[int, _Rung] = field(default_factory=dict)
     _trial: tuple[int, float] | None = None  # rendition gone up to, and when
     _hidden_since: float | None = None
+    _resized_at: float = -math.inf
 
     def update(
         self,
@@ -192,14 +194,23 @@ class RenditionChooser:
         needs = {offer.id: self._needs(offer, candidates, shared) for offer in candidates}
         budget = _least(budget, caps.bitrate_bps or None)
         best = _best(candidates, needs, budget)
-        if current is None or current not in needs:
+        if current is None or not any(offer.id == current for offer in offers):
             self._trial = None
-            return Choice(best, "the path carries it" if current is None else "as large as it is shown")
+            return Choice(best, "the path carries it")
+        if current not in needs:
+            return self._resize(current, best, now)
         if budget is None:
             return self._settle(current, "nothing is known of the path", now)
         if needs[current] * TOLERANCE > budget and needs[best] < needs[current]:
             return self._down(current, best, budget, now)
         return self._up(candidates, current, needs, budget, now)
+
+    def _resize(self, current: int, best: int, now: float) -> Choice:
+        """Each change wants a keyframe of encoders that others share, and a size is easily said."""
+        if now - self._resized_at < RESIZE_PAUSE_S:
+            return Choice(current, "its size has just been changed")
+        self._resized_at, self._trial = now, None
+        return Choice(best, "as large as it is shown")
 
     def _hidden(self, caps: Caps, now: float) -> bool:
         if caps.visible:

@@ -163,7 +163,9 @@ class Fitting:
         chosen = track.rendition(choice.rendition) if choice.rendition is not None else None
         if chosen is None or chosen.forwarded or not self._adapts:
             return None
-        rates = [rate for rate in (budget, caps.bitrate_bps or None) if rate is not None]
+        # Who shares an encoder may not make it worse by a word; a narrow path is another thing.
+        cap = caps.bitrate_bps if not self._shared else 0
+        rates = [rate for rate in (budget, cap or None) if rate is not None]
         rate = max(1, min(rates)) if rates else 0
         turned = chosen.rotation % 180 != 0  # the element's sides are those of the picture as it is seen
         width, height = (caps.height, caps.width) if turned else (caps.width, caps.height)

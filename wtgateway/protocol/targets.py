@@ -67,15 +67,16 @@ class WishBook:
     """The wishes of all viewers of a broadcast, here and elsewhere. One is changed in constant time."""
 
     def __init__(self) -> None:
-        self._own: dict[object, Wish] = {}
+        self._own: dict[object, tuple[Wish | None, Wish]] = {}  # as it was given, and as it counts
         self._counts: Counter[Wish] = Counter()
         self._elsewhere: dict[Hashable, Wishes] = {}
 
     def set(self, viewer: object, wish: Wish | None) -> bool:
         """A viewer's wish, None: it has none (any more). Whether that changed anything."""
-        before, after = self._own.pop(viewer, None), coarse(wish) if wish is not None else None
+        given, before = self._own.pop(viewer, (None, None))
+        after = before if wish is given else coarse(wish) if wish is not None else None
         if after is not None:
-            self._own[viewer] = after
+            self._own[viewer] = wish, after
         if before == after:
             return False
         if before is not None:
