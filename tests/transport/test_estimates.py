@@ -254,7 +254,7 @@ class Probed:
 
     def _send(self, size: int) -> None:
         self.sent += size
-        self.prober.on_sent(size)
+        self.prober.sent += size
         self._free_at = max(self._free_at, self.now) + size / self.capacity
         self._flight.append((self._free_at + 0.040, Sent(0, self.now, size, False, self.now)))
 
@@ -314,7 +314,7 @@ def test_a_train_that_one_acknowledgement_answers_says_nothing() -> None:
     for _ in range(3_000):
         now += 0.002
         size = 750 + prober.bytes_wanted(now, 0.040, PACKET, 1 << 20, calm=True)
-        prober.on_sent(size)
+        prober.sent += size
         if prober.target:
             sent.append(Sent(0, now, size, False, now))
         elif sent:

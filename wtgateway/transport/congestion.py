@@ -93,9 +93,11 @@ class MediaCongestionControl(QuicCongestionControl):
         self._mtu = max_datagram_size
         self._starting = True
         self._base = WindowedMinimum()
+        self._target_of, self._target = float("inf"), TARGET_FLOOR_S
         self._latest_rtt: Callable[[], float] | None = None
         self._rtt = 0.0
         self._delivered = 0
+        self._acked_packets = 0  # since the share of losses was told of any
         self._newest_sent = 0.0  # of what was acknowledged
         self._round = RateSampler()
         self._round_started = -1.0
@@ -135,7 +137,7 @@ class MediaCongestionControl(QuicCongestionControl):
     def on_bytes_sent(self, size: int) -> None:
         """:meth:`on_packet_sent` for a batch of ``size`` bytes in all."""
         self.bytes_in_flight += size
-        self.prober.on_sent(size)
+        self.prober.sent += size
         if self.bytes_in_flight > self._round_flight:
             self._round_flight = self.bytes_in_flight
         if self.bytes_in_flight + 2 * self._mtu >= self.congestion_window:
@@ -150,7 +152,7 @@ class MediaCongestionControl(QuicCongestionControl):
         for packet in packets:
             size += packet.sent_bytes
         self._judge.on_acked(packets)
-        self.loss.add(now, len(packets), 0)
+        self._acked_packets += len(packets)
         if self._held:
             self._resume(now)
         self.bytes_in_flight -= size
@@ -183,7 +185,7 @@ class MediaCongestionControl(QuicCongestionControl):
         for packet in packets:
             self.bytes_in_flight -= packet.sent_bytes
         self.lost_packets += len(packets)
-        self.loss.add(now, 0, len(packets))
+        self._tell_loss(now, len(packets))
         self._judge.on_lost(packets)
         if self.sizes is not None:
             self.sizes.lost(max(packet.sent_bytes for packet in packets))
@@ -208,12 +210,17 @@ class MediaCongestionControl(QuicCongestionControl):
         if rtt < self._round_rtt:
             self._round_rtt = rtt
         self._base.add(now, rtt)
+        queueing = rtt - self._base.value
+        if queueing <= self.target_delay():  # as mostly
+            self._delayed_samples = 0
+            self._spell.end()
+            return
         if self._starting:
-            delayed = rtt > self._base.value + self.target_delay() and self._limited()
+            delayed = self._limited()
             self._delayed_samples = self._delayed_samples + 1 if delayed else 0
             if self._delayed_samples >= STARTING_DELAYED_SAMPLES:  # do not wait for the round's end
                 self._fit(now, self._round.rate(now, self._newest_sent, self._delivered))
-        self._watch_spell(now, rtt)
+        self._watch_spell(now, queueing)
 
     def get_log_data(self) -> dict[str, Any]:
         """For qlog."""
@@ -232,9 +239,12 @@ class MediaCongestionControl(QuicCongestionControl):
     def target_delay(self) -> float:
         """Queueing that is tolerated: half the path's round trip, within bounds."""
         base = self._base.value
-        return (
-            TARGET_FLOOR_S if base == float("inf") else min(max(base / 2, TARGET_FLOOR_S), TARGET_CEILING_S)
-        )
+        if base == self._target_of:  # as mostly; asked for with every acknowledgement
+            return self._target
+        known = base != float("inf")
+        self._target_of = base
+        self._target = min(max(base / 2, TARGET_FLOOR_S), TARGET_CEILING_S) if known else TARGET_FLOOR_S
+        return self._target
 
     def pace(self, smoothed_rtt: float) -> float:
         """Bytes a second that may leave; ``smoothed_rtt`` in s."""
@@ -270,7 +280,12 @@ class MediaCongestionControl(QuicCongestionControl):
         """Whether the window, not the application, is what limits the sender."""
         return self._round_limited or self._previous_limited
 
+    def _tell_loss(self, now: float, lost: int) -> None:
+        self.loss.add(now, self._acked_packets, lost)
+        self._acked_packets = 0
+
     def _begin_round(self, now: float) -> None:
+        self._tell_loss(now, 0)
         self._round_started = now
         self._round.begin(now, self._newest_sent, self._delivered)
         self._round_rtt = float("inf")
@@ -337,9 +352,9 @@ class MediaCongestionControl(QuicCongestionControl):
         if busy and self._competition.on_queue(now, queueing, rate, window):
             self._set(self._competition.window(self._mtu))
 
-    def _watch_spell(self, now: float, rtt: float) -> None:
+    def _watch_spell(self, now: float, queueing: float) -> None:
         """A queue that is far beyond the target is answered before its round is over."""
-        queueing = self._queue_ahead(now, rtt - self._base.value)
+        queueing = self._queue_ahead(now, queueing)
         busy = 2 * self._round_flight >= self.congestion_window
         far = 2 * self.target_delay() + (0.0 if busy else ACK_DELAY_S)
         if queueing <= far or self._newest_sent < self._cut_at or self._competition.on:

@@ -37,7 +37,8 @@ class LossShare:
                 self._acked[skipped % LOSS_BUCKETS] = self._lost[skipped % LOSS_BUCKETS] = 0
             self._at = max(bucket, self._at)
         self._acked[bucket % LOSS_BUCKETS] += acked
-        self._lost[bucket % LOSS_BUCKETS] += lost
+        if lost:
+            self._lost[bucket % LOSS_BUCKETS] += lost
 
     @property
     def share(self) -> float:

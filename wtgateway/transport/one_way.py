@@ -21,7 +21,7 @@ LONGEST_S = 10.0  # a queue that is longer is none, but a clock that was set
 class WindowedMinimum:
     """The least of the last one to two windows."""
 
-    __slots__ = ("_least", "_since", "_window_s")
+    __slots__ = ("_before", "_now", "_since", "_window_s", "value")
 
     def __init__(self, window_s: float = WINDOW_S) -> None:
         self._window_s = window_s
@@ -29,21 +29,18 @@ class WindowedMinimum:
 
     def reset(self) -> None:
         """Forget all."""
-        self._least = (float("inf"), float("inf"))  # of this window and of the one before
+        self.value = self._now = self._before = float("inf")  # of all, of this window, of the one before
         self._since = 0.0
 
     def add(self, now: float, value: float) -> None:
-        """A sample."""
+        """A sample; ``value`` is the least then, infinite before the first."""
         if now - self._since > self._window_s:
-            self._least = (value, self._least[0])
-            self._since = now
-        elif value < self._least[0]:
-            self._least = (value, self._least[1])
-
-    @property
-    def value(self) -> float:
-        """Infinite before the first sample."""
-        return min(self._least)
+            self._before, self._now, self._since = self._now, value, now
+            self.value = min(self._now, self._before)
+        elif value < self._now:
+            self._now = value
+            if value < self.value:
+                self.value = value
 
 
 class OneWayDelay:

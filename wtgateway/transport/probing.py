@@ -41,7 +41,7 @@ class Prober:
         self.target = 0.0  # of the train that is being sent; 0: none is
         self.measuring = False
         self._estimate = estimate
-        self._sent = 0
+        self.sent = 0  # bytes so far, padding or not; counted by the owner
         self._rate = 0.0  # of the application
         self._rated_at, self._rated_bytes = 0.0, 0
         self._next_at = 0.0
@@ -54,10 +54,6 @@ class Prober:
         self._rates = (0.0, 0.0)  # at the last two ACKs of the train
         self._sent_rate = 0.0
         self._acked = 0
-
-    def on_sent(self, size: int) -> None:
-        """Bytes left, padding or not."""
-        self._sent += size
 
     def on_trouble(self, now: float) -> None:
         """A queue or losses showed: no more now, and what a train said does not count."""
@@ -72,7 +68,7 @@ class Prober:
         self._count(now)
         if not self.target and (not calm or now < self._next_at or not self._begin(now, rtt)):
             return 0
-        elapsed, sent = now - self._began, self._sent - self._began_sent
+        elapsed, sent = now - self._began, self.sent - self._began_sent
         done = elapsed >= self._length(rtt) and sent >= LEAST_PACKETS * mtu
         if done or elapsed >= LONGEST_TRAIN_S or self._spent(now) > self._purse:
             self._end(now)
@@ -82,7 +78,7 @@ class Prober:
 
     def _spent(self, now: float) -> float:
         """Bytes of the train that the application would not have sent: what was asked for, as it was sent."""
-        return max(0.0, self._sent - self._began_sent - self._rate * (now - self._began))
+        return max(0.0, self.sent - self._began_sent - self._rate * (now - self._began))
 
     def on_acked(self, now: float, packets: Sequence[Any]) -> None:
         """Of the packets of one ACK those that belong to the train; called while ``measuring``."""
@@ -122,7 +118,7 @@ class Prober:
         if self._purse < min(need, LEAST_PURSE / 2):
             return False
         self.target, self.measuring = target, True
-        self._began, self._began_sent = now, self._sent
+        self._began, self._began_sent = now, self.sent
         self._acked = self._train_bytes = 0
         self._rates = (0.0, 0.0)
         return True
@@ -131,9 +127,9 @@ class Prober:
         spent = self._spent(now)
         self._purse -= spent
         self.padding += int(spent)
-        self._sent_rate = (self._sent - self._began_sent) / max(now - self._began, 1e-3)
+        self._sent_rate = (self.sent - self._began_sent) / max(now - self._began, 1e-3)
         self._ended, self.target = now, 0.0
-        self._rated_at, self._rated_bytes = now, self._sent  # a train is no sample of what is sent
+        self._rated_at, self._rated_bytes = now, self.sent  # a train is no sample of what is sent
 
     def _judge(self, now: float) -> None:
         self.measuring = False
@@ -164,7 +160,7 @@ class Prober:
         purse = max(LEAST_PURSE, PURSE_S * self._estimate.rate)
         self._purse = min(purse, self._purse + elapsed * SHARE * max(self._rate, self._estimate.rate / 2))
         if now - self._rated_at >= RATE_S / 4 and not self.target:
-            rate = (self._sent - self._rated_bytes) / (now - self._rated_at)
+            rate = (self.sent - self._rated_bytes) / (now - self._rated_at)
             share = min(1.0, (now - self._rated_at) / RATE_S) if self._rate else 1.0
             self._rate += (rate - self._rate) * share
-            self._rated_at, self._rated_bytes = now, self._sent
+            self._rated_at, self._rated_bytes = now, self.sent
