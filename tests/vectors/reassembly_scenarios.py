@@ -176,6 +176,21 @@ def _scenarios() -> dict[str, tuple[dict[str, Any], list[Step]]]:
         "the clock becomes known while a frame is coming": (
             {}, [_path(100), *a.pieces(60, 0, 1, 2, 3), _clock(0, 100), *b.pieces(155)],
         ),
+        "a frame that is overdue, where something was missing before": (
+            {}, [_path(40), _clock(0), *a.pieces(5, 0, 2, 3, 4), *a.pieces(47, 1), *b.pieces(50),
+                 *c.pieces(72), *Sent(1, 4, 5).pieces(138), *d.pieces(155, 0, 1, 2), *d.pieces(156, 4)],
+        ),
+        "a frame that is overdue, and comes": (
+            {}, [_path(40), *a.pieces(5, 0, 2, 3, 4), *a.pieces(47, 1), *b.pieces(50), *c.pieces(72),
+                 *d.pieces(150, 0, 1, 3, 4), *d.pieces(195, 2)],
+        ),
+        "jitter is no loss": (
+            {}, [_path(40), *a.pieces(5, 0, 2, 3, 4), *a.pieces(47, 1), *b.pieces(60), *c.pieces(72),
+                 *d.pieces(125), *e.pieces(138), *Sent(1, 5, 5).pieces(190)],
+        ),
+        "whoever asks too late asks for nothing": (
+            {"deadline_us": 60_000}, [_path(40), *a.pieces(0, 0, 2, 3, 4), _path(50, None, 3.1)],
+        ),
         "after an outage what is missing is lost at once": (
             {}, [_path(40), _clock(0), *a.pieces(5), *b.pieces(38), *Sent(1, 20, 5).pieces(675),
                  *Sent(1, 21, 5).pieces(705)],

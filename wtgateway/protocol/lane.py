@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 Position = tuple[int, int]  # group, index
 
 MAX_DONE = 256  # frames that are remembered as done with; what is older is refused
+LEAST_OVERDUE_US = 8_000
+MOST_JITTER_US = 100_000
 PARITY_LASTS = 2  # frames without parity after which none is expected
 
 
@@ -16,6 +18,10 @@ class Lane:
 
     newest: Position
     newest_capture_us: int
+    newest_us: int  # when it was first heard of
+    in_datagrams: bool = False  # the newest came in them
+    jitter_us: int = 0  # of arrivals (RFC 3550, section 6.4.1)
+    overdue_asked_us: int | None = None  # the one after the newest was asked for before anything told of it
     distance_us: int = 0  # between the captures of frames that follow each other, lately; 0: not known
     done: dict[Position, None] = field(default_factory=dict)
     floor: Position = (-1, -1)  # up to here all counts as done
@@ -24,7 +30,7 @@ class Lane:
     frames_since_parity: int = 0
     parity_of: Position = (-1, -1)
 
-    def advance(self, position: Position, capture_us: int) -> None:
+    def advance(self, position: Position, capture_us: int, in_datagrams: bool, now_us: int) -> None:
         """Something of a frame that is newer than all others is here."""
         between = position[1] - self.newest[1] if position[0] == self.newest[0] else 0
         distance_us = (capture_us - self.newest_capture_us) // between if between else 0
@@ -32,10 +38,20 @@ class Lane:
             self.distance_us += (min(distance_us, 2 * self.distance_us) - self.distance_us) // 8
         elif distance_us > 0:
             self.distance_us = distance_us
+        if self.overdue_asked_us is None:
+            late_us = abs(now_us - self.newest_us - (capture_us - self.newest_capture_us))
+            self.jitter_us += (min(late_us, MOST_JITTER_US) - self.jitter_us) // 16
         self.newest, self.newest_capture_us = position, capture_us
+        self.newest_us, self.in_datagrams, self.overdue_asked_us = now_us, in_datagrams, None
         self.frames_since_parity += 1
         if self.frames_since_parity > PARITY_LASTS:
             self.expected_rows = 0
+
+    def overdue_us(self) -> int | None:
+        """When the frame after the newest is later than frames usually are; None: not known, or asked for."""
+        if not self.in_datagrams or not self.distance_us or self.overdue_asked_us is not None:
+            return None
+        return self.newest_us + self.distance_us + max(LEAST_OVERDUE_US, 4 * self.jitter_us)
 
     def finish(self, position: Position) -> None:
         """A frame is whole, lost, or here by another way: what comes of it is refused from now on."""

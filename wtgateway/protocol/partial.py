@@ -21,6 +21,8 @@ from wtgateway.protocol.wire import FRAME_HEADER_BYTES, decode_frame_header
 Name = tuple[int, int, int, int]  # track, rendition, group, index
 
 OVERHEAD_BYTES = 64  # what keeping a piece, or a frame, counts besides its bytes
+MAX_ASKED = 6
+REPEAT_US = 6_000  # after the last wish that can be granted in time it is said once more
 LEAST_QUIET_US = 8_000
 LONGEST_DISTANCE_US = 50_000
 QUIET_DISTANCES = 4
@@ -63,10 +65,19 @@ class Hole:
     known_us: int | None = None
     asked_us: int = 0
     times: int = 0
+    last_wish: bool = False  # there is no time for another
+
+    def ask(self, now_us: int, deadline_us: int, path: PathTimes) -> None:
+        """It is asked for. The last wish that can be granted in time is said twice: the first may be lost."""
+        again_us = now_us + path.again_us
+        in_time = again_us + path.rtt_us < deadline_us
+        self.times = MAX_ASKED if self.last_wish else self.times + 1
+        self.last_wish = not in_time
+        self.asked_us, self.due_us = now_us, again_us if in_time else now_us + REPEAT_US
 
     def part(self, first: int, last: int) -> Hole:
         """A part of it, with its history."""
-        return Hole(first, last, self.due_us, self.known_us, self.asked_us, self.times)
+        return Hole(first, last, self.due_us, self.known_us, self.asked_us, self.times, self.last_wish)
 
 
 @dataclass(slots=True)

@@ -19,8 +19,12 @@ The rules, which the JavaScript client follows too (tests/vectors/reassembly.jso
    it came for 8 ms, or four times the mean distance of pieces, of this frame or lately, at the latest.
    Where parity like that of the last frames would do, it is waited for while the frame is coming, a
    quarter of the round trip at most.
-6. It is asked for again after 5/4 of a round trip and 5 ms, six times at most, and only while an answer can
-   still come in time. Of frames that have begun on a stream nothing is asked for: streams lose nothing.
+6. Where something was missing within the last ten seconds, the frame after the newest is asked for, once,
+   when it is overdue: later than frames usually are, by 8 ms or four times their jitter. So a frame that is
+   lost as a whole is asked for before the next one tells of it. It is not waited for on that account.
+7. It is asked for again after 5/4 of a round trip and 5 ms, six times at most, and only while an answer can
+   still come in time; the last wish that can be granted is said once more after 6 ms. Of frames that have
+   begun on a stream nothing is asked for: streams lose nothing.
 
 Pure: ``now_us`` is any monotonic clock. Imports the layouts and the code.
 """
@@ -32,12 +36,12 @@ from dataclasses import dataclass, field
 from wtgateway.media import Frame
 from wtgateway.protocol.fragments import Fragment
 from wtgateway.protocol.lane import Lane
-from wtgateway.protocol.nacks import NackEntry
-from wtgateway.protocol.partial import Hole, Name, PartialFrame, PathTimes
+from wtgateway.protocol.nacks import WHOLE_FRAME, NackEntry
+from wtgateway.protocol.partial import MAX_ASKED, Hole, Name, PartialFrame, PathTimes
 
-MAX_ASKED = 6
 MAX_ABSENT = 32  # frames of which nothing is here, known by one later one
 MAX_LANES = 32
+LOSSES_LAST_US = 10_000_000  # after the last loss frames are asked for that are merely overdue
 LEAST_REORDER_US = 3_000
 
 
@@ -71,6 +75,7 @@ class Reassembly:
     _held_bytes: int = 0
     _lanes: dict[tuple[int, int], Lane] = field(default_factory=dict)
     _lost: list[Name] = field(default_factory=list)
+    _missed_us: int | None = None  # when something was asked for last
 
     @property
     def held_frames(self) -> int:
@@ -101,13 +106,13 @@ class Reassembly:
         Raises ProtocolError (MALFORMED) if that is another frame than its fragments said.
         """
         name = (fragment.track, fragment.rendition, fragment.group, fragment.index)
-        lane = self._lane(name, fragment.capture_us, fragment.keyframe)
+        lane = self._lane(name, fragment.capture_us, fragment.keyframe, now_us)
         if fragment.parity:
             self.counters.parity += 1
             lane.note_parity(name[2:], fragment.number)
         else:
             self.counters.fragments += 1
-        self._show(name, lane, fragment.capture_us, now_us)
+        self._show(name, lane, fragment.capture_us, True, now_us)
         frame = self._frames.get(name)
         if frame is not None and now_us >= self.deadline_of(frame):
             self._lose(frame)
@@ -122,10 +127,10 @@ class Reassembly:
 
     def arrived_as_stream(self, name: Name, capture_us: int, keyframe: bool, now_us: int) -> None:
         """A frame has begun on a stream: its header is here. Its fragments may still complete it first."""
-        lane = self._lane(name, capture_us, keyframe)
+        lane = self._lane(name, capture_us, keyframe, now_us)
         if lane.is_done(name[2:]):
             return
-        self._show(name, lane, capture_us, now_us)
+        self._show(name, lane, capture_us, False, now_us)
         lane.stream(name[2:])
         frame = self._frames.get(name)
         if frame is not None:
@@ -155,14 +160,18 @@ class Reassembly:
         self._expire(now_us)
         entries: list[NackEntry] = []
         for frame in self._frames.values():
-            if now_us + self._path.rtt_us >= self.deadline_of(frame):
-                continue
+            deadline_us = self.deadline_of(frame)
             for hole, due_us in self._due(frame):
                 if now_us < due_us:
                     continue
-                hole.times, hole.asked_us = hole.times + 1, now_us
-                hole.due_us = now_us + self._path.again_us
+                if now_us + self._path.rtt_us >= deadline_us:
+                    hole.times = MAX_ASKED  # whoever calls is late: the answer would be as well
+                    continue
+                hole.ask(now_us, deadline_us, self._path)
                 entries.append(NackEntry(*frame.name, *frame.range_of(hole)))
+        if entries:
+            self._missed_us = now_us
+        entries += self._overdue(now_us)
         self.counters.asked += len(entries)
         return entries
 
@@ -173,7 +182,7 @@ class Reassembly:
 
     def next_timeout(self) -> int | None:
         """When :meth:`nacks` has something to do if nothing comes; None: never."""
-        times = []
+        times = [due_us for _, _, due_us in self._awaited()]
         for frame in self._frames.values():
             deadline_us = self.deadline_of(frame)
             times.append(deadline_us)
@@ -192,6 +201,29 @@ class Reassembly:
         return min(deadline_us, latest_us)
 
     # --- frames ------------------------------------------------------------------------------------
+
+    def _awaited(self) -> list[tuple[tuple[int, int], Lane, int]]:
+        """Lanes whose next frame is asked for when it is overdue, and when that is."""
+        if self._missed_us is None:
+            return []
+        dues = [(key, lane, lane.overdue_us()) for key, lane in self._lanes.items()]
+        until_us = self._missed_us + LOSSES_LAST_US
+        return [(key, lane, due_us) for key, lane, due_us in dues if due_us is not None and due_us < until_us]
+
+    def _overdue(self, now_us: int) -> list[NackEntry]:
+        entries = []
+        for key, lane, due_us in self._awaited():
+            if now_us < due_us:
+                continue
+            lane.overdue_asked_us = now_us
+            deadline_us = lane.newest_us + lane.distance_us + self.deadline_us
+            if self.clock_offset_us is not None:
+                captured_us = lane.newest_capture_us + lane.distance_us - self.clock_offset_us
+                deadline_us = min(deadline_us, captured_us + self.deadline_us)
+            if now_us + self._path.rtt_us < deadline_us:
+                group, index = lane.newest
+                entries.append(NackEntry(*key, group, index + 1, *WHOLE_FRAME))
+        return entries
 
     def _due(self, frame: PartialFrame) -> list[tuple[Hole, int]]:
         """What may be asked for of a frame, and when."""
@@ -231,13 +263,13 @@ class Reassembly:
         self.counters.mended += frame.lacking
         return done
 
-    def _lane(self, name: Name, capture_us: int, keyframe: bool) -> Lane:
+    def _lane(self, name: Name, capture_us: int, keyframe: bool, now_us: int) -> Lane:
         key = name[:2]
         lane = self._lanes.get(key)
         if lane is None:
             # A keyframe may be the first thing that is sent; anything else has one before it.
             newest = (name[2], name[3] - 1 if keyframe else -1)
-            lane = self._lanes[key] = Lane(newest, capture_us)
+            lane = self._lanes[key] = Lane(newest, capture_us, now_us)
             if len(self._lanes) > MAX_LANES:
                 self._drop_lane(next(iter(self._lanes)))
         return lane
@@ -248,7 +280,7 @@ class Reassembly:
             self.counters.displaced += 1
         del self._lanes[key]
 
-    def _show(self, name: Name, lane: Lane, capture_us: int, now_us: int) -> None:
+    def _show(self, name: Name, lane: Lane, capture_us: int, in_datagrams: bool, now_us: int) -> None:
         """Something of a frame is here: if it is the newest, what is before it should be here as well."""
         group, index = position = name[2:]
         if position <= lane.newest:
@@ -263,10 +295,14 @@ class Reassembly:
             step_us = min(step_us, lane.distance_us)
         offset_us = self.clock_offset_us
         belated = offset_us is not None and capture_us - offset_us + self.deadline_us <= now_us
-        lane.advance(position, capture_us)
+        asked_us = lane.overdue_asked_us if begun == group else None
+        lane.advance(position, capture_us, in_datagrams, now_us)
         for absent in range(max(after + 1, index - MAX_ABSENT), index):
             absent_us = capture_us - (index - absent) * step_us
             self._announce((*name[:2], group, absent), lane, absent_us, belated, now_us)
+        overdue = self._frames.get((*name[:2], group, after + 1))
+        if asked_us is not None and overdue is not None and overdue.count == 0:
+            overdue.holes[0].ask(asked_us, self.deadline_of(overdue), self._path)
         self._make_room()
 
     def _announce(self, name: Name, lane: Lane, capture_us: int, belated: bool, now_us: int) -> None:

@@ -14,6 +14,8 @@ import { decodeHeader, FRAME_HEADER_BYTES, WireError } from './wire.js';
 /** @typedef {{track: number, rendition: number, group: number, index: number}} Name */
 
 const OVERHEAD_BYTES = 64; // what keeping a piece, or a frame, counts besides its bytes
+export const MAX_ASKED = 6;
+const REPEAT_US = 6_000; // after the last wish that can be granted in time it is said once more
 const LEAST_QUIET_US = 8_000;
 const LONGEST_DISTANCE_US = 50_000;
 const QUIET_DISTANCES = 4;
@@ -57,10 +59,24 @@ export class PathTimes {
  * @property {number | null} knownUs
  * @property {number} askedUs
  * @property {number} times asked
+ * @property {boolean} lastWish there is no time for another
  */
 
 /** @param {number} first @param {number} last @returns {Hole} */
-const newHole = (first, last) => ({ first, last, dueUs: null, knownUs: null, askedUs: 0, times: 0 });
+const newHole = (first, last) => ({ first, last, dueUs: null, knownUs: null, askedUs: 0, times: 0, lastWish: false });
+
+/**
+ * It is asked for. The last wish that can be granted in time is said twice: the first may be lost.
+ * @param {Hole} hole @param {number} nowUs @param {number} deadlineUs @param {PathTimes} path
+ */
+export function askFor(hole, nowUs, deadlineUs, path) {
+  const againUs = nowUs + path.againUs;
+  const inTime = againUs + path.rttUs < deadlineUs;
+  hole.times = hole.lastWish ? MAX_ASKED : hole.times + 1;
+  hole.lastWish = !inTime;
+  hole.askedUs = nowUs;
+  hole.dueUs = inTime ? againUs : nowUs + REPEAT_US;
+}
 
 /** `count` is 0 as long as nothing of the frame is here: others told that it must exist. */
 export class PartialFrame {

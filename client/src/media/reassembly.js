@@ -1,10 +1,11 @@
 /**
  * Puts fragments together again, and knows what to ask for: the receiving side of datagram delivery.
- * Mirrors wtgateway/protocol/reassembly.py, whose rules 1 to 6 it follows; tests/vectors/reassembly.json
+ * Mirrors wtgateway/protocol/reassembly.py, whose rules 1 to 7 it follows; tests/vectors/reassembly.json
  * holds both to them. Pure: `nowUs` is any monotonic clock.
  */
 
-import { PartialFrame, PathTimes } from './partial.js';
+import { WHOLE } from './nacks.js';
+import { askFor, MAX_ASKED, PartialFrame, PathTimes } from './partial.js';
 
 /** @typedef {import('../types.js').Frame} Frame */
 /** @typedef {import('./fragments.js').Fragment} Fragment */
@@ -12,11 +13,13 @@ import { PartialFrame, PathTimes } from './partial.js';
 /** @typedef {import('./partial.js').Name} Name */
 /** @typedef {{group: number, index: number}} Position */
 
-const MAX_ASKED = 6;
 const MAX_ABSENT = 32; // frames of which nothing is here, known by one later one
 const MAX_LANES = 32;
 const MAX_DONE = 256; // frames of a lane that are remembered as done with; what is older is refused
 const LEAST_REORDER_US = 3_000;
+const LEAST_OVERDUE_US = 8_000;
+const MOST_JITTER_US = 100_000;
+const LOSSES_LAST_US = 10_000_000; // after the last loss frames are asked for that are merely overdue
 const PARITY_LASTS = 2; // frames without parity after which none is expected
 const FIRST_RTT_US = 100_000; // before it is known
 
@@ -32,20 +35,31 @@ class Lane {
   /** @type {Position} up to here all counts as done */ #floor = { group: -1, index: -1 };
   /** @type {Set<string>} */ #streaming = new Set();
   /** Between the captures of frames that follow each other, lately; 0: not known. */ distanceUs = 0;
+  /** The newest came in them. */ inDatagrams = false;
+  /** Of arrivals (RFC 3550, section 6.4.1). */ jitterUs = 0;
+  /** @type {number | null} the one after the newest was asked for before anything told of it */ overdueAskedUs = null;
   expectedRows = 0;
   framesSinceParity = 0;
   /** @type {Position} */ #parityOf = { group: -1, index: -1 };
 
-  /** @param {Position} newest @param {number} captureUs */
-  constructor(newest, captureUs) {
+  /** @param {Position} newest @param {number} captureUs @param {number} nowUs when it was first heard of */
+  constructor(newest, captureUs, nowUs) {
     this.newest = newest;
     this.newestCaptureUs = captureUs;
+    this.newestUs = nowUs;
   }
 
-  /** Something of a frame that is newer than all others is here. @param {Position} position @param {number} captureUs */
-  advance(position, captureUs) {
+  /**
+   * Something of a frame that is newer than all others is here.
+   * @param {Position} position @param {number} captureUs @param {boolean} inDatagrams @param {number} nowUs
+   */
+  advance(position, captureUs, inDatagrams, nowUs) {
     const between = position.group === this.newest.group ? position.index - this.newest.index : 0;
     const distance = between ? Math.floor((captureUs - this.newestCaptureUs) / between) : 0;
+    if (this.overdueAskedUs === null) {
+      const late = Math.abs(nowUs - this.newestUs - (captureUs - this.newestCaptureUs));
+      this.jitterUs += Math.floor((Math.min(late, MOST_JITTER_US) - this.jitterUs) / 16);
+    }
     if (distance > 0 && this.distanceUs) {
       // A pause of the source says little about what is usual.
       this.distanceUs += Math.floor((Math.min(distance, 2 * this.distanceUs) - this.distanceUs) / 8);
@@ -54,8 +68,17 @@ class Lane {
     }
     this.newest = position;
     this.newestCaptureUs = captureUs;
+    this.newestUs = nowUs;
+    this.inDatagrams = inDatagrams;
+    this.overdueAskedUs = null;
     this.framesSinceParity++;
     if (this.framesSinceParity > PARITY_LASTS) this.expectedRows = 0;
+  }
+
+  /** When the frame after the newest is later than frames usually are; null: not known, or asked for. */
+  get overdueUs() {
+    if (!this.inDatagrams || !this.distanceUs || this.overdueAskedUs !== null) return null;
+    return this.newestUs + this.distanceUs + Math.max(LEAST_OVERDUE_US, 4 * this.jitterUs);
   }
 
   /** @param {Name} name @param {boolean} whole false: it is given up */
@@ -112,6 +135,7 @@ export class Reassembly {
   #heldBytes = 0;
   /** @type {Map<string, Lane>} */ #lanes = new Map();
   /** @type {Name[]} */ #lost = [];
+  /** @type {number | null} when something was asked for last */ #missedUs = null;
 
   /** @param {{deadlineUs?: number, maxFrames?: number, maxBytes?: number}} [options] `deadlineUs`: the subscriptions' */
   constructor({ deadlineUs = 500_000, maxFrames = 128, maxBytes = 16 * 2 ** 20 } = {}) {
@@ -155,14 +179,14 @@ export class Reassembly {
    */
   push(fragment, nowUs) {
     const { counters } = this;
-    const lane = this.#lane(fragment);
+    const lane = this.#lane(fragment, nowUs);
     if (fragment.parity) {
       counters.parity++;
       lane.noteParity(fragment, fragment.number);
     } else {
       counters.fragments++;
     }
-    this.#show(fragment, lane, nowUs);
+    this.#show(fragment, lane, true, nowUs);
     let frame = this.partial(fragment);
     if (frame && nowUs >= this.deadlineOf(frame)) {
       this.#expire(frame);
@@ -180,9 +204,9 @@ export class Reassembly {
    * @param {Name & {captureUs: number, keyframe: boolean}} frame @param {number} nowUs
    */
   arrivedAsStream(frame, nowUs) {
-    const lane = this.#lane(frame);
+    const lane = this.#lane(frame, nowUs);
     if (lane.isDone(frame)) return;
-    this.#show(frame, lane, nowUs);
+    this.#show(frame, lane, false, nowUs);
     lane.stream(frame);
     const partial = this.partial(frame);
     if (!partial) return;
@@ -208,16 +232,49 @@ export class Reassembly {
     for (const frame of [...this.#frames.values()]) if (nowUs >= this.deadlineOf(frame)) this.#expire(frame);
     /** @type {NackEntry[]} */ const entries = [];
     for (const frame of this.#frames.values()) {
-      if (nowUs + this.#path.rttUs >= this.deadlineOf(frame)) continue;
+      const deadline = this.deadlineOf(frame);
       for (const { hole, dueUs } of this.#due(frame)) {
         if (nowUs < dueUs) continue;
-        hole.times++;
-        hole.askedUs = nowUs;
-        hole.dueUs = nowUs + this.#path.againUs;
+        if (nowUs + this.#path.rttUs >= deadline) {
+          hole.times = MAX_ASKED; // whoever calls is late: the answer would be as well
+          continue;
+        }
+        askFor(hole, nowUs, deadline, this.#path);
         entries.push({ ...frame.name, ...frame.rangeOf(hole) });
       }
     }
+    if (entries.length > 0) this.#missedUs = nowUs;
+    entries.push(...this.#overdue(nowUs));
     this.counters.asked += entries.length;
+    return entries;
+  }
+
+  /** Lanes whose next frame is asked for when it is overdue, and when that is. */
+  #awaited() {
+    /** @type {{key: string, lane: Lane, dueUs: number}[]} */ const awaited = [];
+    if (this.#missedUs === null) return awaited;
+    for (const [key, lane] of this.#lanes) {
+      const dueUs = lane.overdueUs;
+      if (dueUs !== null && dueUs < this.#missedUs + LOSSES_LAST_US) awaited.push({ key, lane, dueUs });
+    }
+    return awaited;
+  }
+
+  /** @param {number} nowUs */
+  #overdue(nowUs) {
+    /** @type {NackEntry[]} */ const entries = [];
+    for (const { key, lane, dueUs } of this.#awaited()) {
+      if (nowUs < dueUs) continue;
+      lane.overdueAskedUs = nowUs;
+      let deadline = lane.newestUs + lane.distanceUs + this.deadlineUs;
+      if (this.clockOffsetUs !== null) {
+        deadline = Math.min(deadline, lane.newestCaptureUs + lane.distanceUs - this.clockOffsetUs + this.deadlineUs);
+      }
+      if (nowUs + this.#path.rttUs >= deadline) continue;
+      const [track = 0, rendition = 0] = key.split(':').map(Number);
+      const { group, index } = lane.newest;
+      entries.push({ track, rendition, group, index: index + 1, first: 0, last: WHOLE });
+    }
     return entries;
   }
 
@@ -230,7 +287,7 @@ export class Reassembly {
 
   /** When nacks() has something to do if nothing comes; null: never. @returns {number | null} */
   nextTimeout() {
-    let next = Infinity;
+    let next = Math.min(Infinity, ...this.#awaited().map(({ dueUs }) => dueUs));
     for (const frame of this.#frames.values()) {
       const deadline = this.deadlineOf(frame);
       next = Math.min(next, deadline);
@@ -298,13 +355,13 @@ export class Reassembly {
     return done;
   }
 
-  /** @param {Name & {captureUs: number, keyframe: boolean}} frame */
-  #lane({ track, rendition, group, index, captureUs, keyframe }) {
+  /** @param {Name & {captureUs: number, keyframe: boolean}} frame @param {number} nowUs */
+  #lane({ track, rendition, group, index, captureUs, keyframe }, nowUs) {
     const key = `${track}:${rendition}`;
     let lane = this.#lanes.get(key);
     if (lane) return lane;
     // A keyframe may be the first thing that is sent; anything else has one before it.
-    lane = new Lane({ group, index: keyframe ? index - 1 : -1 }, captureUs);
+    lane = new Lane({ group, index: keyframe ? index - 1 : -1 }, captureUs, nowUs);
     this.#lanes.set(key, lane);
     if (this.#lanes.size > MAX_LANES) this.#dropLane(/** @type {string} */ (this.#lanes.keys().next().value));
     return lane;
@@ -323,9 +380,9 @@ export class Reassembly {
 
   /**
    * Something of a frame is here: if it is the newest, what is before it should be here as well.
-   * @param {Name & {captureUs: number}} shown @param {Lane} lane @param {number} nowUs
+   * @param {Name & {captureUs: number}} shown @param {Lane} lane @param {boolean} inDatagrams @param {number} nowUs
    */
-  #show(shown, lane, nowUs) {
+  #show(shown, lane, inDatagrams, nowUs) {
     if (compare(shown, lane.newest) <= 0) return;
     const { track, rendition, group, index, captureUs } = shown;
     for (const frame of this.#frames.values()) {
@@ -335,11 +392,15 @@ export class Reassembly {
     let step = Math.floor((captureUs - lane.newestCaptureUs) / (index - after));
     if (lane.distanceUs) step = Math.min(step, lane.distanceUs);
     const belated = this.clockOffsetUs !== null && captureUs - this.clockOffsetUs + this.deadlineUs <= nowUs;
-    lane.advance({ group, index }, captureUs);
+    const askedUs = lane.newest.group === group ? lane.overdueAskedUs : null;
+    lane.advance({ group, index }, captureUs, inDatagrams, nowUs);
     for (let absent = Math.max(after + 1, index - MAX_ABSENT); absent < index; absent++) {
       const absentUs = captureUs - (index - absent) * step;
       this.#announce({ track, rendition, group, index: absent, captureUs: absentUs }, lane, belated, nowUs);
     }
+    const overdue = this.#frames.get(keyOf({ track, rendition, group, index: after + 1 }));
+    const [hole] = overdue?.holes ?? [];
+    if (askedUs !== null && overdue?.count === 0 && hole) askFor(hole, askedUs, this.deadlineOf(overdue), this.#path);
     this.#makeRoom();
   }
 
