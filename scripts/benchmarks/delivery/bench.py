@@ -147,12 +147,16 @@ class Run:
         result.start_ms = time.time() * 1000
         until = time.monotonic() + self._seconds
         while (left := until - time.monotonic()) > 0:
-            if sample := await self._system.sample(page):
-                result.samples.append({"atMs": time.time() * 1000, **sample})
+            await self._sample(page)
             await asyncio.sleep(min(left, SAMPLE_SECONDS))
         result.end_ms = time.time() * 1000
-        if sample := await self._system.sample(page):
-            result.samples.append({"atMs": result.end_ms, **sample})
+        await self._sample(page)
+
+    async def _sample(self, page: Page) -> None:
+        """What the glass shows counts even when the page tells nothing any more."""
+        with contextlib.suppress(ChromiumError, TimeoutError):
+            if sample := await self._system.sample(page):
+                self.result.samples.append({"atMs": time.time() * 1000, **sample})
 
 
 def _trusting(url: str) -> str:
