@@ -39,9 +39,9 @@ def test_a_smaller_picture_of_h264_says_the_same_level() -> None:
     from wtgateway.encoders.keyframes import codec_string
 
     video = encoder(bitrate_bps=4_000_000)
-    (whole,) = video.encode(panning(0, 1280, 720))
+    (whole,) = video.encode(pictures(2, 1280, 720)[0])
     video.reconfigure(scale=0.25, every=2)
-    (small,) = video.encode(panning(1, 1280, 720))
+    (small,) = video.encode(pictures(2, 1280, 720)[1])
     said = [codec_string("h264", f.payload, fps=30, bitrate_bps=4_000_000) for f in (whole, small)]
     assert video.rendition is not None
     assert said == [video.rendition.codec] * 2
@@ -50,10 +50,10 @@ def test_a_smaller_picture_of_h264_says_the_same_level() -> None:
 def test_one_that_began_reduced_tells_the_level_of_the_whole_when_it_is_known() -> None:
     video = encoder(bitrate_bps=4_000_000)
     video.reconfigure(scale=0.25)
-    video.encode(panning(0, 1280, 720))
+    video.encode(pictures(2, 1280, 720)[0])
     small = video.rendition
     video.reconfigure(scale=1.0)
-    video.encode(panning(1, 1280, 720))
+    video.encode(pictures(2, 1280, 720)[1])
     whole = video.rendition
     assert small is not None and whole is not None
     assert (small.width, small.height) == (whole.width, whole.height) == (1280, 720)
