@@ -29,6 +29,7 @@ PAUSE_S, LONGEST_PAUSE_S = 1.0, 8.0
 FIRST_S = 0.25  # after the connection's begin, or after trouble
 AHEAD_S = 0.005  # what a call may hand out beyond now: the next comes that much later
 RATE_S = 1.0
+LOOK_S = 0.05  # between two looks whether a train may begin: it is asked for with each packet that leaves
 LEAST_RATE = 6_000  # bytes a second: below that there is nothing that could want more
 
 
@@ -40,6 +41,7 @@ class Prober:
         self.padding = 0  # bytes, as far as can be told
         self.target = 0.0  # of the train that is being sent; 0: none is
         self.measuring = False
+        self.look_at = 0.0  # before that there is nothing to ask
         self._estimate = estimate
         self.sent = 0  # bytes so far, padding or not; counted by the owner
         self._rate = 0.0  # of the application
@@ -67,7 +69,9 @@ class Prober:
         """Padding to send now, at most ``room``. ``calm``: no queue stands, nor did one of late."""
         self._count(now)
         if not self.target and (not calm or now < self._next_at or not self._begin(now, rtt)):
+            self.look_at = now + LOOK_S
             return 0
+        self.look_at = 0.0
         elapsed, sent = now - self._began, self.sent - self._began_sent
         done = elapsed >= self._length(rtt) and sent >= LEAST_PACKETS * mtu
         if done or elapsed >= LONGEST_TRAIN_S or self._spent(now) > self._purse:
@@ -142,7 +146,7 @@ class Prober:
         better = rate > 1.1 * self._estimate.rate
         self._estimate.on_probe(rate if passed else 0.95 * rate, saturated=not passed)
         if passed and better:
-            self._next_at, self._pause_s = now, PAUSE_S
+            self._next_at, self._pause_s, self.look_at = now, PAUSE_S, 0.0
         else:
             self._wait(now)
 

@@ -257,12 +257,12 @@ class WebTransportSession:
         To be asked in ``handler.writable`` when nothing else waits. While a probe is under way that is called
         every few milliseconds.
         """
-        if self.closed:
-            return 0
         connection = self._connection
-        size = internals.probe_bytes(connection.quic, now, self.room())
         controller = internals.controller(connection.quic)
-        if controller is not None and controller.prober.target:
+        if controller is None or now < controller.prober.look_at or self.closed:
+            return 0
+        size = internals.probe_bytes(connection.quic, now, self.room())
+        if controller.prober.target:
             connection.lane.wake(now + PROBE_STEP_S)
         return size
 
