@@ -303,6 +303,43 @@ def test_persistent_congestion_begins_anew() -> None:
     assert control.congestion_window > 1.9 * 16 * 1200
 
 
+def silence(control: MediaCongestionControl, now: float) -> float:
+    """A flight of which nothing comes back until a probe does, ten seconds later."""
+    flight = [packet(10_000 + n, now) for n in range(20)]
+    for item in flight:
+        control.on_packet_sent(packet=item)
+    control.on_packets_expired(packets=flight[:1])
+    assert control.congestion_window >= control.bytes_in_flight + 100 * 1200
+    assert control.pace(0.060) <= 60 * 1200
+    probe = packet(10_020, now + 9.9)
+    control.on_packet_sent(packet=probe)
+    control.on_packet_acked(now=now + 10, packet=probe)
+    control.on_rtt_measurement(now=now + 10, rtt=0.1)
+    control.on_packets_lost(now=now + 10, packets=flight[1:])
+    control.on_persistent_congestion()
+    assert control.bytes_in_flight == 0
+    return now + 10
+
+
+def test_a_hole_leaves_window_pace_and_estimate_as_they_were() -> None:
+    control = MediaCongestionControl(max_datagram_size=1200)
+    now = rounds(control, count=20, packets=40, rtt=0.060)
+    window, rate = control.congestion_window, control.estimate.rate
+    assert rate == pytest.approx(40 * 1200 / 0.060, rel=0.1)
+    silence(control, now)
+    assert (control.congestion_window, control.estimate.rate) == (window, rate)
+    assert control.pace(0.060) >= rate
+
+
+def test_a_silence_that_began_with_a_long_queue_was_no_hole() -> None:
+    control = MediaCongestionControl(max_datagram_size=1200)
+    now = rounds(control, count=20, packets=40, rtt=0.060)
+    now = rounds(control, count=2, packets=40, rtt=0.900, start=now)
+    control.on_rtt_measurement(now=now, rtt=0.900)
+    silence(control, now)
+    assert control.congestion_window == 16 * 1200
+
+
 # --- the pacer --------------------------------------------------------------------------------------
 
 
