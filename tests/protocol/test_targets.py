@@ -337,6 +337,16 @@ def test_an_estimate_that_begins_too_low_makes_no_smaller_picture() -> None:
     assert all(target.scale == 1.0 for _, target in run.changes)
 
 
+def test_a_size_does_not_follow_on_the_heels_of_a_rate() -> None:
+    run = Run(HD)
+    run.take(seconds=5)
+    run.take(300_000, seconds=SMALLER_HOLD_S - 0.1)
+    run.take(200_000, seconds=5)
+    (_, _), (rate_at, rate), (size_at, size) = run.changes[:3]
+    assert (rate.scale, size.scale < 1) == (1.0, True)
+    assert size_at - rate_at == pytest.approx(LOWER_S)
+
+
 def test_where_each_change_is_a_keyframe_rate_and_size_change_together() -> None:
     run = Run(COSTLY)
     run.take(seconds=10)
