@@ -24,6 +24,7 @@ OVERHEAD_BYTES = 64  # what keeping a piece, or a frame, counts besides its byte
 MAX_ASKED = 6
 REPEAT_US = 6_000  # after the last wish that can be granted in time it is said once more
 LEAST_QUIET_US = 8_000
+FIRST_DISTANCE_US = 10_000  # as on a path of 1 Mbit/s, before it is known: a wish too many slows it down
 LONGEST_DISTANCE_US = 50_000
 QUIET_DISTANCES = 4
 
@@ -34,7 +35,7 @@ class PathTimes:
 
     rtt_us: int
     reorder_us: int  # a piece may be so much later than one that was sent after it
-    distance_us: int = 0  # between the pieces of a frame, in the mean
+    distance_us: int = FIRST_DISTANCE_US  # between the pieces of a frame, in the mean
 
     def note_distance(self, distance_us: int) -> None:
         """Pieces of a frame came so long after each other."""

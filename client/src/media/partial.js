@@ -17,6 +17,7 @@ const OVERHEAD_BYTES = 64; // what keeping a piece, or a frame, counts besides i
 export const MAX_ASKED = 6;
 const REPEAT_US = 6_000; // after the last wish that can be granted in time it is said once more
 const LEAST_QUIET_US = 8_000;
+const FIRST_DISTANCE_US = 10_000; // as on a path of 1 Mbit/s, before it is known: a wish too many slows it down
 const LONGEST_DISTANCE_US = 50_000;
 const QUIET_DISTANCES = 4;
 const MALFORMED = 0x10;
@@ -25,7 +26,7 @@ const quarter = (/** @type {number} */ us) => Math.floor(us / 4);
 
 /** What a receiver goes by when it asks. */
 export class PathTimes {
-  /** Between the pieces of a frame, in the mean. */ distanceUs = 0;
+  /** Between the pieces of a frame, in the mean. */ distanceUs = FIRST_DISTANCE_US;
 
   /** @param {number} rttUs @param {number} reorderUs a piece may be so much later than one that was sent after it */
   constructor(rttUs, reorderUs) {
