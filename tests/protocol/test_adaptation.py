@@ -21,6 +21,7 @@ from wtgateway.protocol.adaptation import (
     GROWTH_WHEN_USED,
     HEADROOM,
     HIDDEN_S,
+    LONGEST_CALM_S,
     RESIZE_PAUSE_S,
     STANDING_US,
     TRIAL_S,
@@ -134,14 +135,14 @@ def test_while_the_path_is_at_ease_the_budget_grows_beyond_an_old_bound(used: bo
     budget, path = Budget(), PathState(estimate_bps=1_000_000, queueing_us=CALM_US - 1, loss=0.02)
     first = updated(budget, path, 0.0, used=used)
     assert first is not None
-    for tick in range(1, round(CALM_S) + 1):
+    for tick in range(1, round(CALM_S)):
         assert updated(budget, path, float(tick), used=used) == first, "it has to be calm for a while"
     for tick in range(40):
-        last = updated(budget, path, CALM_S + 1 + tick * 0.25, used=used)
-    assert last == pytest.approx(first * (1 + growth / 4) ** 37 * (1 + growth) ** 1, rel=0.05)
+        last = updated(budget, path, CALM_S + tick * 0.25, used=used)
+    assert last == pytest.approx(first * (1 + growth) * (1 + growth / 4) ** 39, rel=0.03)
     assert updated(budget, replace(path, queueing_us=CALM_US), 100.0, used=used) == last, "not at ease"
-    again = [updated(budget, path, 101.0 + n, used=used) for n in range(5)]
-    assert again == [last] * 5, "from the beginning"
+    again = [updated(budget, path, 101.0 + n, used=used) for n in range(3)]
+    assert again == [last] * 3, "from the beginning"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,31 @@ def test_trouble_takes_the_budget_back_to_the_estimate(trouble: PathState) -> No
         grown = updated(budget, path, float(second))
     assert grown is not None and grown > 3_000_000
     assert updated(budget, trouble, 30.0) == budget_bps(trouble, 0)
+
+
+def test_growth_that_ends_in_trouble_is_tried_ever_later_until_the_estimate_has_gained() -> None:
+    budget, path, at, waits = Budget(), PathState(estimate_bps=1_000_000), 0.0, []
+
+    def until_it_grows(path: PathState) -> float:
+        nonlocal at
+        began, before = at, budget.bps
+        while updated(budget, path, at) == before:
+            at += 0.25
+        return at - began
+
+    updated(budget, path, at)
+    for _ in range(7):
+        waits.append(until_it_grows(path))
+        for _ in range(8):
+            at += 0.25
+            updated(budget, path, at)
+        updated(budget, replace(path, queueing_us=STANDING_US), at)
+        updated(budget, path, at)  # and drained
+    expected = [min(LONGEST_CALM_S, CALM_S * 2**n) for n in range(7)]
+    assert waits == pytest.approx(expected, abs=0.5)
+    wider = PathState(estimate_bps=1_200_000)
+    updated(budget, wider, at)
+    assert until_it_grows(wider) == pytest.approx(CALM_S, abs=0.5)
 
 
 def test_the_budget_grows_no_further_than_what_could_be_used() -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 HEADROOM = 0.9  # of the estimate is used: rate control swings, and so does the estimate
 MOST_REPAIR = 0.5  # of what is sent; beyond, pictures would only get worse
 STANDING_US = 100_000  # a queue that stands so long is to be drained:
 DRAINING = 0.85  # so much of what could be sent, while it stands
-CALM_US, CALM_S = 40_000, 5.0  # a queue below that for so long: the path is at ease
+CALM_US, CALM_S = 40_000, 3.0  # a queue below that for so long: the path is at ease
+LONGEST_CALM_S = 60.0  # after growth that ended in trouble, again and again
 MUCH_LOSS = 0.05  # more is no chance, and the path is not at ease
-GROWTH, GROWTH_WHEN_USED = 0.02, 0.08  # of the budget, each second while the path is at ease
+GROWTH, GROWTH_WHEN_USED = 0.02, 0.10  # of the budget, each second while the path is at ease
 LONGEST_STEP_S = 1.0
 AUDIO_OVERHEAD = 1.2  # small datagrams have their headers, and some sound is sent twice
 
@@ -90,30 +91,37 @@ class Budget:
 
     An estimate that is no bound is what the application has happened to send, or a probe: a reason to take
     more, and none to take less. A bound may be an old one: while the path is calm the budget grows beyond it,
-    since what is never sent never shows that it would arrive. Trouble takes it back to the estimate.
+    since what is never sent never shows that it would arrive. Trouble takes it back to the estimate, and lets
+    the next attempt wait twice as long; what the estimate gains by one makes it short again.
     """
 
     bps: int | None = None
     _known_bps: int = 0  # what the estimate left, when it last fell, and at best since then
     _calm_since: float | None = None
+    _calm_s: float = CALM_S
     _at: float = 0.0
 
     def update(self, path: PathState, audio_bps: int, *, now: float, used: bool, most: int) -> int | None:
         """``used``: pictures take about what they may. ``most`` is what they could use in the best case."""
-        known = budget_bps(path, audio_bps)
+        known, undrained = budget_bps(path, audio_bps), budget_bps(replace(path, queueing_us=0), audio_bps)
         elapsed, self._at = min(now - self._at, LONGEST_STEP_S), now
-        if known is None:
+        calm = self._is_calm(path, now)
+        if known is None or undrained is None:
             return self.bps
-        fallen = known < TOLERANCE * self._known_bps
+        fallen = undrained < TOLERANCE * self._known_bps
         if self.bps is None:
             self.bps = known if path.bounded else None
         elif known > self.bps or (path.bounded and (fallen or _troubled(path))):
+            if undrained < TOLERANCE * self.bps and _troubled(path):  # it had grown
+                self._calm_s = min(2 * self._calm_s, LONGEST_CALM_S)
             self.bps = known
-        elif self._is_calm(path, now) and self.bps < most:
+        elif calm and self.bps < most:
             growth = GROWTH_WHEN_USED if used else GROWTH
             self.bps = min(most, round(self.bps * (1 + growth * elapsed)))
-        if fallen or known > self._known_bps:
-            self._known_bps = known
+        if undrained * TOLERANCE > self._known_bps:
+            self._calm_s = CALM_S
+        if fallen or undrained > self._known_bps:
+            self._known_bps = undrained
         return self.bps
 
     def _is_calm(self, path: PathState, now: float) -> bool:
@@ -122,7 +130,7 @@ class Budget:
             return False
         if self._calm_since is None:
             self._calm_since = now
-        return now - self._calm_since >= CALM_S
+        return now - self._calm_since >= self._calm_s
 
 
 def _troubled(path: PathState) -> bool:
