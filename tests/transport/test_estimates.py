@@ -483,3 +483,37 @@ def test_a_viewer_that_says_all_queues_are_its_own_is_believed_to_a_limit() -> N
 
     assert window(0.100) >= 30 * PACKET
     assert window(0.400) <= 8 * PACKET
+
+
+def driven(out: list[float], back: list[float], *, tells: bool = True) -> list[int]:
+    """Windows after each round of a full one, with those queues (s) on the way out and back."""
+    control = MediaCongestionControl(max_datagram_size=PACKET)
+    now, windows = 1_000.0, []
+    for n, (ahead, behind) in enumerate(zip(out, back, strict=True)):
+        count = control.congestion_window // PACKET
+        packets = [Sent(n, now, PACKET, False, now) for _ in range(count)]
+        control.on_bytes_sent(count * PACKET)
+        sent, now = now, now + 0.060 + ahead + behind
+        if tells:
+            for part in range(8):
+                at = sent + part / 8 * (now - sent)
+                control.on_arrival(at, round((at + 0.030 + ahead) * 1e6))
+        control.on_packets_acked(now=now, packets=packets)
+        control.on_rtt_measurement(now=now, rtt=now - sent)
+        windows.append(control.congestion_window)
+    return windows
+
+
+def test_a_delay_that_grows_ends_growth_before_the_queue_is_long() -> None:
+    growing = [0.0] * 4 + [n * 0.004 for n in range(5)]  # 4 ms in each 60, of a target of 30
+    back = [0.0] * len(growing)
+    told, untold = driven(growing, back), driven(growing, back, tells=False)
+    assert told[3] == untold[3]
+    assert told[-1] == told[-3]
+    assert untold[-1] > untold[-3]
+
+
+def test_what_stands_on_the_way_back_is_part_of_the_way_when_the_window_is_cut() -> None:
+    out, back = [0.0] * 12 + [0.050], [0.0] + [0.060] * 12
+    windows = driven(out, back)
+    assert 0.68 * windows[-2] <= windows[-1] <= 0.75 * windows[-2]
