@@ -25,6 +25,7 @@ from wtgateway.protocol.adaptation import (
     RESIZE_PAUSE_S,
     STANDING_US,
     TRIAL_S,
+    TROUBLE_US,
     UP_HOLD_S,
     Budget,
     Caps,
@@ -141,6 +142,7 @@ def test_while_the_path_is_at_ease_the_budget_grows_beyond_an_old_bound(used: bo
         last = updated(budget, path, CALM_S + tick * 0.25, used=used)
     assert last == pytest.approx(first * (1 + growth) * (1 + growth / 4) ** 39, rel=0.03)
     assert updated(budget, replace(path, queueing_us=CALM_US), 100.0, used=used) == last, "not at ease"
+    assert updated(budget, replace(path, waiting_us=CALM_US), 100.5, used=used) == last, "frames wait here"
     again = [updated(budget, path, 101.0 + n, used=used) for n in range(3)]
     assert again == [last] * 3, "from the beginning"
 
@@ -150,6 +152,7 @@ def test_while_the_path_is_at_ease_the_budget_grows_beyond_an_old_bound(used: bo
     [
         PathState(estimate_bps=1_000_000, queueing_us=STANDING_US),
         PathState(estimate_bps=1_000_000, loss=0.05),
+        PathState(estimate_bps=1_000_000, waiting_us=TROUBLE_US),
         PathState(estimate_bps=900_000),
     ],
 )

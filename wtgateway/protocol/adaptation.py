@@ -15,7 +15,8 @@ HEADROOM = 0.9  # of the estimate is used: rate control swings, and so does the 
 MOST_REPAIR = 0.5  # of what is sent; beyond, pictures would only get worse
 STANDING_US = 100_000  # a queue that stands so long is to be drained:
 DRAINING = 0.85  # so much of what could be sent, while it stands
-CALM_US, CALM_S = 40_000, 3.0  # a queue below that for so long: the path is at ease
+CALM_US, CALM_S = 40_000, 3.0  # queues below that for so long, there and here: the path is at ease
+TROUBLE_US = 150_000  # in our own queue
 LONGEST_CALM_S = 60.0  # after growth that ended in trouble, again and again
 MUCH_LOSS = 0.05  # more is no chance, and the path is not at ease
 GROWTH, GROWTH_WHEN_USED = 0.02, 0.10  # of the budget, each second while the path is at ease
@@ -41,6 +42,7 @@ class PathState:
     bounded: bool = True  # and no more; else it may carry more
     loss: float = 0.0  # share of packets, 0..1
     queueing_us: int = 0  # standing queue
+    waiting_us: int = 0  # of frames in our own queue, before they may leave
     repair: float = 0.0
 
 
@@ -125,7 +127,7 @@ class Budget:
         return self.bps
 
     def _is_calm(self, path: PathState, now: float) -> bool:
-        if path.queueing_us >= CALM_US or _troubled(path):
+        if max(path.queueing_us, path.waiting_us) >= CALM_US or _troubled(path):
             self._calm_since = None
             return False
         if self._calm_since is None:
@@ -134,7 +136,7 @@ class Budget:
 
 
 def _troubled(path: PathState) -> bool:
-    return path.queueing_us >= STANDING_US or path.loss >= MUCH_LOSS
+    return path.queueing_us >= STANDING_US or path.waiting_us >= TROUBLE_US or path.loss >= MUCH_LOSS
 
 
 def estimate_for(video_bps: int, path: PathState, audio_bps: int) -> int:

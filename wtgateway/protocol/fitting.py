@@ -14,6 +14,7 @@ from wtgateway.media import Catalog, Kind, Track
 from wtgateway.protocol import messages
 from wtgateway.protocol.adaptation import (
     STANDING_US,
+    TROUBLE_US,
     UP_MARGIN,
     Budget,
     Caps,
@@ -85,6 +86,7 @@ class Fitting:
             path.estimate_bps != before.estimate_bps
             or path.bounded != before.bounded
             or (path.queueing_us >= STANDING_US) != (before.queueing_us >= STANDING_US)
+            or (path.waiting_us >= TROUBLE_US) > (before.waiting_us >= TROUBLE_US)
             or self._choices.changes != self._seen
             or (not self._caps.visible and self.state.choice.rendition is not None)
         )

@@ -205,6 +205,7 @@ class ServerSession:
             bounded=self.path.estimate_bounded,
             loss=self.path.loss,
             queueing_us=round(self.path.queueing * 1e6),
+            waiting_us=self.queue_us,
             repair=self.outgoing.take_repair_share(),
         )
         self.fitting.update(path, self.catalog, measured, shared=shared, now=now)
