@@ -1,11 +1,14 @@
 """What longer runs come to, as a table: ``python -m tests.delivery.report [VIEWERS [SECONDS]]``.
 
-``settled`` leaves out the first three seconds, ``worst`` is the worst viewer, ``more`` what was sent beyond the frames.
+``settled`` leaves out the first three seconds, ``worst`` is the worst viewer, ``more`` what was sent beyond
+the frames.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from typing import Any
 
 from tests.delivery.model import Model
 from tests.netsim import Conditions
@@ -13,22 +16,26 @@ from tests.netsim_losses import GilbertElliott, LossBursts
 
 RATE = 20e6
 NEAR = 0.02
+CLEAN = Conditions(delay=NEAR, rate_bps=RATE)
+
+
+def near(**trouble: Any) -> Conditions:
+    """40 ms of round trip, and some trouble."""
+    return dataclasses.replace(CLEAN, **trouble)
+
+
 SCENARIOS: dict[str, tuple[Conditions, Conditions | None, float]] = {
-    "no loss": (Conditions(delay=NEAR, rate_bps=RATE), None, 0.15),
-    "2 % loss": (Conditions(delay=NEAR, loss=0.02, rate_bps=RATE), None, 0.15),
-    "5 % loss": (Conditions(delay=NEAR, loss=0.05, rate_bps=RATE), None, 0.15),
-    "10 % loss": (Conditions(delay=NEAR, loss=0.10, rate_bps=RATE), None, 0.15),
-    "bursts of 5-20, 10 %": (
-        Conditions(delay=NEAR, losses=LossBursts(0.10), rate_bps=RATE), Conditions(delay=NEAR, loss=0.10), 0.15,
-    ),
-    "Gilbert-Elliott 5 %": (
-        Conditions(delay=NEAR, losses=GilbertElliott.of(0.05, 4), rate_bps=RATE), Conditions(delay=NEAR), 0.15,
-    ),
-    "RTT 200 ms, 2 %": (Conditions(delay=0.1, loss=0.02, rate_bps=RATE), None, 0.3),
-    "RTT 5 ms, 5 %": (Conditions(delay=0.0025, loss=0.05, rate_bps=RATE), None, 0.15),
-    "reordering, duplicates": (Conditions(delay=NEAR, reorder=0.05, duplicate=0.02, rate_bps=RATE), None, 0.15),
-    "1 s blackout": (Conditions(delay=NEAR, rate_bps=RATE, blackouts=((5.0, 1.0),)), None, 0.15),
-}  # fmt: skip
+    "no loss": (CLEAN, None, 0.15),
+    "2 % loss": (near(loss=0.02), None, 0.15),
+    "5 % loss": (near(loss=0.05), None, 0.15),
+    "10 % loss": (near(loss=0.10), None, 0.15),
+    "bursts of 5-20, 10 %": (near(losses=LossBursts(0.10)), Conditions(delay=NEAR, loss=0.10), 0.15),
+    "Gilbert-Elliott 5 %": (near(losses=GilbertElliott.of(0.05, 4)), Conditions(delay=NEAR), 0.15),
+    "RTT 200 ms, 2 %": (near(delay=0.1, loss=0.02), None, 0.3),
+    "RTT 5 ms, 5 %": (near(delay=0.0025, loss=0.05), None, 0.15),
+    "reordering, duplicates": (near(reorder=0.05, duplicate=0.02), None, 0.15),
+    "1 s blackout": (near(blackouts=((5.0, 1.0),)), None, 0.15),
+}
 
 
 def main(viewers: int = 5, seconds: float = 15.0) -> None:
