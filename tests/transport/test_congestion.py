@@ -210,10 +210,27 @@ def test_a_hole_in_the_path_is_over_when_it_is_over() -> None:
         Conditions(delay=0.020, rate_bps=8e6, blackouts=hole), Conditions(delay=0.020, blackouts=hole)
     )
     sender.ends.run(1.5)
-    assert sender.received(1.0) < 10_000
+    assert sender.received(0.6) < 10_000
+    before = sender.ends.down.counters.sent
+    assert sender.received(0.4) == 0
+    assert 10 <= sender.ends.down.counters.sent - before <= 30  # it feels its way
     assert sender.received(0.040 + 2 / 30) > 0
     assert sender.received(0.5) >= 0.95 * 0.5 * 3e6 / 8
     assert 0.05 < sender.path.loss < 0.5
+
+
+@pytest.mark.skipif(not internals.EXPRESS, reason="only the lane wakes")
+def test_a_train_goes_on_though_nothing_waits_and_nobody_acknowledges() -> None:
+    sender = Datagrams(Conditions(delay=0.020, rate_bps=8e6))
+    lane, now = sender.ends.server_end.lane, sender.ends.time.now
+    sender.ends.run(0.030)
+    lane.wake(now + 0.034)
+    lane.transmit(now + 0.030)
+    assert lane.get_timer() == now + 0.034
+    lane.transmit(now + 0.031)  # not asked again
+    timer = lane.get_timer()
+    assert timer is not None
+    assert timer > now + 0.034
 
 
 def test_what_is_told_of_arrivals_reaches_congestion_control() -> None:
