@@ -51,9 +51,8 @@ class Bulk:
         return sum(len(data) for data in self.ends.client.streams.values())
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_loss_leaves_media_its_rate(seed: int) -> None:
-    assert Bulk(LOSSY, seed=seed).run(3) >= 12e6
+def test_random_loss_leaves_media_its_rate() -> None:
+    assert Bulk(LOSSY).run(3) >= 12e6
 
 
 def test_reno_starves_on_the_same_path() -> None:
@@ -85,7 +84,7 @@ def test_an_outage_is_recovered_from() -> None:
     bulk.ends.down.conditions = Conditions(loss=1.0, burst=1.0)
     bulk.run(3)
     bulk.ends.down.conditions = Conditions(delay=0.020, rate_bps=10e6)
-    bulk.run(4)
+    bulk.run(2)
     assert bulk.run(1) > 7e6
 
 
