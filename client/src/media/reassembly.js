@@ -4,6 +4,7 @@
  * holds both to them. Pure: `nowUs` is any monotonic clock.
  */
 
+import { compare, keyOf, Lane } from './lane.js';
 import { WHOLE } from './nacks.js';
 import { askFor, MAX_ASKED, PartialFrame, PathTimes } from './partial.js';
 
@@ -11,117 +12,12 @@ import { askFor, MAX_ASKED, PartialFrame, PathTimes } from './partial.js';
 /** @typedef {import('./fragments.js').Fragment} Fragment */
 /** @typedef {import('./nacks.js').NackEntry} NackEntry */
 /** @typedef {import('./partial.js').Name} Name */
-/** @typedef {{group: number, index: number}} Position */
 
 const MAX_ABSENT = 32; // frames of which nothing is here, known by one later one
 const MAX_LANES = 32;
-const MAX_DONE = 256; // frames of a lane that are remembered as done with; what is older is refused
 const LEAST_REORDER_US = 3_000;
-const LEAST_OVERDUE_US = 8_000;
-const MOST_JITTER_US = 100_000;
 const LOSSES_LAST_US = 10_000_000; // after the last loss frames are asked for that are merely overdue
-const PARITY_LASTS = 2; // frames without parity after which none is expected
 const FIRST_RTT_US = 100_000; // before it is known
-
-/** @param {Position} a @param {Position} b */
-const compare = (a, b) => a.group - b.group || a.index - b.index;
-
-/** @param {Name} name */
-const keyOf = ({ track, rendition, group, index }) => `${track}:${rendition}:${group}:${index}`;
-
-/** One rendition of one track. */
-class Lane {
-  /** @type {Map<string, {at: Position, whole: boolean}>} complete or given up */ #done = new Map();
-  /** @type {Position} up to here all counts as done */ #floor = { group: -1, index: -1 };
-  /** @type {Set<string>} */ #streaming = new Set();
-  /** Between the captures of frames that follow each other, lately; 0: not known. */ distanceUs = 0;
-  /** The newest came in them. */ inDatagrams = false;
-  /** Of arrivals (RFC 3550, section 6.4.1). */ jitterUs = 0;
-  /** @type {number | null} the one after the newest was asked for before anything told of it */ overdueAskedUs = null;
-  expectedRows = 0;
-  framesSinceParity = 0;
-  /** @type {Position} */ #parityOf = { group: -1, index: -1 };
-
-  /** @param {Position} newest @param {number} captureUs @param {number} nowUs when it was first heard of */
-  constructor(newest, captureUs, nowUs) {
-    this.newest = newest;
-    this.newestCaptureUs = captureUs;
-    this.newestUs = nowUs;
-  }
-
-  /**
-   * Something of a frame that is newer than all others is here.
-   * @param {Position} position @param {number} captureUs @param {boolean} inDatagrams @param {number} nowUs
-   */
-  advance(position, captureUs, inDatagrams, nowUs) {
-    const between = position.group === this.newest.group ? position.index - this.newest.index : 0;
-    const distance = between ? Math.floor((captureUs - this.newestCaptureUs) / between) : 0;
-    if (this.overdueAskedUs === null) {
-      const late = Math.abs(nowUs - this.newestUs - (captureUs - this.newestCaptureUs));
-      this.jitterUs += Math.floor((Math.min(late, MOST_JITTER_US) - this.jitterUs) / 16);
-    }
-    if (distance > 0 && this.distanceUs) {
-      // A pause of the source says little about what is usual.
-      this.distanceUs += Math.floor((Math.min(distance, 2 * this.distanceUs) - this.distanceUs) / 8);
-    } else if (distance > 0) {
-      this.distanceUs = distance;
-    }
-    this.newest = position;
-    this.newestCaptureUs = captureUs;
-    this.newestUs = nowUs;
-    this.inDatagrams = inDatagrams;
-    this.overdueAskedUs = null;
-    this.framesSinceParity++;
-    if (this.framesSinceParity > PARITY_LASTS) this.expectedRows = 0;
-  }
-
-  /** When the frame after the newest is later than frames usually are; null: not known, or asked for. */
-  get overdueUs() {
-    if (!this.inDatagrams || !this.distanceUs || this.overdueAskedUs !== null) return null;
-    return this.newestUs + this.distanceUs + Math.max(LEAST_OVERDUE_US, 4 * this.jitterUs);
-  }
-
-  /** @param {Name} name @param {boolean} whole false: it is given up */
-  finish(name, whole) {
-    const key = keyOf(name);
-    this.#done.set(key, { at: name, whole });
-    this.#streaming.delete(key);
-    const [oldest] = this.#done;
-    if (this.#done.size <= MAX_DONE || !oldest) return;
-    this.#done.delete(oldest[0]);
-    if (compare(oldest[1].at, this.#floor) > 0) this.#floor = oldest[1].at;
-  }
-
-  /** Whether it was complete. @param {Name} name */
-  hasWhole(name) {
-    return this.#done.get(keyOf(name))?.whole ?? false;
-  }
-
-  /** @param {Name} name */
-  stream(name) {
-    this.#streaming.add(keyOf(name));
-    if (this.#streaming.size > MAX_DONE) this.#streaming.delete(/** @type {string} */ (this.#streaming.values().next().value));
-  }
-
-  /** @param {Name} name */
-  isDone(name) {
-    return compare(name, this.#floor) <= 0 || this.#done.has(keyOf(name));
-  }
-
-  /** @param {Name} name */
-  isStreaming(name) {
-    return this.#streaming.has(keyOf(name));
-  }
-
-  /** @param {Position} position @param {number} row */
-  noteParity(position, row) {
-    const later = compare(position, this.#parityOf);
-    if (later < 0) return;
-    this.expectedRows = later === 0 ? Math.max(this.expectedRows, row + 1) : row + 1;
-    this.#parityOf = { group: position.group, index: position.index };
-    this.framesSinceParity = 0;
-  }
-}
 
 /** All of a session's datagrams in, whole frames out. */
 export class Reassembly {
