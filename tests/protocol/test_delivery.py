@@ -78,7 +78,15 @@ def test_sound_is_repeated_the_more_is_lost() -> None:
 
 @pytest.mark.parametrize(
     ("time_left", "rtt", "rounds"),
-    [(0.15, 0.04, 2), (0.15, 0.2, 0), (0.3, 0.2, 0), (0.5, 0.04, 9), (-1, 0.1, 0)],
+    [
+        (0.15, 0.04, 2),
+        (0.14, 0.04, 1),
+        (0.08, 0.04, 0),
+        (0.15, 0.2, 0),
+        (0.3, 0.2, 0),
+        (0.5, 0.04, 8),
+        (-1, 0.1, 0),
+    ],
 )
 def test_rounds_of_asking(time_left: float, rtt: float, rounds: int) -> None:
     assert asking_rounds(time_left, rtt) == rounds

@@ -396,3 +396,14 @@ def test_a_rendition_that_goes_while_it_is_left_does_not_hold_the_viewer() -> No
     assert session.wanted() == {(VIDEO, 2)}
     offer(session, VIDEO, 9, 0, 0.0, rendition=2)
     assert session.next_frame(0.0) is not None
+
+
+@pytest.mark.parametrize(("age", "left"), [(0.0, 0.2), (0.05, 0.15), (5.0, 0.1), (-3.0, 0.2)])
+def test_deadlines_count_from_capture_if_not_beyond_the_half(age: float, left: float) -> None:
+    session = make("/cam?subscribe=video&deadline=200")
+    session.set_catalog(CATALOG)
+    frame = make_frame()
+    session.offer(frame, encode_frame(frame), Kind.VIDEO, 10.0, age=age)
+    queued = session.next_frame(10.0)
+    assert queued is not None
+    assert queued.deadline == pytest.approx(10.0 + left)

@@ -23,6 +23,8 @@ LOSSY = 0.002  # a path with less loss than that has none
 CROWDED_S = 0.06  # a standing queue of so much: more bytes would lose more than they save
 ACCEPTED_FAILURE = 0.001  # of a frame: one in 1000 may come too late
 ASK_S = 0.010  # until a viewer knows of a loss and has said so
+AGAIN_RTT, AGAIN_S = 1.25, 0.005  # until it asks once more (protocol.reassembly)
+SHOW_S = 0.020  # a frame that is whole has to be decoded, and waits for the display
 PARITY_SHARE = 0.5  # of the data at most
 _LOSS_STEPS = 200  # losses are rounded up to half a percent: few cases to compute
 
@@ -101,8 +103,9 @@ def sound_repeats(loss: float) -> int:
 
 
 def asking_rounds(time_left: float, rtt: float) -> int:
-    """How often a lost piece can be asked for and sent again within ``time_left``."""
-    return max(0, int((time_left - rtt / 2) / (rtt + ASK_S)))
+    """How often a lost piece can be asked for and sent again, for its frame to be shown in ``time_left``."""
+    spare = time_left - SHOW_S - rtt / 2 - ASK_S - rtt
+    return 0 if spare < 0 else 1 + int(spare / (AGAIN_RTT * rtt + AGAIN_S))
 
 
 def parity_for(pieces: int, loss: float, rounds: int) -> int:

@@ -170,8 +170,11 @@ class ServerSession:
         """Announce the close that follows; ``retry_after_ms`` -1: do not come back."""
         self._send(messages.Goodbye(code=code, reason=reason, retry_after_ms=retry_after_ms))
 
-    def offer(self, frame: Frame, data: bytes, kind: Kind, now: float) -> None:
-        """Queue a frame if the viewer is subscribed to its rendition; ``data`` is its wire form."""
+    def offer(self, frame: Frame, data: bytes, kind: Kind, now: float, *, age: float = 0.0) -> None:
+        """Queue a frame if the viewer is subscribed to its rendition; ``data`` is its wire form.
+
+        ``age`` is how long ago it was captured, in s: deadlines count from there, if not beyond the half.
+        """
         verdict = self._choices.judge(frame)
         if verdict is Verdict.ASK:
             self._keyframes_wanted.add(frame.track)
@@ -179,7 +182,8 @@ class ServerSession:
         subscription = self._choices.of(frame.track)
         if subscription is None or verdict in (Verdict.DROP, Verdict.ASK):
             return
-        queued = QueuedFrame(frame, data, kind, now, now + subscription.deadline, subscription.delivery)
+        deadline = now + subscription.deadline - min(max(age, 0.0), subscription.deadline / 2)
+        queued = QueuedFrame(frame, data, kind, now, deadline, subscription.delivery)
         if verdict is Verdict.HOLD:
             self._held.setdefault(frame.track, []).append(queued)
             return

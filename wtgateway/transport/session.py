@@ -192,7 +192,8 @@ class ViewerSession:
 
     def on_frame(self, frame: Frame, data: bytes, kind: Kind) -> None:
         """Queue a frame; it leaves at the end of this turn of the loop if there is room."""
-        self.core.offer(frame, data, kind, time.monotonic())
+        age = (clock.now_us() - frame.capture_us) / 1e6
+        self.core.offer(frame, data, kind, time.monotonic(), age=age)
         if self._transport is not None:
             self._transport.flush()
 
