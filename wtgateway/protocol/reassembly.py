@@ -6,7 +6,8 @@ The rules, which the JavaScript client follows too (tests/vectors/reassembly.jso
    layout is dropped. Any as many fragments and parity rows as the frame has fragments complete it.
 2. A frame is worth something until ``capture + deadline``, in the clock of the viewer. Not later than its
    first piece and the deadline, which also counts while the clock is not known, and for a frame that comes
-   only after its deadline: the sender thought it worth sending. What is not complete then is lost. A frame
+   only after its deadline: the sender thought it worth sending. What is not complete then is lost, unless
+   it was asked for less than 5/4 of a round trip and 5 ms ago: the answer is likely to be there soon. A frame
    of which nothing is here is taken to be captured between its neighbours, as far from the later one as
    frames are usually apart; where that is too long ago, it is lost at once, unless what told of it was
    too late itself.
@@ -114,7 +115,7 @@ class Reassembly:
             self.counters.fragments += 1
         self._show(name, lane, fragment.capture_us, True, now_us)
         frame = self._frames.get(name)
-        if frame is not None and now_us >= self.deadline_of(frame):
+        if frame is not None and now_us >= self._over_us(frame):
             self._lose(frame)
             self.counters.expired += 1
             frame = None
@@ -185,7 +186,7 @@ class Reassembly:
         times = [due_us for _, _, due_us in self._awaited()]
         for frame in self._frames.values():
             deadline_us = self.deadline_of(frame)
-            times.append(deadline_us)
+            times.append(self._over_us(frame))
             latest_us = deadline_us - self._path.rtt_us
             times += [due_us for _, due_us in self._due(frame) if due_us < latest_us]
         return min(times, default=None)
@@ -199,6 +200,11 @@ class Reassembly:
         if frame.count or frame.belated:
             return deadline_us if frame.first_us < deadline_us < latest_us else latest_us
         return min(deadline_us, latest_us)
+
+    def _over_us(self, frame: PartialFrame) -> int:
+        """When a frame is lost: not while an answer that was asked for in time is on its way."""
+        asked_us = max((hole.asked_us + self._path.again_us for hole in frame.holes if hole.times), default=0)
+        return max(self.deadline_of(frame), asked_us)
 
     # --- frames ------------------------------------------------------------------------------------
 
@@ -316,7 +322,7 @@ class Reassembly:
     # --- the end of frames -------------------------------------------------------------------------
 
     def _expire(self, now_us: int) -> None:
-        for frame in [frame for frame in self._frames.values() if now_us >= self.deadline_of(frame)]:
+        for frame in [frame for frame in self._frames.values() if now_us >= self._over_us(frame)]:
             self._lose(frame)
             self.counters.expired += 1
 

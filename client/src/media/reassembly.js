@@ -84,7 +84,7 @@ export class Reassembly {
     }
     this.#show(fragment, lane, true, nowUs);
     let frame = this.partial(fragment);
-    if (frame && nowUs >= this.deadlineOf(frame)) {
+    if (frame && nowUs >= this.#overUs(frame)) {
       this.#expire(frame);
       frame = undefined;
     }
@@ -125,7 +125,7 @@ export class Reassembly {
 
   /** What is to be asked for now. What has become too old is lost first, see takeLost(). @param {number} nowUs @returns {NackEntry[]} */
   nacks(nowUs) {
-    for (const frame of [...this.#frames.values()]) if (nowUs >= this.deadlineOf(frame)) this.#expire(frame);
+    for (const frame of [...this.#frames.values()]) if (nowUs >= this.#overUs(frame)) this.#expire(frame);
     /** @type {NackEntry[]} */ const entries = [];
     for (const frame of this.#frames.values()) {
       const deadline = this.deadlineOf(frame);
@@ -186,7 +186,7 @@ export class Reassembly {
     let next = Math.min(Infinity, ...this.#awaited().map(({ dueUs }) => dueUs));
     for (const frame of this.#frames.values()) {
       const deadline = this.deadlineOf(frame);
-      next = Math.min(next, deadline);
+      next = Math.min(next, this.#overUs(frame));
       for (const { dueUs } of this.#due(frame)) if (dueUs < deadline - this.#path.rttUs) next = Math.min(next, dueUs);
     }
     return next === Infinity ? null : next;
@@ -199,6 +199,12 @@ export class Reassembly {
     const deadline = captureUs - this.clockOffsetUs + this.deadlineUs;
     if (count > 0 || belated) return firstUs < deadline && deadline < latest ? deadline : latest;
     return Math.min(deadline, latest);
+  }
+
+  /** When a frame is lost: not while an answer that was asked for in time is on its way. @param {PartialFrame} frame */
+  #overUs(frame) {
+    const asked = frame.holes.map(({ askedUs, times }) => (times > 0 ? askedUs + this.#path.againUs : 0));
+    return Math.max(this.deadlineOf(frame), ...asked);
   }
 
   /** What may be asked for of a frame, and when. @param {PartialFrame} frame */
