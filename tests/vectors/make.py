@@ -122,7 +122,9 @@ MESSAGES: list[tuple[str, m.Message]] = [
     ("statistics", m.Statistics(rtt_us=40_000, congestion_window_bytes=65_536, frames_sent=900)),
     (
         "statistics of datagrams",
-        m.Statistics(delivery_reason="losses are sent again in time", loss_ppm=20_000, estimate_bps=8_000_000),
+        m.Statistics(
+            delivery_reason="losses are sent again in time", loss_ppm=20_000, estimate_bps=8_000_000
+        ),
     ),
     ("error", m.Error(code=CloseCode.NOT_FOUND, message="there is no track 9")),
     ("goodbye for ever", m.Goodbye(code=CloseCode.NOT_FOUND, reason="removed", retry_after_ms=-1)),
