@@ -325,6 +325,24 @@ def test_frames_go_in_datagrams_as_there_is_room(lossy: Rig) -> None:
     assert not lossy.transport.awaited
 
 
+def test_a_keyframe_is_asked_for_when_the_path_opens_and_not_before(rig: Rig, clock: Clock) -> None:
+    rig.broadcast.publish(frame(0, 0))
+    rig.session.writable()
+    rig.transport.space = 0
+    asked = rig.producer.keyframes
+    for index in range(1, 100):  # a tunnel of three seconds
+        clock.now += 1 / 30
+        rig.broadcast.publish(frame(0, index))
+        rig.session.writable()
+        rig.session.tick(clock.now)
+    assert rig.producer.keyframes == asked
+    assert rig.transport.awaited, "the first acknowledgement wakes the session"
+    rig.transport.space = 10_000
+    rig.session.writable()
+    assert rig.producer.keyframes == asked + 1
+    assert not rig.transport.awaited
+
+
 def test_what_a_viewer_lacks_is_sent_again(lossy: Rig, clock: Clock) -> None:
     lossy.broadcast.publish(frame(0, 0, size=5_000))
     lossy.session.writable()

@@ -52,6 +52,7 @@ class Path:
     estimate_bps: int = 0  # 0: not known
     estimate_bounded: bool = False  # no more than that; else it may carry more
     datagram_bytes: int = 0  # the largest payload; 0: none
+    open: bool = True  # something could be sent now
 
 
 @dataclass(frozen=True, slots=True)

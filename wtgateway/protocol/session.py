@@ -371,7 +371,7 @@ class ServerSession:
             times.append(deadline)
         times += [
             self._keyframe_asked[track] + self.limits.keyframe_interval
-            for track in self.queue.starved | self._keyframes_wanted
+            for track in self._lacking_keyframes()
             if track in self._keyframe_asked
         ]
         return min(times)
@@ -451,8 +451,18 @@ class ServerSession:
         if self._choices.of(track_id) is None:
             self._keyframes_wanted.discard(track_id)
 
+    def path_opens(self, is_open: bool, now: float) -> None:
+        """Whether something could be sent now: a keyframe that is needed is asked for when it can leave."""
+        opens, self.path.open = is_open and not self.path.open, is_open
+        if opens and self.queue.starved:
+            self._ask_for_keyframes(now)
+
+    def _lacking_keyframes(self) -> set[int]:
+        """Tracks that need one. One that was made while the path is shut would be too old when it opens."""
+        return self.queue.starved | self._keyframes_wanted if self.path.open else self._keyframes_wanted
+
     def _ask_for_keyframes(self, now: float) -> None:
-        for track in sorted(self.queue.starved | self._keyframes_wanted):
+        for track in sorted(self._lacking_keyframes()):
             asked, renditions = self._keyframe_asked.get(track), self._choices.renditions(track)
             if not renditions or (asked is not None and now - asked < self.limits.keyframe_interval):
                 continue

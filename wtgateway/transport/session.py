@@ -43,6 +43,7 @@ _MOST_STREAMS = 64  # remembered, of which most have arrived meanwhile
 _PATH_S = 0.02  # what is known of the path is looked up so often at most
 FIT_S = 1.0
 MUCH_LESS = 0.9  # of what the path was taken to carry when pictures were last fitted to it
+PROBED = 2.5  # times what pictures and sound take: keyframes and repair want more than the mean
 _PADDING = bytes((ObjectType.PADDING,)) + bytes(1000)
 _URGENCY = {
     PieceKind.SOUND: Urgency.AUDIO,
@@ -155,10 +156,11 @@ class ViewerSession:
         now = time.monotonic()
         if transport.waiting or len(self._streams) > _MOST_STREAMS:
             self._review_streams(transport, now)
-        outgoing = core.outgoing
+        outgoing, room = core.outgoing, transport.room()
+        core.path_opens(room > 0, now)
         if outgoing.pending:
             self._look_at_path(transport, now)
-        while outgoing.pending and (room := transport.room()) > 0:
+        while outgoing.pending and room > 0:
             item = core.next_send(now, room)
             if item is None:
                 break
@@ -167,7 +169,9 @@ class ViewerSession:
                 self._streams[stream_id] = item.queued
             else:  # what is refused is lost, as on the way: the viewer asks for it
                 transport.send_datagrams(item.payloads, _URGENCY[item.kind])
-        transport.await_room(outgoing.pending)
+            room = transport.room()
+        # A path that is shut is waited for as well where a keyframe is lacking: it is asked for then.
+        transport.await_room(outgoing.pending or (bool(core.queue.starved) and room <= 0))
         self._probe(transport, now)
         if core.has_events:
             self._handle(core.poll_events())
@@ -306,7 +310,7 @@ class ViewerSession:
         self._fit_at, self._fitted_bps = now + FIT_S, estimate
         self.core.fit(self.broadcast.rate_bps, now, shared=self.broadcast.shared)
         fitted = self.core.fitting.state
-        transport.set_wanted_rate(fitted.useful_bps)
+        transport.set_wanted_rate(round(PROBED * fitted.useful_bps))
         self.broadcast.wish(self, fitted.wish)
 
     def _look_at_path(self, transport: WebTransportSession, now: float) -> None:
