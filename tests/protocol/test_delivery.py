@@ -102,9 +102,9 @@ def test_parity_is_as_much_as_is_needed_and_no_more(pieces: int, loss: float, ro
 
     def failures(parity: int, frames: int = 200_000) -> float:
         lacking = dice.binomial(pieces + parity, loss, frames) - parity
-        for left in range(rounds, 0, -1):  # the wish or the answer may be lost; the last are sent twice
-            either_lost = loss**2 if left == 1 else loss
-            lacking = dice.binomial(np.maximum(lacking, 0), 1 - (1 - either_lost) ** 2)
+        for left in range(rounds, 0, -1):  # the wish or the answer may be lost; the last is sent twice
+            answer_lost = loss**2 if left == 1 else loss
+            lacking = dice.binomial(np.maximum(lacking, 0), 1 - (1 - loss) * (1 - answer_lost))
         return float(np.mean(lacking > 0))
 
     if parity < max(1, pieces // 2):

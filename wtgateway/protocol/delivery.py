@@ -128,7 +128,7 @@ def _failure(pieces: int, parity: int, loss: float, rounds: int) -> float:
     """That pieces are missing when the time for asking is over.
 
     More than ``parity`` have to be lost at first, as by the binomial distribution; then each of those
-    that lack is missing if in all rounds the wish or the answer was lost. The last of both are sent twice.
+    that lack is missing if in all rounds the wish or the answer was lost; the last answer is sent twice.
     """
     again = (1.0 - (1.0 - loss) ** 2) ** (rounds - 1) * _last_round(loss) if rounds else 1.0
     total = pieces + parity
@@ -142,4 +142,4 @@ def _failure(pieces: int, parity: int, loss: float, rounds: int) -> float:
 
 
 def _last_round(loss: float) -> float:
-    return 1.0 - (1.0 - loss**2) ** 2
+    return 1.0 - (1.0 - loss) * (1.0 - loss**2)
