@@ -8,6 +8,8 @@ import { planesOf } from './samples.js';
 /** @typedef {{planes: Float32Array[], ptsUs: number, durationUs: number}} Samples at OUTPUT_RATE */
 
 export const OUTPUT_RATE = 48000;
+const SAME_US = 4_000;
+const MAX_FED = 64; // packets inside a decoder
 
 /** @returns {Promise<typeof import('./resampler.js')>} not joined to this script: most sound needs none */
 const loadResampler = () => import(new URL('./resampler.js', import.meta.url).href);
@@ -38,6 +40,8 @@ export class SoundDecoder {
   #rendition;
   #output;
   #failed;
+  /** @type {number[]} timestamps of what the decoder was given and has not put out */ #fed = [];
+  #behindUs = 0;
 
   /**
    * @param {Rendition} rendition
@@ -57,6 +61,8 @@ export class SoundDecoder {
     const data = /** @type {BufferSource} */ (payload);
     try {
       this.#decoder ??= this.#open();
+      this.#fed.push(ptsUs);
+      if (this.#fed.length > MAX_FED) this.#fed.shift();
       this.#decoder.decode(new EncodedAudioChunk({ type: 'key', timestamp: ptsUs, data }));
     } catch {
       this.#fail();
@@ -64,6 +70,8 @@ export class SoundDecoder {
   }
 
   #open() {
+    this.#fed = [];
+    this.#behindUs = 0;
     const decoder = new AudioDecoder({
       output: (data) => this.#take(data),
       error: () => { if (this.#decoder === decoder) this.#fail(); },
@@ -74,7 +82,8 @@ export class SoundDecoder {
 
   /** @param {AudioData} data */
   #take(data) {
-    const { timestamp, sampleRate, numberOfFrames } = data;
+    const { sampleRate, numberOfFrames } = data;
+    const timestamp = this.#timestamp(data.timestamp);
     const planes = planesOf(data);
     data.close();
     const samples = { planes, ptsUs: timestamp, durationUs: (numberOfFrames / sampleRate) * 1e6 };
@@ -82,6 +91,19 @@ export class SoundDecoder {
     if (!resampling) return needResampler();
     this.#resampler ??= new resampling.StreamResampler(OUTPUT_RATE);
     this.#output({ ...samples, ...this.#resampler.process(planes, sampleRate, timestamp) });
+  }
+
+  /**
+   * Chromium counts samples from the first packet on: after one that is missing, its timestamps are those of
+   * what came before. What a decoder was given tells how far they are behind.
+   * @param {number} saidUs @returns {number} µs
+   */
+  #timestamp(saidUs) {
+    const fed = this.#fed;
+    while (fed.length > 1 && /** @type {number} */ (fed[1]) <= saidUs + SAME_US) fed.shift();
+    const ptsUs = fed.shift();
+    if (ptsUs !== undefined) this.#behindUs = ptsUs > saidUs + SAME_US ? ptsUs - saidUs : 0;
+    return saidUs + this.#behindUs;
   }
 
   /** The next packet builds a new decoder. */
