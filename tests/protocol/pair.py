@@ -10,6 +10,7 @@ from wtgateway.media import Catalog, Frame, Kind, Rendition, Track
 from wtgateway.protocol import client_events, messages, session
 from wtgateway.protocol.client_session import ClientLimits, ClientSession
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.outgoing import Whole
 from wtgateway.protocol.send_queue import QueuedFrame
 from wtgateway.protocol.session import ServerSession, SessionLimits, parse_connect_path
 from wtgateway.protocol.wire import encode_frame
@@ -57,6 +58,13 @@ def make_frame(
         duration_us=duration_us,
         payload=payload,
     )
+
+
+def next_frame(session: ServerSession, now: float) -> QueuedFrame | None:
+    """The next frame of a session whose path takes no datagrams: all goes on streams, whole."""
+    item = session.next_send(now, 0)
+    assert item is None or isinstance(item, Whole)
+    return item.queued if item is not None else None
 
 
 class Pair:
@@ -111,7 +119,7 @@ class Pair:
     def settle(self) -> None:
         """What the glue does after every call."""
         now = self.time.now
-        while self.down.link.backlog < self.max_backlog and (queued := self.server.next_frame(now)):
+        while self.down.link.backlog < self.max_backlog and (queued := next_frame(self.server, now)):
             stream_id = next(self._streams)
             self._in_flight[stream_id] = queued
             self.down.send(stream_id, queued.data, fin=True)

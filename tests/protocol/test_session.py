@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.protocol.pair import AUDIO, CATALOG, VIDEO, make_frame
+from tests.protocol.pair import AUDIO, CATALOG, VIDEO, make_frame, next_frame
 from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Kind, Rendition, Track
 from wtgateway.protocol import messages as m
@@ -75,7 +75,7 @@ def test_a_message_subscribes_and_another_unsubscribes() -> None:
     assert said(session)[-1] == m.Subscribed(track=AUDIO, rendition=0, delivery="auto")
     offer(session, AUDIO, 0, 0, 0.0)
     assert tell(session, m.Unsubscribe(track=AUDIO)) == [SubscriptionChanged(AUDIO, None)]
-    assert session.next_frame(0.0) is None
+    assert next_frame(session, 0.0) is None
 
 
 def test_unsubscribing_outlives_a_new_catalog() -> None:
@@ -103,7 +103,7 @@ def test_a_rendition_that_goes_is_replaced_and_a_track_that_goes_ends() -> None:
     assert session.poll_events() == [SubscriptionChanged(AUDIO, None), SubscriptionChanged(VIDEO, 3)]
     offer(session, VIDEO, 5, 0, 0.0, rendition=0)
     offer(session, VIDEO, 6, 0, 0.0, rendition=3)
-    queued = session.next_frame(0.0)
+    queued = next_frame(session, 0.0)
     assert queued and queued.frame.group == 6
 
 
@@ -154,7 +154,7 @@ def test_statistics_are_due_each_second_and_hold_both_halves() -> None:
     assert session.next_timeout() == 11.0
     offer(session, AUDIO, 0, 0, 10.0)
     offer(session, AUDIO, 0, 1, 10.0)
-    session.next_frame(10.004)
+    next_frame(session, 10.004)
     session.queue_statistics(rtt_us=7, lost_packets=2)
     statistics = said(session)[-1]
     assert isinstance(statistics, m.Statistics)
@@ -259,7 +259,7 @@ def test_what_is_proven_later_changes_the_rendition_without_a_gap() -> None:
     assert session.poll_events() == [RenditionSwitched(VIDEO, 0)]
     assert said(session) == [m.Subscribed(track=VIDEO, rendition=0, delivery="stream")]
     assert session.wanted() == {(VIDEO, 0)}
-    queued = [session.next_frame(0.0) for _ in range(4)]
+    queued = [next_frame(session, 0.0) for _ in range(4)]
     assert [(q.frame.rendition, q.frame.group, q.frame.index) for q in queued if q] == [
         (1, 4, 0),
         (1, 4, 1),
@@ -291,7 +291,7 @@ def hear(session: ServerSession, rendition: int, number: int) -> None:
 
 
 def heard(session: ServerSession) -> list[tuple[int, int]]:
-    return [(q.frame.rendition, q.frame.index) for q in iter(lambda: session.next_frame(0.0), None) if q]
+    return [(q.frame.rendition, q.frame.index) for q in iter(lambda: next_frame(session, 0.0), None) if q]
 
 
 def test_sound_that_is_proven_later_begins_before_the_old_one_ends() -> None:
@@ -336,7 +336,7 @@ def test_a_change_of_mind_before_it_begins_is_none() -> None:
     assert said(session) == [m.Subscribed(track=VIDEO, rendition=1, delivery="stream")]
     assert session.wanted() == {(VIDEO, 1)}
     offer(session, VIDEO, 4, 1, 0.0, rendition=1)
-    assert [session.next_frame(0.0) is not None for _ in range(3)] == [True, True, False]
+    assert [next_frame(session, 0.0) is not None for _ in range(3)] == [True, True, False]
 
 
 def test_who_leaves_the_choice_to_the_gateway_gets_its_first() -> None:
@@ -359,7 +359,7 @@ def test_what_was_held_is_forgotten_when_the_mind_changes() -> None:
     offer(session, VIDEO, 5, 0, 0.0, rendition=2)
     tell(session, m.Subscribe(track=VIDEO, rendition=1))
     offer(session, VIDEO, 5, 0, 0.0, rendition=1)
-    queued = [session.next_frame(0.0) for _ in range(3)]
+    queued = [next_frame(session, 0.0) for _ in range(3)]
     assert [(q.frame.rendition, q.frame.group) for q in queued if q] == [(1, 4), (1, 5)]
 
 
@@ -395,7 +395,7 @@ def test_a_rendition_that_goes_while_it_is_left_does_not_hold_the_viewer() -> No
     )
     assert session.wanted() == {(VIDEO, 2)}
     offer(session, VIDEO, 9, 0, 0.0, rendition=2)
-    assert session.next_frame(0.0) is not None
+    assert next_frame(session, 0.0) is not None
 
 
 @pytest.mark.parametrize(("age", "left"), [(0.0, 0.2), (0.05, 0.15), (5.0, 0.1), (-3.0, 0.2)])
@@ -404,6 +404,6 @@ def test_deadlines_count_from_capture_if_not_beyond_the_half(age: float, left: f
     session.set_catalog(CATALOG)
     frame = make_frame()
     session.offer(frame, encode_frame(frame), Kind.VIDEO, 10.0, age=age)
-    queued = session.next_frame(10.0)
+    queued = next_frame(session, 10.0)
     assert queued is not None
     assert queued.deadline == pytest.approx(10.0 + left)

@@ -69,6 +69,7 @@ class Sent:
     queued: QueuedFrame
     at: float
     pieces: tuple[bytes, ...] = ()
+    parity: int = 0  # rows planned for it
     given: int = 0  # pieces, from the first on
     answers: dict[int, tuple[float, int]] | None = None  # of a piece: when last, how often
 
@@ -85,7 +86,6 @@ class Outgoing:
         self._sent_bytes = 0
         self._partial: Sent | None = None
         self._parity: tuple[bytes, ...] = ()
-        self._planned_parity = 0
         self._parity_of: QueuedFrame | None = None
         self._answers: deque[tuple[Name, int]] = deque()
         self._allowance = float(LEAST_ANSWERS_BPS / 8)
@@ -173,12 +173,10 @@ class Outgoing:
             self.counters["streams"] += 1
             return Whole(queued)
         pieces = fragments.cut(queued.data, path.datagram_bytes - fragments.HEADER_BYTES)
-        sent = Sent(queued, now, pieces)
+        sent = Sent(queued, now, pieces, plan.parity)
         self._remember(sent)
         if queued.kind is not Kind.VIDEO:
             return self._sound_pieces(sent, plan)
-        if plan.parity:
-            self._plan_parity(queued, plan, path)
         return self._slice(sent, room)
 
     def _sound_pieces(self, sent: Sent, plan: Plan) -> Pieces:
@@ -187,10 +185,11 @@ class Outgoing:
         sent.given = len(pieces)
         key = (queued.frame.track, queued.frame.rendition)
         before = self._sound.setdefault(key, deque(maxlen=2))
-        again = list(before)[len(before) - plan.repeats :][::-1] if plan.repeats else []
-        before.append(pieces[0]) if len(pieces) == 1 and len(
-            pieces[0]
-        ) <= MOST_REPEATED_BYTES else before.clear()
+        again = list(before)[::-1][: plan.repeats]  # newest first
+        if len(pieces) == 1 and len(pieces[0]) <= MOST_REPEATED_BYTES:
+            before.append(pieces[0])
+        else:
+            before.clear()
         self.counters["fragments_sent"] += len(pieces)
         self.counters["repeats_sent"] += len(again)
         return Pieces((*pieces, *again) if again else pieces, PieceKind.SOUND, queued, True)
@@ -204,8 +203,10 @@ class Outgoing:
         self._partial = None if whole else sent
         self.counters["fragments_sent"] += count
         kind = PieceKind.KEYFRAME if sent.queued.frame.keyframe else PieceKind.DELTA
-        if whole and self._planned_parity:
-            self._cut_parity()
+        if whole and sent.parity:
+            piece_bytes = len(sent.pieces[0]) - fragments.HEADER_BYTES
+            self._parity = fragments.parity(sent.queued.data, piece_bytes, sent.parity)
+            self._parity_of = sent.queued
         # The very tuple that all viewers share where it goes whole: what is made of it can be shared as well.
         payloads = sent.pieces if count == len(sent.pieces) else sent.pieces[first : sent.given]
         return Pieces(payloads, kind, sent.queued, first == 0)
@@ -214,7 +215,7 @@ class Outgoing:
         if now < self.queue.deadline_of(sent.queued):
             return self._on_stream(sent) if _outgrown(sent, path) else self._slice(sent, room)
         # Too late to be worth the rest. What depends on it would not decode either.
-        self._partial, self._planned_parity = None, 0
+        self._partial = None
         self.counters["frames_late"] += 1
         self._forget(_name(sent.queued))
         self.queue.abandon(sent.queued)
@@ -223,23 +224,13 @@ class Outgoing:
     def _on_stream(self, sent: Sent) -> Whole:
         """The path takes less than it did when the pieces were cut: the whole goes on a stream."""
         if sent is self._partial:
-            self._partial, self._planned_parity = None, 0
+            self._partial = None
         self._sent_bytes -= len(sent.queued.data)
         sent.pieces = ()
         self.counters["streams"] += 1
         return Whole(sent.queued)
 
     # --- parity ------------------------------------------------------------------------------------
-
-    def _plan_parity(self, queued: QueuedFrame, plan: Plan, path: Path) -> None:
-        self._planned_parity = plan.parity
-        self._parity_of = queued
-        self._piece_bytes = path.datagram_bytes - fragments.HEADER_BYTES
-
-    def _cut_parity(self) -> None:
-        assert self._parity_of is not None
-        self._parity = fragments.parity(self._parity_of.data, self._piece_bytes, self._planned_parity)
-        self._planned_parity = 0
 
     def _rest_of_parity(self, room: int) -> Pieces | None:
         if not self._parity or self._parity_of is None:
@@ -251,7 +242,7 @@ class Outgoing:
 
     def _drop_parity(self) -> None:
         self.counters["parity_dropped"] += len(self._parity)
-        self._parity, self._planned_parity = (), 0
+        self._parity = ()
 
     # --- answers -----------------------------------------------------------------------------------
 

@@ -267,7 +267,7 @@ class ServerSession:
                 self._events.append(Arrived(sent_at, arrival.first_us, arrival.received_bytes))
 
     def abandoned(self, queued: QueuedFrame, now: float) -> None:
-        """The transport reset the stream of a frame it had taken from :meth:`next_frame`."""
+        """The transport reset the stream of a frame it had taken from :meth:`next_send`."""
         self.queue.abandon(queued)
         self._ask_for_keyframes(now)
 
@@ -305,12 +305,6 @@ class ServerSession:
         if queued.kind is Kind.VIDEO or not self._sends_pictures:
             self._sends_pictures = queued.kind is Kind.VIDEO
             self.queue_us = round((now - queued.queued_at) * 1e6)
-
-    def next_frame(self, now: float) -> QueuedFrame | None:
-        """The next frame for those who send every frame on a stream of its own."""
-        item = self.next_send(now, 0)
-        assert item is None or isinstance(item, Whole), "the path is said to take no datagrams"
-        return item.queued if item is not None else None
 
     def queue_statistics(
         self,
