@@ -45,6 +45,28 @@ class VirtualTime:
         self.now = end
 
 
+class Wakes:
+    """Deadlines by name, of which the one set last counts; ``settle`` is called after each that has come."""
+
+    def __init__(self, time: VirtualTime, settle: Callable[[], None]) -> None:
+        self._time, self._settle = time, settle
+        self._set: dict[str, float] = {}
+
+    def set(self, who: str, when: float | None, call: Callable[[float], None]) -> None:
+        """Call with the time when it is ``when``; None leaves what was set before."""
+        if when is None or self._set.get(who, -1.0) == when:
+            return
+        self._set[who] = when
+
+        def wake() -> None:
+            if self._set.get(who) == when:
+                del self._set[who]
+                call(self._time.now)
+                self._settle()
+
+        self._time.at(when, wake)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
     """One direction of a path. Probabilities are 0..1; ``rate_bps`` 0: without limit.

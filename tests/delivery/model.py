@@ -11,8 +11,8 @@ import itertools
 from collections import deque
 
 from tests.delivery.media import Audience, Camera, Outcome
-from tests.netsim import Conditions, Link, StreamLink, VirtualTime
-from tests.protocol.pair import AUDIO, CATALOG, CONTROL, VIDEO
+from tests.netsim import Conditions, Link, StreamLink, VirtualTime, Wakes
+from tests.protocol.pair import AUDIO, CATALOG, CONTROL, GATEWAY_AHEAD_US, VIDEO
 from wtgateway.media import Frame, Kind
 from wtgateway.protocol import client_events, messages, session
 from wtgateway.protocol.client_session import ClientLimits, ClientSession
@@ -23,7 +23,6 @@ DATAGRAM_BYTES = 1_150
 PACKET_OVERHEAD = 40  # UDP, QUIC and the datagram's frame
 FAST_BPS = 50e6  # of a path without a limit, so that it is paced at all
 AHEAD = 0.005  # what may wait before the bottleneck
-GATEWAY_AHEAD_US = 1_790_000_000_000_000
 LOSS_SPAN = 3.0
 
 
@@ -58,7 +57,7 @@ class Model:
         self.keyframes_asked = self.most_held_frames = self.most_held_bytes = 0
         self.media_bytes = self.sent_bytes = 0
         self._streams = itertools.count(10)
-        self._wakes: dict[str, float] = {}
+        self._wakes = Wakes(self.time, self.settle)
         self._paced_until = self.time.now
         self._seen: deque[tuple[float, int, int]] = deque()  # when, sent, lost
 
@@ -115,8 +114,8 @@ class Model:
         for data in self.client.datagrams_to_send():
             self.up.send(bytes(data))
         self._act()
-        self._wake("server", self.server.next_timeout(), self.server.handle_timeout)
-        self._wake("client", self.client.next_timeout(), self.client.handle_timeout)
+        self._wakes.set("server", self.server.next_timeout(), self.server.handle_timeout)
+        self._wakes.set("client", self.client.next_timeout(), self.client.handle_timeout)
 
     def _send_media(self) -> None:
         rate = self._rate()
@@ -126,7 +125,7 @@ class Model:
             if self.down.bottleneck is not None:
                 room = min(room, round(AHEAD * rate / 8) + DATAGRAM_BYTES - self.down.backlog)
             if room <= 0:
-                self._wake("writable", round(now + 0.001, 4), lambda now: None)
+                self._wakes.set("writable", round(now + 0.001, 4), lambda now: None)
                 return
             item = self.server.next_send(now, room)
             if item is None:
@@ -186,19 +185,6 @@ class Model:
         for event in events:
             if isinstance(event, client_events.FrameReady):
                 self.audience.take(event.frame, self.gateway_us(), self.time.now)
-
-    def _wake(self, who: str, when: float | None, call: object) -> None:
-        if when is None or self._wakes.get(who, -1.0) == when:
-            return
-        self._wakes[who] = when
-
-        def wake() -> None:
-            if self._wakes.get(who) == when:
-                del self._wakes[who]
-                call(self.time.now)  # type: ignore[operator]
-                self.settle()
-
-        self.time.at(when, wake)
 
     # --- what arrives ------------------------------------------------------------------------------
 

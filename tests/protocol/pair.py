@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from tests.netsim import Conditions, StreamLink, VirtualTime
+from tests.netsim import Conditions, StreamLink, VirtualTime, Wakes
 from wtgateway.media import Catalog, Frame, Kind, Rendition, Track
 from wtgateway.protocol import client_events, messages, session
 from wtgateway.protocol.client_session import ClientLimits, ClientSession
@@ -96,7 +96,7 @@ class Pair:
         self.max_backlog = 16 * 1024
         self._streams = itertools.count(10)
         self._in_flight: dict[int, QueuedFrame] = {}
-        self._wakes: dict[str, float] = {}
+        self._wakes = Wakes(self.time, self.settle)
 
     def gateway_us(self) -> int:
         """The gateway's clock."""
@@ -124,13 +124,13 @@ class Pair:
             self._in_flight[stream_id] = queued
             self.down.send(stream_id, queued.data, fin=True)
         if self.down.link.backlog >= self.max_backlog:
-            self._wake("writable", round(now + 0.002, 3), lambda now: None)
+            self._wakes.set("writable", round(now + 0.002, 3), lambda now: None)
         for end, link in ((self.server, self.down), (self.client, self.up)):
             if data := end.control_to_send():
                 link.send(CONTROL, data)
         self._collect()
-        self._wake("server", self.server.next_timeout(), self.server.handle_timeout)
-        self._wake("client", self.client.next_timeout(), self.client.handle_timeout)
+        self._wakes.set("server", self.server.next_timeout(), self.server.handle_timeout)
+        self._wakes.set("client", self.client.next_timeout(), self.client.handle_timeout)
 
     def give_up(self, track: int, group: int, index: int) -> None:
         """Reset the stream of a frame on its way, as the glue does with late ones."""
@@ -161,19 +161,6 @@ class Pair:
                 self.on_keyframe_needed()
             elif isinstance(event, session.StatisticsDue):
                 self.server.queue_statistics(rtt_us=40_000)
-
-    def _wake(self, who: str, when: float | None, call: Callable[[float], None]) -> None:
-        if when is None or self._wakes.get(who, -1.0) == when:
-            return
-        self._wakes[who] = when
-
-        def wake() -> None:
-            if self._wakes.get(who) == when:
-                del self._wakes[who]
-                call(self.time.now)
-                self.settle()
-
-        self.time.at(when, wake)
 
     def _at_client(self, stream_id: int, data: bytes, fin: bool) -> None:
         if stream_id == CONTROL:
