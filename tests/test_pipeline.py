@@ -135,6 +135,29 @@ def test_a_still_source_answers_a_keyframe_request_with_its_last_picture() -> No
     assert raw.pts_us - 1000 == raw.capture_us - 1000
 
 
+def test_a_late_picture_is_shown_after_the_one_that_was_given_again_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Decoders and viewers take time that goes back for pictures that come too late."""
+    now_us = 0
+    monkeypatch.setattr(clock, "now_us", lambda: now_us)
+    slot = LatestSlot(PipelineStats())
+    slot.put(picture(1_000_000))
+    assert slot.take() is not None
+    slot.want_keyframe()
+    now_us = 40_000
+    again = slot.take()
+    assert again is not None and again.pts_us == 1_040_000
+    stamps = []
+    late = (1_033_333, 1_040_001, 1_066_667, 1_050_000, 20_000)
+    for pts_us in late:
+        slot.put(picture(pts_us))
+        raw = slot.take()
+        assert raw is not None and raw.capture_us == pts_us
+        stamps.append(raw.pts_us)
+    assert stamps == [1_040_001, 1_040_002, 1_066_667, 1_050_000, 20_000], "else they are the source's own"
+
+
 def test_a_moving_source_answers_with_its_next_picture() -> None:
     slot = LatestSlot(PipelineStats())
     slot.put(picture(1000))

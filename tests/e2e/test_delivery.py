@@ -46,7 +46,7 @@ async def test_a_broadcast_plays(tab: Tab, gateways: StartGateway, query: str, m
     if mode != "auto":
         assert (after["fragmentsReceived"] > 60) == (mode == "datagram"), await watching.situation(tab)
     assert told(before, after) == dict.fromkeys(LOST, 0), await watching.situation(tab)
-    assert watching.breaks(await watching.received_frames(tab)) == []
+    assert watching.breaks(await watching.received_frames(tab)) == [], await watching.situation(tab)
 
 
 @pytest.mark.parametrize("mode", ["datagram", "auto"])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 AUDIO_QUEUE_US = 500_000
 OUTBOX_FRAMES = 240
 OUTBOX_BYTES = 16 * 1024 * 1024
+_JUMP_US = 1_000_000  # further back is another timeline
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class LatestSlot:
 
     With nothing new and a keyframe wanted, the last picture is given once more, so that a viewer
     who joins a still screen need not wait for it to move. That it becomes one is GroupBorders' business.
+    Timestamps grow all the same: what was merely late, and comes after that, is shown right after it.
     """
 
     def __init__(self, stats: PipelineStats) -> None:
@@ -47,6 +49,8 @@ class LatestSlot:
         self._fresh: RawVideo | None = None
         self._last: RawVideo | None = None
         self._taken_us = 0
+        self._again: RawVideo | None = None  # given again now
+        self._repeated_us: int | None = None  # what follows that is later than this
         self._keyframe = False
         self._patience_us = 0  # until the last one is given again; 0: a quarter of its duration
         self._closed = False
@@ -93,15 +97,27 @@ class LatestSlot:
                         (patience_us or self._last.duration_us / 4) / 1e6,
                     ):
                         continue
-                    self._fresh = self._repeat(self._last)
+                    self._fresh = self._again = self._repeat(self._last)
+                    self._repeated_us = self._again.pts_us
                 else:
                     self._condition.wait()
             if self._closed or self._fresh is None:
                 return None
-            raw = self._fresh
+            raw, self._again = self._after_repeated(self._fresh), None
             self._fresh, self._keyframe, self._last, self._patience_us = None, False, raw, 0
             self._taken_us = clock.now_us()
             return raw
+
+    def _after_repeated(self, raw: RawVideo) -> RawVideo:
+        """When a picture was given again is nothing that the source knows of."""
+        repeated_us = self._repeated_us
+        if raw is self._again or repeated_us is None:
+            return raw
+        if repeated_us - _JUMP_US < raw.pts_us <= repeated_us:
+            self._repeated_us = repeated_us + 1  # the next one may be as late
+            return replace(raw, pts_us=repeated_us + 1)
+        self._repeated_us = None
+        return raw
 
     def _repeat(self, raw: RawVideo) -> RawVideo:
         passed_us = max(clock.now_us() - self._taken_us, 1)
