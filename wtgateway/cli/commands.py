@@ -237,6 +237,18 @@ def _say_certificates(certificates: list[Certificate], now: float) -> None:
     _say_table([header, *(tuple(fact.values()) for fact in facts)])
 
 
+def cluster_secret(arguments: argparse.Namespace) -> int:
+    """`wtgateway cluster secret`: a new secret in a file of its own."""
+    from wtgateway.cluster import make_secret
+
+    file = Path(arguments.file)
+    secret = make_secret(file)
+    say(f"wrote a new cluster secret to {file} (fingerprint {secret.fingerprint})")
+    say("Next: copy it to every node, readable by the gateway's user alone (mode 0600), by a way that nobody")
+    say(f"else sees, and start each node with --cluster-secret {file}")
+    return 0
+
+
 def view(arguments: argparse.Namespace) -> int:
     """`wtgateway view`: the native viewer."""
     seconds = None if arguments.seconds is None else _duration("--seconds", arguments.seconds)

@@ -1,4 +1,4 @@
-"""The command line: `wtgateway run | check | probe | certs | view | version`.
+"""The command line: `wtgateway run | check | probe | certs | cluster | view | version`.
 
 Parses, hands over to :mod:`wtgateway.cli.commands`, and turns errors into one line and an exit code. Rooms
 are imported only by the command that needs them: a gateway is ready within a second. Never a traceback for
@@ -109,6 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_probe(commands)
     _add_certs(commands)
+    _add_cluster(commands)
     _add_view(commands)
     version = commands.add_parser("version", help="print the versions of wtgateway and what it stands on")
     version.set_defaults(command="version")
@@ -240,6 +241,14 @@ def _add_certs(commands: _Commands) -> None:
     for parser in (show, rotate):
         _add_file(parser)
         _add_certificates(parser)
+
+
+def _add_cluster(commands: _Commands) -> None:
+    cluster = _add(commands, "cluster", "prepare several gateways that serve as one")
+    actions = cluster.add_subparsers(metavar="ACTION", required=True)
+    secret = _add(actions, "secret", "make the secret that all nodes of a cluster share")
+    secret.set_defaults(command="cluster_secret")
+    secret.add_argument("file", metavar="FILE", help="where to write it; must not exist yet")
 
 
 def _add_view(commands: _Commands) -> None:
