@@ -100,6 +100,21 @@ CATALOG = Catalog(
 
 MESSAGES: list[tuple[str, m.Message]] = [
     ("welcome", m.Welcome(version=1, session="s1", broadcast="cam/1", server="wtgateway/1.0", time_us=NOW)),
+    (
+        "welcome of a node",
+        m.Welcome(
+            version=1,
+            session="s1",
+            broadcast="cam/1",
+            server="wtgateway/1.0",
+            time_us=NOW,
+            instance="5f0c9a17d2e84b36",
+            node="a",
+        ),
+    ),
+    ("resume", m.Resume(token="AbCd_-09" * 20, valid_ms=120_000)),
+    ("drain", m.Drain(within_ms=30_000, reason="the gateway is restarting")),
+    ("drain without a reason", m.Drain(within_ms=0)),
     ("catalog", m.catalog_message(CATALOG)),
     ("empty catalog", m.catalog_message(Catalog())),
     ("live", m.State(state="live")),
@@ -189,6 +204,9 @@ def malformed() -> list[dict[str, Any]]:
         ("unknown kind", "message", message({"kind": "dance"}), CloseCode.UNKNOWN_MESSAGE),
         ("missing field", "message", message({"kind": "ping", "id": 1}), CloseCode.MALFORMED),
         ("wrong type", "message", message({"kind": "unsubscribe", "track": "0"}), CloseCode.MALFORMED),
+        ("a token that is no text", "message", message({"kind": "resume", "token": b"x", "valid_ms": 1}),
+         CloseCode.MALFORMED),
+        ("a drain without a time", "message", message({"kind": "drain"}), CloseCode.MALFORMED),
         ("a trace without frames", "message", message({"kind": "trace"}), CloseCode.MALFORMED),
         ("traced frames that are no maps", "message", message({"kind": "trace", "frames": [7]}),
          CloseCode.MALFORMED),

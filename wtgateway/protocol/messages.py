@@ -37,7 +37,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome(Message):
-    """First message on the control stream."""
+    """First message on the control stream.
+
+    Sessions of one broadcast with the same ``instance`` count groups and frames alike and have the same
+    gateway clock; it is made anew whenever a gateway starts. ``node`` is the gateway's name among others.
+    """
 
     kind: ClassVar[str] = "welcome"
     version: int
@@ -45,6 +49,8 @@ class Welcome(Message):
     broadcast: str
     server: str
     time_us: int
+    instance: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +131,30 @@ class Statistics(Message):
     repeats_sent: int = 0  # frames of sound sent once more, against loss
     nacks_answered: int = 0  # fragments sent again
     frames_late: int = 0  # given up in the middle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume(Message):
+    """With ``token`` in its CONNECT another session takes this one's place; the last one told counts.
+
+    Valid once, for ``valid_ms`` from now, at any node of the cluster (see resume.py).
+    """
+
+    kind: ClassVar[str] = "resume"
+    token: str
+    valid_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain(Message):
+    """The gateway is about to go: open another session meanwhile, and close this one when that delivers.
+
+    In ``within_ms`` it will be gone.
+    """
+
+    kind: ClassVar[str] = "drain"
+    within_ms: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +282,7 @@ class Trace(Message):
 _MESSAGES: dict[str, type[Message]] = {
     m.kind: m
     for m in (
-        Welcome, CatalogMessage, State, Certificates, Subscribed, Pong, Statistics, Error,
+        Welcome, CatalogMessage, State, Certificates, Subscribed, Pong, Statistics, Resume, Drain, Error,
         Goodbye, Hello, Subscribe, Abilities, Unsubscribe, Viewport, KeyframeRequest, Ping, Feedback,
         Trace,
     )
