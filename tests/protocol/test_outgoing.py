@@ -139,8 +139,26 @@ def test_nothing_is_answered_that_was_not_sent_or_would_come_too_late(out: Outgo
     assert numbers(out.next(0.02, MUCH, LOSSY))[0] == 3
     while out.next(0.02, MUCH, LOSSY):
         pass  # parity
-    out.asked([ask(frame)], 0.081, LOSSY)
-    assert out.next(0.081, MUCH, LOSSY) is None
+    out.asked([ask(frame, 0, 0)], 0.119, LOSSY)
+    assert numbers(out.next(0.119, MUCH, LOSSY))[0] == 0, "late, but what follows it is decoded sooner"
+    out.asked([ask(frame, 1, 1)], 0.121, LOSSY)
+    assert out.next(0.121, MUCH, LOSSY) is None
+    assert out.counters["nacks_late"] == 1
+
+
+def test_what_a_newer_group_has_replaced_is_not_answered_late(out: Outgoing) -> None:
+    frame = make_frame(size=5_000)
+    put(out, frame, 0.0, deadline=0.3)
+    out.next(0.0, MUCH, LOSSY)
+    while out.next(0.0, MUCH, LOSSY):
+        pass
+    put(out, make_frame(group=2, index=0, size=500), 0.1, deadline=0.3)
+    while out.next(0.1, MUCH, LOSSY):
+        pass
+    until = out.queue.deadline_of(next(iter(out._sent.values())).queued)
+    assert until < 0.3
+    out.asked([ask(frame, 0, 0)], until, LOSSY)
+    assert out.next(until, MUCH, LOSSY) is None
     assert out.counters["nacks_late"] == 1
 
 

@@ -28,6 +28,7 @@ REMEMBERED_BYTES = 8 * 1024 * 1024
 REMEMBERED_S = 2.0
 MOST_ANSWERS = 6  # of one piece
 MOST_WISHES = 256  # pieces that are looked up for one NACK: 14 bytes may name 65536
+GRACE_RTT = 1.0  # what was asked for before the deadline is answered, and arrives, so much later at most
 LAST_CHANCE_RTT = 1.75  # half a round trip for an answer, and 5/4 until it is missed and asked for again
 ANSWERS_SHARE = 0.5  # of the path's rate may go into answers
 LEAST_ANSWERS_BPS = 512_000
@@ -167,7 +168,7 @@ class Outgoing:
         )
         if queued.kind is Kind.VIDEO:
             self.reason = plan.reason
-        self._prune(now)
+        self._prune(now, path)
         if not plan.datagrams:
             self._remember(Sent(queued, now))
             self.counters["streams"] += 1
@@ -260,7 +261,7 @@ class Outgoing:
             if sent is None or not sent.pieces:
                 self.counters["nacks_unknown"] += 1
                 continue
-            if now + path.rtt / 2 >= self.queue.deadline_of(sent.queued):
+            if now + path.rtt / 2 >= self._answerable_until(sent, path):
                 self.counters["nacks_late"] += 1
                 continue
             stop = min(entry.last + 1, sent.given, entry.first + left)
@@ -287,6 +288,11 @@ class Outgoing:
             self._answers.append((name, number))  # were this one lost, another would come too late
             self._allowance -= size
 
+    def _answerable_until(self, sent: Sent, path: Path) -> float:
+        """Late, a frame is of use to those behind it; not once a newer group has taken its place."""
+        deadline = self.queue.deadline_of(sent.queued)
+        return deadline if deadline < sent.queued.deadline else deadline + GRACE_RTT * path.rtt
+
     def _allow(self, now: float, path: Path) -> None:
         rate = max(path.estimate_bps * ANSWERS_SHARE, LEAST_ANSWERS_BPS) / 8
         if self._allowance_at is not None:
@@ -301,7 +307,7 @@ class Outgoing:
         while self._answers and (not payloads or room > 0):
             name, number = self._answers[0]
             sent = self._sent.get(name)
-            if sent is None or not sent.pieces or now >= self.queue.deadline_of(sent.queued):
+            if sent is None or not sent.pieces or now >= self._answerable_until(sent, path):
                 self._answers.popleft()
                 continue
             if queued is None and _outgrown(sent, path):
@@ -331,12 +337,13 @@ class Outgoing:
         if sent is not None and sent.pieces:
             self._sent_bytes -= len(sent.queued.data)
 
-    def _prune(self, now: float) -> None:
+    def _prune(self, now: float, path: Path) -> None:
         """Forget what is too old or too much, oldest first."""
         while self._sent:
             name, oldest = next(iter(self._sent.items()))
             over = self._sent_bytes > REMEMBERED_BYTES
-            lifetime = min(REMEMBERED_S, oldest.queued.deadline - oldest.queued.queued_at)
+            worth = oldest.queued.deadline - oldest.queued.queued_at + GRACE_RTT * path.rtt
+            lifetime = min(REMEMBERED_S, worth)
             if not over and now - oldest.at < lifetime:
                 return
             if oldest is self._partial and not over:

@@ -24,8 +24,10 @@ The rules, which the JavaScript client follows too (tests/vectors/reassembly.jso
    when it is overdue: later than frames usually are, by 8 ms or four times their jitter. So a frame that is
    lost as a whole is asked for before the next one tells of it. It is not waited for on that account.
 7. It is asked for again after 5/4 of a round trip and 5 ms, six times at most, and only while an answer can
-   still come in time; the last wish that can be granted is said once more after 6 ms. Of frames that have
-   begun on a stream nothing is asked for: streams lose nothing.
+   still come in time; the last wish that can be granted is said once more after 6 ms. What nobody asked for
+   yet may be asked for until the deadline: the answer is late then, but what follows the frame cannot be
+   decoded without it, and a keyframe in its place would not come any sooner. Of frames that have begun on a
+   stream nothing is asked for: streams lose nothing.
 
 Pure: ``now_us`` is any monotonic clock. Imports the layouts and the code.
 """
@@ -165,8 +167,8 @@ class Reassembly:
             for hole, due_us in self._due(frame):
                 if now_us < due_us:
                     continue
-                if now_us + self._path.rtt_us >= deadline_us:
-                    hole.times = MAX_ASKED  # whoever calls is late: the answer would be as well
+                if now_us >= self._last_call_us(hole, deadline_us):
+                    hole.times = MAX_ASKED  # whoever calls is late
                     continue
                 hole.ask(now_us, deadline_us, self._path)
                 entries.append(NackEntry(*frame.name, *frame.range_of(hole)))
@@ -187,9 +189,13 @@ class Reassembly:
         for frame in self._frames.values():
             deadline_us = self.deadline_of(frame)
             times.append(self._over_us(frame))
-            latest_us = deadline_us - self._path.rtt_us
-            times += [due_us for _, due_us in self._due(frame) if due_us < latest_us]
+            dues = self._due(frame)
+            times += [due_us for hole, due_us in dues if due_us < self._last_call_us(hole, deadline_us)]
         return min(times, default=None)
+
+    def _last_call_us(self, hole: Hole, deadline_us: int) -> int:
+        """Before that it may be asked for, by rule 7."""
+        return deadline_us - self._path.rtt_us if hole.times else deadline_us
 
     def deadline_of(self, frame: PartialFrame) -> int:
         """Until when a frame is worth something."""

@@ -131,8 +131,8 @@ export class Reassembly {
       const deadline = this.deadlineOf(frame);
       for (const { hole, dueUs } of this.#due(frame)) {
         if (nowUs < dueUs) continue;
-        if (nowUs + this.#path.rttUs >= deadline) {
-          hole.times = MAX_ASKED; // whoever calls is late: the answer would be as well
+        if (nowUs >= this.#lastCallUs(hole, deadline)) {
+          hole.times = MAX_ASKED; // whoever calls is late
           continue;
         }
         askFor(hole, nowUs, deadline, this.#path);
@@ -187,9 +187,14 @@ export class Reassembly {
     for (const frame of this.#frames.values()) {
       const deadline = this.deadlineOf(frame);
       next = Math.min(next, this.#overUs(frame));
-      for (const { dueUs } of this.#due(frame)) if (dueUs < deadline - this.#path.rttUs) next = Math.min(next, dueUs);
+      for (const { hole, dueUs } of this.#due(frame)) if (dueUs < this.#lastCallUs(hole, deadline)) next = Math.min(next, dueUs);
     }
     return next === Infinity ? null : next;
+  }
+
+  /** Before that it may be asked for, by rule 7. @param {import('./partial.js').Hole} hole @param {number} deadline */
+  #lastCallUs({ times }, deadline) {
+    return times > 0 ? deadline - this.#path.rttUs : deadline;
   }
 
   /** Until when a frame is worth something. @param {PartialFrame} frame */
