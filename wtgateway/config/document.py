@@ -89,7 +89,8 @@ def node_value(node: yaml.Node, file: str, key: str) -> Text | Section:
         return Section(where, key, file, tuple(node.value))
     if kind == "scalar":
         return Text(where, key, str(node.value), is_null=node.tag.endswith(":null"))
-    hint = "; put quotes around an address that begins with [" if key in ("bind", "web") else ""
+    is_address = key.rpartition(".")[2] in ("bind", "web", "listen", "address")
+    hint = "; put quotes around an address that begins with [" if is_address else ""
     raise ConfigError(where, key, "a list", f"a single value or a mapping{hint}")
 
 
