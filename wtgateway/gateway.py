@@ -160,11 +160,12 @@ class Gateway:
             self._pool.admit()
 
     async def _start_certificates(self, stack: contextlib.AsyncExitStack) -> None:
-        from wtgateway.certs import CertificateManager, CertificateStore, subject_names
+        from wtgateway.certs import CertificateManager, CertificateStore, StoredCertificates, subject_names
 
         names = await asyncio.to_thread(subject_names, [self.config.bind.host])
         store = CertificateStore(self.config.certs_dir, self.config.cert_rotate_s, names)
-        self._certificates = CertificateManager(store, on_change=self._certificates_changed)
+        source = StoredCertificates(store)
+        self._certificates = CertificateManager(source, on_change=self._certificates_changed)
         await self._certificates.start()
         stack.push_async_callback(self._certificates.close)
 

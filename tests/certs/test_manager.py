@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from wtgateway.certs import CertificateManager, CertificateSet, CertificateStore, subject_names
+from wtgateway.certs import (
+    CertificateManager,
+    CertificateSet,
+    CertificateStore,
+    StoredCertificates,
+    subject_names,
+)
 from wtgateway.certs import manager as manager_module
 from wtgateway.errors import CertificateError
 
@@ -25,7 +31,8 @@ class Rig:
         self.now = NOW
         self.store = CertificateStore(directory, 60.0, NAMES)
         self.changes: list[CertificateSet] = []
-        self.manager = CertificateManager(self.store, on_change=self.changes.append, wall=lambda: self.now)
+        source = StoredCertificates(self.store)
+        self.manager = CertificateManager(source, on_change=self.changes.append, wall=lambda: self.now)
 
 
 @pytest.fixture
@@ -53,9 +60,12 @@ async def test_the_next_one_takes_over_and_is_told(rig: Rig) -> None:
     first = rig.manager.certificates
     rig.now += 60
     assert await rig.manager.check()
-    assert rig.changes == [rig.manager.certificates]
-    assert rig.manager.certificates.current.fingerprint == first.next.fingerprint
+    after = rig.manager.certificates
+    assert rig.changes == [after]
+    assert after.current.fingerprint == first.next.fingerprint
     assert rig.manager.rotations == 1
+    known = [entry["value"] for entry in after.hashes()]
+    assert known == [after.current.fingerprint, after.next.fingerprint, first.current.fingerprint]
 
 
 async def test_a_forced_rotation_of_another_process_is_picked_up(rig: Rig) -> None:
@@ -67,6 +77,17 @@ async def test_a_forced_rotation_of_another_process_is_picked_up(rig: Rig) -> No
     rig.now += 10
     assert await rig.manager.check()
     assert rig.manager.certificates.current.fingerprint == forced.next.fingerprint
+
+
+async def test_a_certificate_that_must_not_be_used_any_more_is_published_no_more(rig: Rig) -> None:
+    rig.now += 60
+    await rig.manager.check()
+    before = {c.fingerprint for c in rig.manager.certificates.certificates}
+    CertificateStore(rig.store.directory, 60.0, NAMES).rotate(rig.now, 0)
+    assert await rig.manager.check()
+    after = rig.manager.certificates
+    assert len(after.hashes()) == 2
+    assert before.isdisjoint(entry["value"] for entry in after.hashes())
 
 
 @pytest.mark.parametrize("jump", [-1e9, -7200.0, 86400.0, 1e9])
@@ -108,7 +129,7 @@ async def test_a_failing_disk_is_survived_in_memory_and_told_once(
 
 async def test_start_without_a_usable_store_is_a_typed_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    manager = CertificateManager(CertificateStore(tmp_path / "file", 60.0, NAMES))
+    manager = CertificateManager(StoredCertificates(CertificateStore(tmp_path / "file", 60.0, NAMES)))
     with pytest.raises(CertificateError):
         await manager.start()
     await manager.close()
@@ -116,7 +137,8 @@ async def test_start_without_a_usable_store_is_a_typed_error(tmp_path: Path) -> 
 
 async def test_it_rotates_by_itself(tmp_path: Path) -> None:
     changed: asyncio.Queue[CertificateSet] = asyncio.Queue()
-    manager = CertificateManager(CertificateStore(tmp_path, 1.0, NAMES), on_change=changed.put_nowait)
+    store = CertificateStore(tmp_path, 1.0, NAMES)
+    manager = CertificateManager(StoredCertificates(store), on_change=changed.put_nowait)
     before = await manager.start()
     for _ in range(2):
         after = await asyncio.wait_for(changed.get(), 30)
@@ -133,7 +155,11 @@ async def test_two_gateways_on_one_store_stay_in_step(rig: Rig) -> None:
         rig.now = other.now = rig.now + step
         await other.manager.check()
         await rig.manager.check()
-        assert rig.manager.certificates.hashes() == other.manager.certificates.hashes()
+        assert _fingerprints(rig) == _fingerprints(other)
         rig, other = other, rig
     await rig.manager.close()
     await other.manager.close()
+
+
+def _fingerprints(rig: Rig) -> list[bytes]:
+    return [certificate.fingerprint for certificate in rig.manager.certificates.certificates]

@@ -1,4 +1,4 @@
-"""Certificates as values: made, written as PEM, read back, described. Imports the policy's window only.
+"""Certificates as values: made, written as PEM, read back, described. Imports the policy's window and errors.
 
 ECDSA P-256, self-signed, as browsers demand of a certificate that is accepted by hash
 (W3C WebTransport, "custom certificate requirements").
@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from wtgateway.certs.names import SubjectNames
 from wtgateway.certs.policy import BACKDATE_S, Window
+from wtgateway.errors import CertificateError
 
 _PEM = re.compile(
     rb"-----BEGIN (?:EC )?PRIVATE KEY-----.*?-----END (?:EC )?PRIVATE KEY-----\s*"
@@ -87,14 +89,18 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class CertificateSet:
-    """The certificate that new connections get, and the one that follows it."""
+    """The certificate that new connections get, the one that follows it, and those that other nodes may use.
+
+    ``previous`` holds the one before the current one, as long as another node may not have left it.
+    """
 
     current: Certificate
     next: Certificate
+    previous: tuple[Certificate, ...] = ()
 
     def hashes(self) -> list[HashEntry]:
-        """`certificateHashes` for pages: the current one first."""
-        return [self.current.hash_entry(), self.next.hash_entry()]
+        """`certificateHashes` for pages: the current one first, then the next one."""
+        return [c.hash_entry() for c in (self.current, self.next, *self.previous)]
 
     @property
     def certificates(self) -> tuple[Certificate, Certificate]:
@@ -104,7 +110,34 @@ class CertificateSet:
 
 def make_certificate(window: Window, names: SubjectNames) -> Certificate:
     """A fresh P-256 key and its self-signed certificate, valid as ``window`` says."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    return _signed(ec.generate_private_key(ec.SECP256R1()), x509.random_serial_number(), window, names)
+
+
+def derive_certificate(secret: int, serial: int, window: Window, names: SubjectNames) -> Certificate:
+    """The certificate of the private key ``secret`` (below the order of P-256): always the same bytes.
+
+    The signature is deterministic ECDSA (RFC 6979). Raises :exc:`CertificateError` where the machine's
+    OpenSSL does not know that.
+    """
+    try:
+        return _signed(
+            ec.derive_private_key(secret, ec.SECP256R1()), serial, window, names, deterministic=True
+        )
+    except UnsupportedAlgorithm:
+        raise CertificateError(
+            "certificates cannot be derived from the cluster secret: deterministic ECDSA needs OpenSSL 3.2; "
+            "install the cryptography package from PyPI, or share a directory with --certs-dir instead"
+        ) from None
+
+
+def _signed(
+    key: ec.EllipticCurvePrivateKey,
+    serial: int,
+    window: Window,
+    names: SubjectNames,
+    *,
+    deterministic: bool | None = None,
+) -> Certificate:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wtgateway")])
     alternatives: list[x509.GeneralName] = [x509.DNSName(host) for host in names.hosts]
     alternatives += [x509.IPAddress(address) for address in names.addresses]
@@ -113,14 +146,14 @@ def make_certificate(window: Window, names: SubjectNames) -> Certificate:
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial)
         .not_valid_before(datetime.datetime.fromtimestamp(window.not_before, datetime.UTC))
         .not_valid_after(datetime.datetime.fromtimestamp(window.not_after, datetime.UTC))
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     )
-    cert = builder.sign(key, hashes.SHA256())
+    cert = builder.sign(key, hashes.SHA256(), ecdsa_deterministic=deterministic)
     return Certificate(cert, key, cert.fingerprint(hashes.SHA256()))
 
 

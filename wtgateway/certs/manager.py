@@ -1,16 +1,20 @@
 """Rotation in a running gateway: an asyncio task that keeps the :class:`CertificateSet` right.
 
-Disk and key generation run in threads; the loop only swaps a reference. A store that fails while the
-gateway runs never stops it: certificates then rotate in memory and are saved when that works again.
+Disk and key generation run in threads; the loop only swaps a reference. Where certificates come from is a
+:class:`CertificateSource`: a store (here), or the cluster's secret (:mod:`wtgateway.certs.derived`). A store
+that fails while the gateway runs never stops it: certificates then rotate in memory and are saved when that
+works again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from wtgateway.certs.certificate import CertificateSet
 from wtgateway.certs.policy import plan
@@ -24,24 +28,92 @@ LOOK_EVERY_S = 1.0
 RETRY_STORE_EVERY_S = 30.0
 
 
+class CertificateSource(Protocol):
+    """Where certificates come from. Both methods block and belong in a thread; ``now`` is in Unix seconds."""
+
+    def begin(self, now: float) -> CertificateSet:
+        """What to begin with. Raises :exc:`CertificateError`."""
+
+    def look(self, now: float, before: CertificateSet) -> CertificateSet:
+        """What to use now; ``before`` itself when nothing has changed."""
+
+
+class StoredCertificates:
+    """The certificates of a store, which other processes may look after as well."""
+
+    def __init__(self, store: CertificateStore) -> None:
+        self._store = store
+        self._mark: tuple[int, int, int] | None = None
+        self._unsaved_since: float | None = None
+
+    def begin(self, now: float) -> CertificateSet:
+        """Load or make them. Raises :exc:`CertificateError`."""
+        return self._load(now)
+
+    def look(self, now: float, before: CertificateSet) -> CertificateSet:
+        """What is due, and what other processes have made of the store meanwhile."""
+        windows = [c.window for c in before.certificates]
+        due = plan(now, windows, self._store.rotate_s)
+        nothing_due = not due.make and due.keep == tuple(windows)
+        if nothing_due and not self._changed():
+            return before
+        return _with_previous(self._renewed(now, before), before)
+
+    def _changed(self) -> bool:
+        if self._unsaved_since is not None:
+            return time.monotonic() - self._unsaved_since >= RETRY_STORE_EVERY_S
+        return self._store.change_mark() != self._mark
+
+    def _load(self, now: float, known: CertificateSet | None = None) -> CertificateSet:
+        certificates = known.certificates if known else ()
+        unsaved = self._unsaved_since is not None
+        outcome = self._store.load_or_create(now, certificates, merge=unsaved)
+        self._mark = self._store.change_mark()
+        return outcome
+
+    def _renewed(self, now: float, before: CertificateSet) -> CertificateSet:
+        """By the store, or in memory while that fails."""
+        try:
+            outcome = self._load(now, before)
+        except CertificateError as error:
+            if self._unsaved_since is None:
+                log.error("%s; certificates rotate in memory until it works again", error)
+            self._unsaved_since = time.monotonic()
+            return self._store.in_memory(before.certificates, now)
+        if self._unsaved_since is not None:
+            log.info("the certificate store %s works again", self._store.directory)
+        self._unsaved_since = None
+        return outcome
+
+
+def _with_previous(after: CertificateSet, before: CertificateSet) -> CertificateSet:
+    """Also the hash of the one before, which another process may use until it has looked as well.
+
+    Not where the current one did not get its turn in order: then it was replaced because it must not be used.
+    """
+    if after.current.fingerprint == before.current.fingerprint:
+        return dataclasses.replace(after, previous=before.previous)
+    if after.current.fingerprint == before.next.fingerprint:
+        return dataclasses.replace(after, previous=(before.current,))
+    return after
+
+
 class CertificateManager:
-    """Keeps the certificates of ``store`` in their turn.
+    """Keeps the certificates of ``source`` in their turn.
 
     ``on_change`` is called on the loop with every new set, not with the first. ``wall`` gives Unix seconds.
     """
 
     def __init__(
         self,
-        store: CertificateStore,
+        source: CertificateSource,
         *,
         on_change: Callable[[CertificateSet], None] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._store, self._on_change, self._wall = store, on_change, wall
+        self._source, self._on_change, self._wall = source, on_change, wall
         self._set: CertificateSet | None = None
-        self._mark: tuple[int, int, int] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._unsaved_since: float | None = None
         self.rotations = 0  # how often the current certificate was replaced
 
     @property
@@ -52,7 +124,7 @@ class CertificateManager:
 
     async def start(self) -> CertificateSet:
         """Load or make the certificates and begin to rotate. Raises :exc:`CertificateError`."""
-        self._set = await asyncio.to_thread(self._load)
+        self._set = await asyncio.to_thread(self._source.begin, self._wall())
         self._task = asyncio.create_task(self._run(), name="certificates")
         return self._set
 
@@ -66,13 +138,8 @@ class CertificateManager:
 
     async def check(self) -> bool:
         """Look now whether anything is due. Returns whether the set changed."""
-        before, now = self.certificates, self._wall()
-        windows = [c.window for c in before.certificates]
-        due = plan(now, windows, self._store.rotate_s)
-        nothing_due = not due.make and due.keep == tuple(windows)
-        if nothing_due and not await self._store_changed():
-            return False
-        after = await asyncio.to_thread(self._renew, before)
+        before = self.certificates
+        after = await asyncio.to_thread(self._source.look, self._wall(), before)
         if after.hashes() == before.hashes():
             return False
         self._set = after
@@ -96,29 +163,3 @@ class CertificateManager:
                 await self.check()
             except Exception:  # a defect must not end rotation: the next look may do better
                 log.exception("looking after the certificates failed")
-
-    async def _store_changed(self) -> bool:
-        if self._unsaved_since is not None:
-            return time.monotonic() - self._unsaved_since >= RETRY_STORE_EVERY_S
-        return await asyncio.to_thread(self._store.change_mark) != self._mark
-
-    def _load(self, known: CertificateSet | None = None) -> CertificateSet:
-        certificates = known.certificates if known else ()
-        unsaved = self._unsaved_since is not None
-        outcome = self._store.load_or_create(self._wall(), certificates, merge=unsaved)
-        self._mark = self._store.change_mark()
-        return outcome
-
-    def _renew(self, before: CertificateSet) -> CertificateSet:
-        """In a thread: by the store, or in memory while that fails."""
-        try:
-            outcome = self._load(before)
-        except CertificateError as error:
-            if self._unsaved_since is None:
-                log.error("%s; certificates rotate in memory until it works again", error)
-            self._unsaved_since = time.monotonic()
-            return self._store.in_memory(before.certificates, self._wall())
-        if self._unsaved_since is not None:
-            log.info("the certificate store %s works again", self._store.directory)
-        self._unsaved_since = None
-        return outcome

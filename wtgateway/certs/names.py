@@ -39,9 +39,18 @@ def subject_names(extra_hosts: Iterable[str] = ()) -> SubjectNames:
 
     Unspecified addresses (``::``) and texts that no certificate may carry are left out.
     """
+    interfaces = list(_interface_addresses())[:MAX_ADDRESSES]
+    return _subject_names([socket.gethostname(), *map(str, interfaces), *extra_hosts])
+
+
+def shared_names(hosts: Iterable[str] = ()) -> SubjectNames:
+    """localhost, loopback addresses and ``hosts``: nothing of this machine, so the same on all nodes."""
+    return _subject_names(hosts)
+
+
+def _subject_names(names: Iterable[str]) -> SubjectNames:
     hosts, addresses = {"localhost"}, {ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")}
-    addresses.update(list(_interface_addresses())[:MAX_ADDRESSES])
-    for host in (socket.gethostname(), *extra_hosts):
+    for host in names:
         try:
             addresses.add(_plain(ipaddress.ip_address(host.strip("[]"))))
         except ValueError:
