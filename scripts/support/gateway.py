@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,12 +18,17 @@ from scripts.support.processes import Program, free_port, start
 Json = Any
 
 
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 class Gateway:
     """``async with Gateway("test:", directory=tmp_path) as gateway``: running and ready.
 
     ``arguments`` go to ``wtgateway run``. Certificates live in ``directory``, so that a restart on
     the same instance keeps them. ``host`` is the address of QUIC and page; ``web_host`` differs only
-    when a relay takes the gateway's place on another loopback address.
+    when a relay takes the gateway's place on another loopback address. In a network namespace ``prefix``
+    enters it, and ports are given: there are no others' to be avoided.
     """
 
     def __init__(
@@ -35,12 +40,16 @@ class Gateway:
         host: str = "127.0.0.1",
         web_host: str | None = None,
         web_arguments: bool = True,
+        prefix: Sequence[str] = (),
+        quic_port: int = 0,
+        web_port: int = 0,
     ) -> None:
         self.arguments, self.directory, self.python = arguments, directory, python
         self.env = dict(env or {})
         self.host, self.web_host = host, web_host or host
-        self.quic_port = free_port(socket.SOCK_DGRAM, host)
-        self.web_port = free_port(socket.SOCK_STREAM, self.web_host)
+        self.quic_port = quic_port or free_port(socket.SOCK_DGRAM, host)
+        self.web_port = web_port or free_port(socket.SOCK_STREAM, self.web_host)
+        self._prefix = tuple(prefix)
         self.events: list[dict[str, Json]] = []
         self.ready: dict[str, Json] = {}
         self.seconds_to_ready = 0.0
@@ -50,7 +59,7 @@ class Gateway:
     @property
     def url(self) -> str:
         """Base URL of the pages."""
-        return f"http://{self.web_host}:{self.web_port}"
+        return f"http://{_bracketed(self.web_host)}:{self.web_port}"
 
     @property
     def program(self) -> Program:
@@ -65,10 +74,10 @@ class Gateway:
 
     def command(self) -> list[str]:
         """The whole command line."""
-        web = ["--web", f"{self.web_host}:{self.web_port}"] if self._web_arguments else []
+        web = ["--web", f"{_bracketed(self.web_host)}:{self.web_port}"] if self._web_arguments else []
         return [
-            *(self.python, "-m", "wtgateway", "run"),
-            *("--bind", f"{self.host}:{self.quic_port}"),
+            *(*self._prefix, self.python, "-m", "wtgateway", "run"),
+            *("--bind", f"{_bracketed(self.host)}:{self.quic_port}"),
             *web,
             *("--certs-dir", str(self.directory / "certs"), "--json-log"),
             *map(str, self.arguments),

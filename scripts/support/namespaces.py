@@ -28,11 +28,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 _HANDLES = Path("/run/netns")  # where iproute2 keeps namespaces that have a name
+_FILES = Path("/etc/netns")  # and what is to stand in /etc of programs inside (ip-netns(8))
 _OURS = re.compile(r"wtg-(\d+)-\d+-.+")
 _INTERFACE_LETTERS = 15  # IFNAMSIZ without its end
 _CLONE_NEWNET = 0x40000000
@@ -67,11 +68,22 @@ class Network:
 
     def command(self, name: str, *argv: str | Path) -> tuple[str, ...]:
         """``argv`` with what starts it inside; without ``argv`` the prefix alone."""
-        return ("nsenter", f"--net={_HANDLES / self.namespace(name)}", "--", *map(str, argv))
+        namespace = self.namespace(name)
+        if (_FILES / namespace).exists():  # only iproute2 puts them into their places
+            return ("ip", "netns", "exec", namespace, *map(str, argv))
+        return ("nsenter", f"--net={_HANDLES / namespace}", "--", *map(str, argv))
 
     async def run(self, name: str, *argv: str | Path, stdin: str = "") -> str:
         """What a command prints that is run inside; NetworkError with its complaint when it fails."""
         return await _run(self.command(name, *argv), stdin)
+
+    def hosts(self, name: str, addresses: Mapping[str, Sequence[str]]) -> None:
+        """Host names for programs that are started inside from now on, beside `localhost`."""
+        folder = _FILES / self.namespace(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        known = {"localhost": ("127.0.0.1", "::1"), **addresses}
+        lines = [f"{address} {host}\n" for host, listed in known.items() for address in listed]
+        (folder / "hosts").write_text("".join(lines))
 
     @contextlib.contextmanager
     def inside(self, name: str) -> Iterator[None]:
@@ -110,7 +122,7 @@ class Network:
         (_, first, _), (_, second, _) = ends
         inside, peer = self.namespace(one), self.namespace(other)
         pair = ("mtu", str(mtu), "type", "veth", "peer", "name", second, "netns", peer, "mtu", str(mtu))
-        await _ip("-n", inside, "link", "add", first, *pair)
+        await _ip("-n", inside, "link", "add", "name", first, *pair)
         for where, interface, addresses in ends:
             self._interfaces[where, interface] = _Interface(addresses)
             await self.up(where, interface)
@@ -118,25 +130,25 @@ class Network:
     async def up(self, name: str, link: str) -> None:
         """Up, with the addresses and routes that it has been given: the kernel forgets most of them."""
         interface = self._interface(name, link)
-        await _ip("-n", self.namespace(name), "link", "set", link, "up")
-        for address in interface.addresses:
-            words = ("nodad",) if address.version == 6 else ()
-            await _ip("-n", self.namespace(name), "address", "replace", str(address), "dev", link, *words)
-        for route in interface.routes:
-            await _ip("-n", self.namespace(name), *route)
+        lines = [f"link set dev {link} up"]
+        lines += [
+            f"address replace {address} dev {link}{' nodad' if address.version == 6 else ''}"
+            for address in interface.addresses
+        ]
+        lines += [" ".join(route) for route in interface.routes]
+        await _run(("ip", "-n", self.namespace(name), "-batch", "-"), "\n".join(lines) + "\n")
 
     async def down(self, name: str, link: str) -> None:
         """Down, as when a cable is pulled: both ends lose their carrier, this one its routes as well."""
         self._interface(name, link)
-        await _ip("-n", self.namespace(name), "link", "set", link, "down")
+        await _ip("-n", self.namespace(name), "link", "set", "dev", link, "down")
 
     async def route(self, name: str, target: str, via: str, *, link: str, metric: int = 100) -> None:
         """``target`` (a network or ``default``) over ``via``, which is at the other end of ``link``.
 
-        Lower metrics win. The route is there again when the link comes up again.
+        Lower metrics win; of one metric there is one route to a target. It is there again when the link is.
         """
-        family = f"-{ipaddress.ip_address(via).version}"
-        words = (family, "route", "replace", target, "via", via, "dev", link, "metric", str(metric))
+        words = ("route", "replace", target, "via", via, "dev", link, "metric", str(metric))
         interface = self._interface(name, link)
         await _ip("-n", self.namespace(name), *words)
         interface.routes.append(words)
@@ -196,7 +208,8 @@ def why_not() -> str:
         return "network namespaces are a thing of Linux"
     if os.geteuid() != 0:
         return "making network namespaces needs root"
-    for program, package in (("ip", "iproute2"), ("nsenter", "util-linux"), ("nft", "nftables")):
+    needed = {"ip": "iproute2", "nsenter": "util-linux", "nft": "nftables", "conntrack": "conntrack"}
+    for program, package in needed.items():
         if shutil.which(program) is None:
             return f"network namespaces need {program} (Debian's package {package})"
     return _attempt()
@@ -274,6 +287,7 @@ def _remove(namespaces: Sequence[str]) -> None:
                 if number != os.getpid():
                     os.kill(number, signal.SIGKILL)
         subprocess.run(("ip", "netns", "delete", namespace), capture_output=True)
+        shutil.rmtree(_FILES / namespace, ignore_errors=True)
 
 
 def _remove_left_behind() -> None:

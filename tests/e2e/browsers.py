@@ -10,9 +10,13 @@ import asyncio
 import contextlib
 import itertools
 import json
+import shlex
 import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from playwright.async_api import Browser as PlaywrightBrowser
 from playwright.async_api import Page, Playwright, async_playwright
@@ -112,11 +116,14 @@ class Chromium:
         self._playwright, self._browser = playwright, browser
 
     @classmethod
-    async def launch(cls) -> Chromium:
+    async def launch(cls, prefix: Sequence[str] = (), secure: Sequence[str] = ()) -> Chromium:
+        """``prefix`` is put before the program (a namespace's); ``secure`` are origins to hold for secure."""
+        flags = [f"--unsafely-treat-insecure-origin-as-secure={','.join(secure)}"] if secure else []
         playwright = await async_playwright().start()
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=[*CHROMIUM_FLAGS]
-        )
+        with _program("/usr/bin/chromium", prefix) as program:
+            browser = await playwright.chromium.launch(
+                executable_path=program, args=[*CHROMIUM_FLAGS, *flags]
+            )
         return cls(playwright, browser)
 
     async def open(self, width: int = 1280, height: int = 800, **options: Json) -> ChromiumTab:
@@ -128,6 +135,19 @@ class Chromium:
     async def close(self) -> None:
         await self._browser.close()
         await self._playwright.stop()
+
+
+@contextlib.contextmanager
+def _program(path: str, prefix: Sequence[str]) -> Iterator[str]:
+    """What starts ``path`` behind ``prefix``, for those who take no more than a path."""
+    if not prefix:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="wtgateway-browser-") as folder:
+        script = Path(folder) / Path(path).name
+        script.write_text(f'#!/bin/sh\nexec {shlex.join([*prefix, path])} "$@"\n')
+        script.chmod(0o755)
+        yield str(script)
 
 
 class FirefoxTab:
@@ -182,18 +202,21 @@ class Firefox:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def launch(cls) -> Firefox:
+    async def launch(cls, prefix: Sequence[str] = (), secure: Sequence[str] = ()) -> Firefox:
+        """As Chromium's; the bridge is behind ``prefix`` too, for it meets its browser at an address."""
         soundcard = await NullSoundcard.plug_in()
         node = shutil.which("node") or "node"
         process = await asyncio.create_subprocess_exec(
-            *(node, str(Path(__file__).with_name("firefox_bridge.mjs")), str(ROOT / "client")),
+            *(*prefix, node, str(Path(__file__).with_name("firefox_bridge.mjs")), str(ROOT / "client")),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 24,
         )
         firefox = cls(process, soundcard)
         program = "/usr/bin/firefox-esr"
-        await firefox.call("launch", executable=program, prefs=FIREFOX_PREFS, env=soundcard.env)
+        hosts = ",".join(dict.fromkeys(urlsplit(origin).hostname or "" for origin in secure))
+        prefs = {**FIREFOX_PREFS, "dom.securecontext.allowlist": hosts} if secure else FIREFOX_PREFS
+        await firefox.call("launch", executable=program, prefs=prefs, env=soundcard.env)
         return firefox
 
     async def _read(self) -> None:

@@ -84,6 +84,17 @@ async def test_programs_and_sockets_are_inside_and_nothing_else_is() -> None:
             await net.run("node", "cat", "/no-such-file")
 
 
+async def test_programs_inside_know_the_hosts_they_were_told() -> None:
+    ask = (sys.executable, "-c", "import socket; print(socket.gethostbyname('gateway.test'))")
+    async with network("one", "other") as net:
+        net.hosts("one", {"gateway.test": ["10.9.0.2"]})
+        assert await net.run("one", *ask) == "10.9.0.2\n"
+        with pytest.raises(NetworkError):
+            await net.run("other", *ask)
+        files = namespaces._FILES / net.namespace("one")
+    assert not files.exists()
+
+
 async def test_names_that_do_not_fit_are_told() -> None:
     async with network("one", "other") as net:
         await net.link("one", "other", "10.1.0.1/24", "10.1.0.2/24")
