@@ -161,3 +161,10 @@ def test_ordering(case: dict[str, Any]) -> None:
     steps, counters = MAKE.run_ordering(case["options"], case["steps"])
     assert steps == case["steps"]
     assert counters == case["counters"]
+
+
+@cases("roaming.json")
+def test_roaming(case: dict[str, Any]) -> None:
+    steps, figures = MAKE.ROAMING.play(case["steps"])
+    assert steps == case["steps"]
+    assert figures == case["figures"]

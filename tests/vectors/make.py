@@ -643,6 +643,7 @@ def _beside(name: str) -> Any:
 
 
 REASSEMBLY = _beside("reassembly_scenarios")
+ROAMING = _beside("roaming_scenarios")
 FILES = {
     "frames.json": frames,
     "messages.json": messages,
@@ -654,6 +655,7 @@ FILES = {
     "clock.json": clock,
     "ordering.json": ordering,
     "reassembly.json": REASSEMBLY.vectors,
+    "roaming.json": ROAMING.vectors,
 }
 
 
