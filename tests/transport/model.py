@@ -67,7 +67,7 @@ class Flow:
         self.up = Link(time, up or Conditions(delay=down.delay), seed + 1, self._acknowledged)
         self.on_writable: Callable[[], None] = lambda: None
         self.hungry = False  # there is more above than there was room for
-        self.expired = self.sent_bytes = self.timeouts = 0
+        self.expired = self.sent_bytes = self.timeouts = self.late = 0
         self.waiting = 0  # bytes of media that were not sent yet
         self._deadline = deadline
         self._clock = (clock_offset, clock_skew, arrivals)
@@ -171,6 +171,10 @@ class Flow:
         now = self.time.now
         if arrival is not None:
             self.control.on_arrival(arrival[0], round(arrival[1] * 1e6))
+        if numbers and self.control.given_up:
+            before = self.control.lost_packets
+            self.control.on_ranges(now=now, ranges=[(n, n) for n in numbers])
+            self.late += before - self.control.lost_packets
         packets = [self._flight.pop(n) for n in numbers if n in self._flight]
         if packets:
             self._largest_acked = max(self._largest_acked, numbers[-1])

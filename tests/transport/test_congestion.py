@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
@@ -201,6 +202,34 @@ def test_padding_finds_out_what_the_link_has_though_little_is_sent() -> None:
     sender.ends.server.open.set_wanted_rate(1)
     sender.ends.server.open.close()
     assert sender.ends.server.open.probe_bytes(sender.ends.time.now) == 0
+
+
+@pytest.mark.skipif(not internals.EXPRESS, reason="aioquic tells of packets in flight only")
+@pytest.mark.parametrize("talks", [False, True], ids=["acknowledgements-alone", "with-datagrams"])
+def test_what_comes_out_of_order_is_not_lost(talks: bool) -> None:
+    """Acknowledgements that come with something else are aioquic's to read; a later one says it again."""
+    sender = Datagrams(Conditions(delay=0.020, rate_bps=8e6, reorder=0.10))
+    control = internals.controller(sender.ends.server_end.quic)
+    given_up: list[QuicSentPacket] = []
+    lose = control.on_packets_lost
+
+    def note(*, now: float, packets: Iterable[QuicSentPacket]) -> None:
+        packets = list(packets)
+        given_up.extend(packets)
+        lose(now=now, packets=packets)
+
+    control.on_packets_lost = note
+
+    def talk() -> None:
+        sender.ends.client.open.send_datagrams((bytes(20),), Urgency.CONTROL)
+        sender.ends.time.after(0.004, talk)
+
+    if talks:
+        talk()
+    sender.ends.run(3.0)
+    assert len(given_up) > 20
+    assert control.lost_packets <= 3, "but those that are on their way now"
+    assert sender.path.loss < 0.01
 
 
 def test_a_hole_in_the_path_is_over_when_it_is_over() -> None:

@@ -153,6 +153,10 @@ def test_reordering_and_duplicates_are_as_no_loss() -> None:
     play.run(5)
     assert play.estimate >= 0.9 * LINK
     assert play.flow.expired == 0
+    control = play.flow.control
+    assert play.flow.late > 30, "packets were given up that came after all"
+    assert control.lost_packets <= 1, "but for one that is on its way now"
+    assert control.loss.share < 0.002
 
 
 def test_jitter_is_no_queue() -> None:

@@ -34,12 +34,14 @@ def apply_ack(
     largest = ranges[0][1]
     if largest > space.largest_acked_packet:
         space.largest_acked_packet = largest
+    controller: Any = recovery._cc
+    if getattr(controller, "given_up", None):
+        controller.on_ranges(now=now, ranges=ranges)
     acknowledged = _take(sent, ranges)
     if not acknowledged:
         return False
     ordinary, flying, eliciting = _deliver(acknowledged)
     space.ack_eliciting_in_flight -= eliciting
-    controller: Any = recovery._cc
     if hasattr(controller, "on_packets_acked"):
         if flying:
             controller.on_packets_acked(packets=flying, now=now)

@@ -30,7 +30,7 @@ from aioquic.quic.packet_builder import QuicSentPacket
 
 from wtgateway.transport.competing import Competition
 from wtgateway.transport.delivery_rate import RateEstimate, RateSampler, Spell
-from wtgateway.transport.losses import LossJudge, LossShare
+from wtgateway.transport.losses import GivenUp, LossJudge, LossShare
 from wtgateway.transport.one_way import OneWayDelay, WindowedMinimum
 from wtgateway.transport.probing import Prober
 
@@ -87,6 +87,7 @@ class MediaCongestionControl(QuicCongestionControl):
         self.lost_packets = 0
         self.estimate = RateEstimate()
         self.loss = LossShare()
+        self.given_up = GivenUp()
         self.arrivals = OneWayDelay()
         self.prober = Prober(self.estimate)
         self._competition = Competition()
@@ -187,8 +188,17 @@ class MediaCongestionControl(QuicCongestionControl):
         self.lost_packets += len(packets)
         self._tell_loss(now, len(packets))
         self._judge.on_lost(packets)
+        self.given_up.add(packets, now)
         if self.sizes is not None:
             self.sizes.lost(max(packet.sent_bytes for packet in packets))
+
+    def on_ranges(self, *, now: float, ranges: Iterable[tuple[int, int]]) -> None:
+        """The peer has packets ``ranges`` (first and last): what was given up of them was not lost."""
+        came = self.given_up.came(ranges, now)
+        if came:
+            self.lost_packets -= came
+            self.loss.take_back(now, came)
+            self._judge.take_back(came)
 
     def on_persistent_congestion(self) -> None:
         """Nothing came through for several round trips: begin anew, where nothing is known from little."""

@@ -6,6 +6,7 @@ nothing. A queue gives congestion away; a policer has none, but takes much for a
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ POLICED_SAMPLE_PACKETS = 300
 SAMPLE_PACKETS = 100  # of which light random loss (5 %) seems heavy once in 700 times
 SAMPLE_LEAST = 40  # when so many is all that a second brought
 SAMPLE_S = 1.0
+LATE_S = 0.5  # a packet that comes so long after it was given up is no reordering's
+MOST_GIVEN_UP = 256  # are looked for in an acknowledgement
 
 
 class LossShare:
@@ -40,11 +43,49 @@ class LossShare:
         if lost:
             self._lost[bucket % LOSS_BUCKETS] += lost
 
+    def take_back(self, now: float, packets: int) -> None:
+        """So many of those that were given up came after all."""
+        self.add(now, packets, -packets)
+
     @property
     def share(self) -> float:
         """0..1."""
-        lost = sum(self._lost)
-        return lost / (lost + sum(self._acked)) if lost else 0.0
+        lost = sum(self._lost)  # what is taken back may have been lost in a span that is over
+        return lost / (lost + sum(self._acked)) if lost > 0 else 0.0
+
+
+class GivenUp:
+    """Packets given up lately, which may be acknowledged after all: they were out of order, not lost.
+
+    QUIC gives a packet up when three that were sent after it have arrived (RFC 9002, section 6.1.1). On a
+    path that reorders this is no loss, and must not be taken for one.
+    """
+
+    __slots__ = ("_packets",)
+
+    def __init__(self) -> None:
+        self._packets: deque[tuple[int, float]] = deque(maxlen=MOST_GIVEN_UP)  # number, when
+
+    def __bool__(self) -> bool:
+        return bool(self._packets)
+
+    def add(self, packets: Iterable[Any], now: float) -> None:
+        """They are given up at ``now``."""
+        self._packets.extend((packet.packet_number, now) for packet in packets)
+
+    def came(self, ranges: Iterable[tuple[int, int]], now: float) -> int:
+        """How many of them are within ``ranges`` (first and last number); they are forgotten."""
+        packets = self._packets
+        while packets and packets[0][1] < now - LATE_S:
+            packets.popleft()
+        if not packets:
+            return 0
+        ranges = list(ranges)
+        missing = [p for p in packets if not any(low <= p[0] <= high for low, high in ranges)]
+        came = len(packets) - len(missing)
+        if came:
+            self._packets = deque(missing, maxlen=MOST_GIVEN_UP)
+        return came
 
 
 class LossJudge:
@@ -68,6 +109,12 @@ class LossJudge:
     def on_lost(self, packets: Iterable[Any]) -> None:
         """They were given up."""
         self._lost += sum((packet.sent_time or 0.0) >= self._answered_at for packet in packets)
+
+    def take_back(self, packets: int) -> None:
+        """So many of those that were given up came after all."""
+        back = min(packets, self._lost)
+        self._lost -= back
+        self._acked += back
 
     def answered(self, now: float) -> None:
         """The window was cut; or there was a hole in the path, and its losses say nothing."""
