@@ -14,6 +14,7 @@ from wtgateway.cli import build_parser
 from wtgateway.config import (
     AudioConfig,
     BroadcastConfig,
+    ClusterConfig,
     GatewayConfig,
     TransportConfig,
     VideoConfig,
@@ -28,7 +29,9 @@ WORDS = set(re.findall(r"`([^`\s=]+)`", DOCS)) | set(re.findall(r"--[a-z][a-z-]*
 UNITS = ("_bps", "_s")
 
 
-@pytest.mark.parametrize("model", [GatewayConfig, TransportConfig, BroadcastConfig, VideoConfig, AudioConfig])
+@pytest.mark.parametrize(
+    "model", [GatewayConfig, TransportConfig, ClusterConfig, BroadcastConfig, VideoConfig, AudioConfig]
+)
 def test_every_field_is_documented(model: type) -> None:
     for field in dataclasses.fields(model):
         name = field.name
@@ -38,7 +41,8 @@ def test_every_field_is_documented(model: type) -> None:
 
 
 def test_every_key_and_variable_is_documented() -> None:
-    for table in (tables.GATEWAY, tables.TRANSPORT, tables.BROADCAST, tables.VIDEO, tables.AUDIO):
+    gateway = (tables.GATEWAY, tables.TRANSPORT, tables.CLUSTER)
+    for table in (*gateway, tables.BROADCAST, tables.VIDEO, tables.AUDIO):
         assert {setting.key for setting in table} <= WORDS
     assert set(tables.layer_keys().values()) <= WORDS
     assert set(RESERVED_NAMES) <= WORDS

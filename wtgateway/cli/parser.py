@@ -173,6 +173,18 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--web-tls-key", metavar="FILE", help="and this key (both PEM)")
     group.add_argument(
+        "--advertise",
+        metavar="HOST[:PORT]",
+        help="QUIC address that pages are told (default: theirs, as bound)",
+    )
+    group.add_argument("--public-url", metavar="URL", help="of the pages as viewers see them, behind a proxy")
+    group.add_argument(
+        "--trusted-proxy",
+        metavar="CIDR",
+        action="append",
+        help="whose X-Forwarded-* hold; may be given again",
+    )
+    group.add_argument(
         "--public",
         action="store_true",
         default=None,
@@ -184,6 +196,11 @@ def _add_certificates(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("certificates")
     group.add_argument("--cert-rotate", metavar="TIME", help="how long one is used, 1s to 13d (default: 13d)")
     group.add_argument("--certs-dir", metavar="DIR", help="where they are kept (default: certs)")
+    group.add_argument(
+        "--cluster-secret",
+        metavar="FILE",
+        help="share it with other nodes: the certificates come from it, too",
+    )
 
 
 def _add_media(parser: argparse.ArgumentParser) -> None:

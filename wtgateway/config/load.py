@@ -7,19 +7,21 @@ flag, the variable or the file and line.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wtgateway.config import settings
 from wtgateway.config.broadcasts import Layer, broadcasts_from_file, broadcasts_from_sources
-from wtgateway.config.document import Section, Text, parsed, read_document, unknown_key
-from wtgateway.config.model import Address, BroadcastConfig, GatewayConfig, TransportConfig
+from wtgateway.config.document import Listing, Section, Text, parsed, read_document, unknown_key
+from wtgateway.config.model import Address, BroadcastConfig, ClusterConfig, GatewayConfig, TransportConfig
+from wtgateway.config.settings import Setting
 from wtgateway.errors import ConfigError
 
 PUBLIC_BIND = Address("::", 4433)
 PUBLIC_WEB = Address("::", 8443)
-_FILE_KEYS = (*(s.key for s in settings.GATEWAY), "transport", "defaults", "broadcasts")
+_BLOCKS = ("transport", "cluster")
+_FILE_KEYS = (*(s.key for s in settings.GATEWAY), *_BLOCKS, "defaults", "broadcasts")
 _FLAGS = {"loop": "--loop/--no-loop", "video": "--no-video", "audio": "--no-audio", "source": "SOURCE"}
 
 
@@ -40,7 +42,8 @@ def load(
     values = _gateway_values(top, layer)
     config = GatewayConfig(
         **values,
-        transport=_transport(top.get("transport")),
+        transport=TransportConfig(**_block(top, layer, "transport", settings.TRANSPORT)),
+        cluster=ClusterConfig(**_block(top, layer, "cluster", settings.CLUSTER)),
         broadcasts=_broadcasts(top, layer, overrides, environ),
     )
     _check_tls(config, layer, top)
@@ -49,11 +52,21 @@ def load(
 
 def _top_level(root: Section) -> dict[str, Text | Section]:
     top: dict[str, Text | Section] = {}
-    for name, value in root.items():
+    for name, value in root.items_with_lists(*settings.LISTS):
         if name not in _FILE_KEYS:
             raise unknown_key(value.where, value.key, name, _FILE_KEYS)
-        top[name] = value
+        top[name] = _joined(value) if isinstance(value, Listing) else value
     return top
+
+
+def _joined(listing: Listing) -> Text:
+    """A list of texts as one text with commas, as variables have it."""
+    words = []
+    for item in listing.items():
+        if isinstance(item, Section):
+            raise ConfigError(item.where, item.key, "a mapping", "a single value")
+        words.append(item.text)
+    return Text(listing.where, listing.key, ", ".join(words))
 
 
 def _layer(overrides: Mapping[str, object], environ: Mapping[str, str]) -> Layer:
@@ -65,6 +78,8 @@ def _layer(overrides: Mapping[str, object], environ: Mapping[str, str]) -> Layer
             raise unknown_key("command line", key, key, known)
         if value is not None and key not in settings.LIST_KEYS and key != "config":
             text = str(value).lower() if isinstance(value, bool) else str(value)
+            if isinstance(value, list | tuple):  # of a flag that was given several times
+                text = ", ".join(map(str, value))
             layer[key] = Text("command line", _FLAGS.get(key, "--" + key.replace("_", "-")), text)
     for key, variable in known.items():
         if environ.get(variable) and key not in settings.LIST_KEYS:
@@ -83,20 +98,26 @@ def _gateway_values(top: Mapping[str, Text | Section], layer: Layer) -> dict[str
     return values
 
 
-def _transport(block: Text | Section | None) -> TransportConfig:
-    """The file's `transport:`."""
-    if block is None or (isinstance(block, Text) and block.is_null):
-        return TransportConfig()
-    if isinstance(block, Text):
-        raise ConfigError(block.where, block.key, block.text, "a mapping such as {retry_above: 100}")
-    known = {setting.key: setting for setting in settings.TRANSPORT}
+def _block(
+    top: Mapping[str, Text | Section], layer: Layer, name: str, table: Sequence[Setting]
+) -> dict[str, Any]:
+    """The values of a block such as `transport:` by field, from all layers that may have them."""
+    block = top.get(name)
+    if isinstance(block, Text) and not block.is_null:
+        keys = "..., ".join(setting.key + ": " for setting in table)
+        raise ConfigError(block.where, block.key, block.text, f"a mapping such as {{{keys}...}}")
+    known = {setting.key: setting for setting in table}
+    given: dict[str, Text | Section] = {}
+    for key, value in block.items() if isinstance(block, Section) else ():
+        if key not in known:
+            raise unknown_key(value.where, value.key, key, known)
+        given[key] = value
+    given |= {s.key: layer[s.layer_key] for s in table if s.layer_key in layer}
     values: dict[str, Any] = {}
-    for name, given in block.items():
-        if name not in known:
-            raise unknown_key(given.where, given.key, name, known)
-        if not (isinstance(given, Text) and given.is_null):
-            values[name] = parsed(given, known[name].parse)
-    return TransportConfig(**values)
+    for key, value in given.items():
+        if not (isinstance(value, Text) and value.is_null):
+            values[known[key].fields[0]] = parsed(value, known[key].parse)
+    return values
 
 
 def _broadcasts(

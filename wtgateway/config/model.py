@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,6 +102,13 @@ class TransportConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """What the nodes of a cluster share."""
+
+    secret: Path | None = None  # a file (wtgateway.cluster); None: this gateway stands alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
     """Everything `wtgateway run` needs to know."""
 
@@ -114,5 +122,9 @@ class GatewayConfig:
     json_log: bool = False
     log_level: str = "info"
     workers: int = 1  # processes that serve viewers; 0 (auto): as many as there are cores to spare
+    advertise: Address | None = None  # the QUIC address that pages are told; port 0: the one that is bound
+    public_url: str = ""  # of the pages as viewers see them, with a slash at the end; empty: as bound
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # whose X-Forwarded-* and Forwarded hold
     transport: TransportConfig = field(default_factory=TransportConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     broadcasts: tuple[BroadcastConfig, ...] = (BroadcastConfig(name="test", source="test:"),)

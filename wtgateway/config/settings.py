@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from wtgateway.config.model import DAY_S
+from wtgateway.config.reach import parse_advertise, parse_networks, parse_public_url
 from wtgateway.config.values import between, one_of, parse_address, parse_bitrate, parse_bool, parse_duration
 from wtgateway.config.values import parse_size as parse_size
 from wtgateway.errors import ConfigError
@@ -107,7 +108,11 @@ GATEWAY: Final = (
     _same("json_log", parse_bool),
     _same("log_level", one_of("debug", "info", "warning", "error")),
     _same("workers", _workers),
+    _same("advertise", parse_advertise),
+    _same("public_url", parse_public_url),
+    Setting("trusted_proxies", ("trusted_proxies",), parse_networks, "trusted_proxy"),
 )
+CLUSTER: Final = (Setting("secret", ("secret",), _path, "cluster_secret"),)
 TRANSPORT: Final = (
     _same("retry_above", _RETRY_ABOVE, ""),
     _same("half_open_per_address", _HALF_OPEN, ""),
@@ -144,10 +149,11 @@ AUDIO: Final = (
 # switches of a whole medium, and the sources themselves: keys of no dataclass field
 MEDIA_SWITCHES: Final = (_same("video", parse_bool), _same("audio", parse_bool))
 LIST_KEYS: Final = ("source", "name")
+LISTS: Final = ("trusted_proxies",)  # that the file may write as lists; a flag may be given several times
 
 
 def layer_keys() -> dict[str, str]:
     """Every key that the command line and the environment know, with its variable."""
-    tables = (GATEWAY, BROADCAST, VIDEO, AUDIO, MEDIA_SWITCHES)
+    tables = (GATEWAY, CLUSTER, BROADCAST, VIDEO, AUDIO, MEDIA_SWITCHES)
     keys = {s.layer_key: s.variable for table in tables for s in table if s.layer_key}
     return keys | {key: f"WTG_{key.upper()}" for key in LIST_KEYS} | {"config": "WTG_CONFIG"}

@@ -80,10 +80,11 @@ def parse_address(text: str) -> Address:
         raise ConfigError("address", "", text, ADDRESS_HINT)
     if host in ("", "*"):
         return Address("::", int(port))
-    return Address(_parse_host(host, text), int(port))
+    return Address(parse_host(host, text), int(port))
 
 
-def _parse_host(host: str, text: str) -> str:
+def parse_host(host: str, text: str) -> str:
+    """A name in lower case, or an IP without brackets. Raises :exc:`ConfigError` about the whole ``text``."""
     bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if bracketed else host
     try:
