@@ -56,12 +56,18 @@ def check(arguments: argparse.Namespace) -> int:
 
     check_sources(config.broadcasts, str(arguments.config or os.environ.get("WTG_CONFIG") or "command line"))
     scheme = "https" if config.public or config.web_tls_cert else "http"
-    say(f"QUIC          {config.bind} (UDP)")
+    told = f", viewers are told {config.advertise.host}" if config.advertise else ""
+    told += f":{config.advertise.port}" if config.advertise and config.advertise.port else ""
+    say(f"QUIC          {config.bind} (UDP){told}")
     say(f"workers       {config.workers or 'as many as there are cores to spare'}")
-    say(f"pages         {scheme}://{config.web}/")
-    say(f"certificates  {config.certs_dir}, each used for {format_duration(config.cert_rotate_s)}")
+    seen = f", seen as {config.public_url}" if config.public_url else ""
+    say(f"pages         {scheme}://{config.web}/{seen}")
+    if config.trusted_proxies:
+        say(f"proxies       {', '.join(map(str, config.trusted_proxies))}")
+    kept = f"derived from {config.cluster.secret}" if config.cluster.secret else config.certs_dir
+    say(f"certificates  {kept}, each used for {format_duration(config.cert_rotate_s)}")
     _say_table([("BROADCAST", "SOURCE", "VIDEO", "AUDIO", ""), *map(_broadcast_row, config.broadcasts)])
-    if scheme == "http" and not config.web.is_loopback:
+    if scheme == "http" and not config.web.is_loopback and not config.public_url.startswith("https:"):
         say("note: browsers play only from HTTPS or localhost; use --public, --web-tls-cert or a TLS proxy")
     return 0
 
@@ -178,13 +184,13 @@ def _track_line(track: Any) -> str:
 
 
 def certs_show(arguments: argparse.Namespace) -> int:
-    """`wtgateway certs show`: what is stored; changes nothing."""
-    store, now = _store(arguments), time.time()
-    certificates = store.read()
+    """`wtgateway certs show`: what is stored, or derived; changes nothing."""
+    config, now = load_config(arguments), time.time()
+    certificates = _derived(config, now) if config.cluster.secret else _store(config).read()
     if arguments.json:
         say(json.dumps([_certificate_facts(c, certificates, now) for c in certificates]))
     elif not certificates:
-        say(f"no certificates in {store.directory}; `wtgateway run` makes them")
+        say(f"no certificates in {config.certs_dir}; `wtgateway run` makes them")
     else:
         _say_certificates(certificates, now)
     return 0
@@ -193,20 +199,37 @@ def certs_show(arguments: argparse.Namespace) -> int:
 def certs_rotate(arguments: argparse.Namespace) -> int:
     """`wtgateway certs rotate`: a new certificate takes over after the overlap."""
     overlap_s = _duration("--in", arguments.overlap)
-    now = time.time()
-    made = _store(arguments).rotate(now, overlap_s)
+    config, now = load_config(arguments), time.time()
+    if config.cluster.secret:
+        expected = (
+            "no cluster secret: certificates that come from it change with the clock alone; "
+            "to replace them, give all nodes a new secret"
+        )
+        raise ConfigError("certs rotate", "cluster.secret", str(config.cluster.secret), expected)
+    made = _store(config).rotate(now, overlap_s)
     _say_certificates(list(made.certificates), now)
     return 0
 
 
-def _store(arguments: argparse.Namespace) -> CertificateStore:
-    config = load_config(arguments)
+def _store(config: GatewayConfig) -> CertificateStore:
     from wtgateway.certs import CertificateStore, subject_names
     from wtgateway.log import setup
 
     setup(level="warning")
-    names = subject_names([config.bind.host])
+    names = subject_names([config.bind.host, *config.public_hosts])
     return CertificateStore(config.certs_dir, config.cert_rotate_s, names)
+
+
+def _derived(config: GatewayConfig, now: float) -> list[Certificate]:
+    from wtgateway.certs import DerivedCertificates, shared_names
+    from wtgateway.cluster import ClusterSecret
+    from wtgateway.log import setup
+
+    setup(level="warning")
+    assert config.cluster.secret is not None
+    secret = ClusterSecret.load(config.cluster.secret)
+    made = DerivedCertificates(secret, config.cert_rotate_s, shared_names(config.public_hosts)).begin(now)
+    return sorted((*made.previous, *made.certificates), key=lambda certificate: certificate.window)
 
 
 def _use(certificate: Certificate, certificates: list[Certificate], now: float) -> str:
@@ -215,6 +238,8 @@ def _use(certificate: Certificate, certificates: list[Certificate], now: float) 
 
     current, following = in_turn(now, [c.window for c in certificates])
     uses = {current: "current", following: "next"}
+    earlier = [c.window for c in certificates if current and c.window.active_from < current.active_from]
+    uses |= dict.fromkeys(earlier, "previous")
     return uses.get(certificate.window, "expired" if certificate.not_after.timestamp() <= now else "unused")
 
 
@@ -239,9 +264,12 @@ def _say_certificates(certificates: list[Certificate], now: float) -> None:
 
 def cluster_secret(arguments: argparse.Namespace) -> int:
     """`wtgateway cluster secret`: a new secret in a file of its own."""
-    from wtgateway.cluster import make_secret
+    from wtgateway.cluster import ClusterSecret, make_secret
 
     file = Path(arguments.file)
+    if arguments.if_missing and file.exists():
+        say(f"{file} is there already (fingerprint {ClusterSecret.load(file).fingerprint})")
+        return 0
     secret = make_secret(file)
     say(f"wrote a new cluster secret to {file} (fingerprint {secret.fingerprint})")
     say("Next: copy it to every node, readable by the gateway's user alone (mode 0600), by a way that nobody")

@@ -172,12 +172,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         "--web-tls-cert", metavar="FILE", help="serve the pages by HTTPS with this certificate"
     )
     group.add_argument("--web-tls-key", metavar="FILE", help="and this key (both PEM)")
-    group.add_argument(
-        "--advertise",
-        metavar="HOST[:PORT]",
-        help="QUIC address that pages are told (default: theirs, as bound)",
-    )
-    group.add_argument("--public-url", metavar="URL", help="of the pages as viewers see them, behind a proxy")
+    _add_public_names(group)
     group.add_argument(
         "--trusted-proxy",
         metavar="CIDR",
@@ -190,6 +185,15 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="listen on all addresses ([::]:4433, [::]:8443), pages by HTTPS with a self-signed certificate",
     )
+
+
+def _add_public_names(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--advertise",
+        metavar="HOST[:PORT]",
+        help="QUIC address that pages are told (default: theirs, as bound)",
+    )
+    group.add_argument("--public-url", metavar="URL", help="of the pages as viewers see them, behind a proxy")
 
 
 def _add_certificates(parser: argparse.ArgumentParser) -> None:
@@ -258,6 +262,7 @@ def _add_certs(commands: _Commands) -> None:
     for parser in (show, rotate):
         _add_file(parser)
         _add_certificates(parser)
+        _add_public_names(parser.add_argument_group("names in certificates"))
 
 
 def _add_cluster(commands: _Commands) -> None:
@@ -266,6 +271,9 @@ def _add_cluster(commands: _Commands) -> None:
     secret = _add(actions, "secret", "make the secret that all nodes of a cluster share")
     secret.set_defaults(command="cluster_secret")
     secret.add_argument("file", metavar="FILE", help="where to write it; must not exist yet")
+    secret.add_argument(
+        "--if-missing", action="store_true", help="be content with one that is there (for init containers)"
+    )
 
 
 def _add_view(commands: _Commands) -> None:
