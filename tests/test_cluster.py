@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wtgateway.announce import ready_facts
 from wtgateway.cli import main
 from wtgateway.cluster import MAX_FILE_BYTES, ClusterSecret, make_secret, parse_secret
+from wtgateway.config import Address, BroadcastConfig, ClusterConfig, GatewayConfig
 from wtgateway.errors import ConfigError
+from wtgateway.gateway import Gateway
 
 SECRET = bytes(range(32))
 
@@ -136,3 +140,56 @@ def test_any_file_is_a_secret_or_a_value_error(data: bytes) -> None:
 @given(st.binary(min_size=32, max_size=256))
 def test_every_secret_survives_its_file(secret: bytes) -> None:
     assert parse_secret(b"# note\n" + secret.hex(" ").encode() + b"\n") == secret
+
+
+async def test_nodes_with_one_secret_present_one_certificate_and_keep_none(tmp_path: Path) -> None:
+    make_secret(tmp_path / "secret")
+    told = []
+    for node in ("a", "b"):
+        config = GatewayConfig(
+            bind=Address("127.0.0.1", 0),
+            web=Address("127.0.0.1", 0),
+            certs_dir=tmp_path / node,
+            cluster=ClusterConfig(secret=tmp_path / "secret"),
+            advertise=Address("media.example", 443),
+            public_url="https://cams.example/live/",
+            broadcasts=(BroadcastConfig(name="test", source="test:?size=320x180", on_demand=True),),
+        )
+        gateway = Gateway(config)
+
+        def ready(gateway: Gateway) -> None:
+            told.append((gateway.certificate_hashes(), ready_facts(gateway)))
+            gateway.stop()
+
+        await gateway.run(ready)
+        assert not (tmp_path / node).exists()
+    (one, facts), (other, _) = told
+    assert one == other
+    assert len(one) == 3
+    assert facts["page"] == "https://cams.example/live/test"
+    assert facts["advertised"] == "https://media.example:443"
+    assert facts["certificate_sha256"] == one[0]["value"].hex()
+
+
+async def test_a_gateway_without_its_clusters_secret_does_not_start(tmp_path: Path) -> None:
+    config = GatewayConfig(cluster=ClusterConfig(secret=tmp_path / "none"))
+    with pytest.raises(ConfigError, match="No such file"):
+        await Gateway(config).run()
+
+
+def test_derived_certificates_are_shown_and_not_rotated_by_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_secret(tmp_path / "secret")
+    cluster = ["--cluster-secret", str(tmp_path / "secret"), "--certs-dir", str(tmp_path / "certs")]
+    assert main(["certs", "show", "--json", *cluster, "--advertise", "media.example"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [certificate["use"] for certificate in shown] == ["previous", "current", "next"]
+    assert main(["certs", "show", "--json", *cluster, "--public-url", "https://media.example/live"]) == 0
+    assert json.loads(capsys.readouterr().out) == shown, "the same names, the same certificates"
+    assert main(["certs", "rotate", *cluster]) == 2
+    assert "a new secret" in capsys.readouterr().err
+    assert main(["check", *cluster, "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "::1"]) == 0
+    said = capsys.readouterr().out
+    assert "derived from" in said and "10.0.0.0/8, ::1/128" in said
+    assert not (tmp_path / "certs").exists()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wtgateway import __version__
 from wtgateway.log import redact_url
+from wtgateway.web.where import in_url
 
 if TYPE_CHECKING:
     from wtgateway.gateway import Gateway
@@ -21,12 +22,14 @@ def ready_facts(gateway: Gateway) -> dict[str, Any]:
     scheme = "https" if config.public or config.web_tls_cert else "http"
     host, port = gateway.web_address
     shown = "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0", "::") else host  # noqa: S104
-    page = f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+    page = config.public_url or f"{scheme}://{in_url(shown)}:{port}/"
     names = [b.name for b in gateway.hub]
     certificate = gateway.certificate
+    advertised = {"advertised": gateway.transport_url("")} if config.public_hosts else {}
     return {
         "page": page + (names[0] if len(names) == 1 else ""),
-        "quic": [f"[{a[0]}]:{a[1]}" if ":" in a[0] else f"{a[0]}:{a[1]}" for a in gateway.quic_addresses],
+        "quic": [f"{in_url(host)}:{port}" for host, port in gateway.quic_addresses],
+        **advertised,
         "certificate_sha256": certificate.fingerprint.hex(),
         "certificate_expires": certificate.not_after.isoformat(timespec="seconds"),
         "workers": len(gateway.worker_summaries()),
@@ -45,6 +48,7 @@ def announce(gateway: Gateway) -> None:
         f"wtgateway {__version__} is ready",
         f"  page         {facts['page']}",
         f"  quic         {', '.join(facts['quic'])} (UDP)",
+        *([f"  advertised   {facts['advertised']} (UDP)"] if "advertised" in facts else []),
         f"  certificate  {facts['certificate_sha256'][:16]}…, expires {expires:%Y-%m-%d %H:%M} UTC",
     ]
     if facts["workers"] > 1:

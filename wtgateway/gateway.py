@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from wtgateway.cluster import ClusterSecret
 from wtgateway.errors import ConfigError
 from wtgateway.hub import Hub
 from wtgateway.log import redact_url
@@ -28,6 +29,7 @@ from wtgateway.transport.connection_ids import MAX_WORKERS
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
 from wtgateway.web.app import create_app
 from wtgateway.web.view import BroadcastSummary, SessionSummary, TargetSummary, WorkerSummary
+from wtgateway.web.where import quic_url
 from wtgateway.workers import messages
 from wtgateway.workers.pool import WorkerPool
 from wtgateway.workers.service import ViewerService
@@ -52,6 +54,7 @@ class Gateway:
         self.quic_addresses: list[tuple[str, int]] = []
         self.web_address: tuple[str, int] | None = None
         self.pipelines: dict[str, Pipeline] = {}
+        self.cluster_secret: ClusterSecret | None = None  # known from run() on
         self._certificates: CertificateManager | None = None
         self._service: ViewerService | None = None  # with one worker, which is this process
         self._pool: WorkerPool | None = None  # with several
@@ -89,14 +92,9 @@ class Gateway:
 
     def transport_url(self, host_header: str) -> str:
         """The WebTransport URL for a page that was reached under ``host_header``."""
-        host, port = _host_of(host_header), self.config.bind.port
-        if self.quic_addresses:
-            port = self.quic_addresses[0][1]
-            if host == "localhost" and len(self.quic_addresses) == 1:
-                # The page's "localhost" may be ::1 where only 127.0.0.1 listens, or the reverse.
-                address = self.quic_addresses[0][0]
-                host = {"::": host, "0.0.0.0": host}.get(address, _in_url(address))  # noqa: S104
-        return f"https://{host}:{port}"
+        config = self.config
+        bound = self.quic_addresses or [config.bind]
+        return quic_url(host_header, bound, advertise=config.advertise, public_host=config.public_host)
 
     def certificate_hashes(self) -> list[dict[str, Any]]:
         """Hashes of the current and the next certificate."""
@@ -138,6 +136,9 @@ class Gateway:
     async def run(self, announce: Callable[[Gateway], None] = lambda _: None) -> None:
         """Serve until :meth:`stop`; raises WtgatewayError when something cannot be started."""
         async with contextlib.AsyncExitStack() as stack:
+            if self.config.cluster.secret is not None:
+                self.cluster_secret = await asyncio.to_thread(ClusterSecret.load, self.config.cluster.secret)
+                log.info("cluster secret fingerprint=%s", self.cluster_secret.fingerprint)
             # Together: loading FFmpeg and making keys both take their time in threads.
             await asyncio.gather(
                 self._start_certificates(stack),
@@ -160,11 +161,17 @@ class Gateway:
             self._pool.admit()
 
     async def _start_certificates(self, stack: contextlib.AsyncExitStack) -> None:
-        from wtgateway.certs import CertificateManager, CertificateStore, StoredCertificates, subject_names
+        from wtgateway.certs import CertificateManager, certificate_source
 
-        names = await asyncio.to_thread(subject_names, [self.config.bind.host])
-        store = CertificateStore(self.config.certs_dir, self.config.cert_rotate_s, names)
-        source = StoredCertificates(store)
+        config = self.config
+        source = await asyncio.to_thread(
+            certificate_source,
+            self.cluster_secret,
+            config.certs_dir,
+            config.cert_rotate_s,
+            host=config.bind.host,
+            public_hosts=config.public_hosts,
+        )
         self._certificates = CertificateManager(source, on_change=self._certificates_changed)
         await self._certificates.start()
         stack.push_async_callback(self._certificates.close)
@@ -310,20 +317,8 @@ def _server_certificate(certificates: CertificateSet) -> ServerCertificate:
 def _page_certificate(config: GatewayConfig) -> Path:
     from wtgateway.certs import make_page_certificate, subject_names
 
-    names = subject_names([config.bind.host, config.web.host])
+    names = subject_names([config.bind.host, config.web.host, *config.public_hosts])
     return make_page_certificate(config.certs_dir, names, time.time())
-
-
-def _in_url(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
-def _host_of(host_header: str) -> str:
-    """The host of a Host header without its port; IPv6 addresses keep their brackets."""
-    host = host_header.strip()
-    if host.startswith("["):
-        return host[: host.find("]") + 1]
-    return host.rsplit(":", 1)[0] if ":" in host else host or "localhost"
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -7,6 +7,7 @@ at least one rotation period from then, and rotation touches no live session.
 from __future__ import annotations
 
 from wtgateway.certs.certificate import Certificate, CertificateInfo, CertificateSet, HashEntry
+from wtgateway.certs.choose import certificate_source
 from wtgateway.certs.derived import DerivedCertificates
 from wtgateway.certs.manager import CertificateManager, CertificateSource, StoredCertificates
 from wtgateway.certs.names import SubjectNames, shared_names, subject_names
@@ -27,6 +28,7 @@ __all__ = [
     "StoredCertificates",
     "SubjectNames",
     "Window",
+    "certificate_source",
     "in_turn",
     "make_page_certificate",
     "plan",

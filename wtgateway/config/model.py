@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 DAY_S = 86400.0
 
@@ -128,3 +129,19 @@ class GatewayConfig:
     transport: TransportConfig = field(default_factory=TransportConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     broadcasts: tuple[BroadcastConfig, ...] = (BroadcastConfig(name="test", source="test:"),)
+
+    @property
+    def public_host(self) -> str:
+        """The host of the public URL, without brackets; empty where there is none."""
+        return urlsplit(self.public_url).hostname or ""
+
+    @property
+    def public_path(self) -> str:
+        """The path of the public URL, with a slash at both ends."""
+        return urlsplit(self.public_url).path or "/"
+
+    @property
+    def public_hosts(self) -> tuple[str, ...]:
+        """The names under which viewers know this gateway, or its whole cluster."""
+        advertised = self.advertise.host if self.advertise else ""
+        return tuple(host for host in (advertised, self.public_host) if host)
