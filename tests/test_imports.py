@@ -24,7 +24,7 @@ LEVELS = [
     {"protocol", "sources", "encoders", "certs"},
     {"hub"},
     {"transport", "web"},
-    {"pipeline", "workers", "announce", "gateway", "viewer"},
+    {"pipeline", "workers", "announce", "gateway", "viewer", "lb"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

@@ -1,4 +1,4 @@
-"""The command line: `wtgateway run | check | probe | certs | cluster | view | version`.
+"""The command line: `wtgateway run | check | probe | certs | cluster | view | lb | version`.
 
 Parses, hands over to :mod:`wtgateway.cli.commands`, and turns errors into one line and an exit code. Rooms
 are imported only by the command that needs them: a gateway is ready within a second. Never a traceback for
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from wtgateway.cli.balancing_parser import add_lb
 from wtgateway.errors import ConfigError, WtgatewayError
 
 EXIT_FAILED = 1
@@ -59,9 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, 1 failed, 2 wrong setting or usage, 130 interrupted."""
     try:
         arguments = parse(argv)
-        from wtgateway.cli import commands
+        from wtgateway.cli import balancing, commands
 
-        code = int(getattr(commands, arguments.command)(arguments))
+        of_balancers = arguments.command.startswith("lb_")
+        code = int(getattr(balancing if of_balancers else commands, arguments.command)(arguments))
         sys.stdout.flush()
         return code
     except SystemExit as error:  # argparse: --help, or wrong usage
@@ -111,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_certs(commands)
     _add_cluster(commands)
     _add_view(commands)
+    add_lb(commands, _add, _add_logging)
     version = commands.add_parser("version", help="print the versions of wtgateway and what it stands on")
     version.set_defaults(command="version")
     return parser

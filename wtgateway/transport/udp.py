@@ -101,10 +101,21 @@ class UdpSocket:
         return udp
 
     @classmethod
-    def connect(cls, family: int, address: tuple[Any, ...], *, counters: Counter[str]) -> UdpSocket:
-        """A socket that talks to one address only, and hears of refusals. Raises OSError."""
+    def connect(
+        cls,
+        family: int,
+        address: tuple[Any, ...],
+        *,
+        counters: Counter[str],
+        prepare: Callable[[socket.socket], None] = lambda sock: None,
+    ) -> UdpSocket:
+        """A socket that talks to one address only, and hears of refusals. Raises OSError.
+
+        ``prepare`` is given it before (to bind it).
+        """
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
+            prepare(sock)
             sock.connect(address)
             udp = cls(sock, counters=counters)
         except BaseException:
