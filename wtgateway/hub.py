@@ -16,6 +16,7 @@ from typing import Protocol
 from wtgateway.errors import ConfigError
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind
 from wtgateway.protocol.rates import RateMeter
+from wtgateway.protocol.recent_frames import RecentFrames
 from wtgateway.protocol.targets import Policy, Wish, WishBook, Wishes
 from wtgateway.protocol.wire import encode_frame
 
@@ -141,6 +142,7 @@ class Broadcast:
         self._rates: dict[tuple[int, int], RateMeter] = {}
         self._groups: dict[tuple[int, int], GroupCache] = {}
         self._recent_audio: dict[tuple[int, int], deque[CutFrame]] = {}
+        self._recent: dict[tuple[int, int], RecentFrames[CutFrame]] = {}
         self._keyframe_asked_us: dict[tuple[int, int], int] = {}
 
     @property
@@ -235,6 +237,9 @@ class Broadcast:
                 self._keyframe_asked_us.pop((frame.track, frame.rendition), None)
         else:
             self._recent_audio.setdefault(key, deque(maxlen=AUDIO_CACHE_FRAMES)).append(cut)
+        if (recent := self._recent.get(key)) is None:
+            recent = self._recent[key] = RecentFrames(independent=track.kind is not Kind.VIDEO)
+        recent.add(cut)
         if (meter := self._rates.get(key)) is None:
             meter = self._rates[key] = RateMeter()
         meter.add(len(cut.data), frame.pts_us)
@@ -245,6 +250,7 @@ class Broadcast:
     def forget_group(self, track_id: int, rendition: int) -> None:
         """Something of a rendition's current group is missing here: nobody is to be sent it any more."""
         self._groups.pop((track_id, rendition), None)
+        self._recent.pop((track_id, rendition), None)
 
     def set_catalog(self, catalog: Catalog) -> None:
         """Announce what is offered now; caches of renditions that are gone are dropped."""
@@ -252,6 +258,7 @@ class Broadcast:
         alive = {(t.id, r.id) for t in catalog.tracks for r in t.renditions}
         self._groups = {k: v for k, v in self._groups.items() if k in alive}
         self._recent_audio = {k: v for k, v in self._recent_audio.items() if k in alive}
+        self._recent = {k: v for k, v in self._recent.items() if k in alive}
         self._rates = {k: v for k, v in self._rates.items() if k in alive}
         for viewer in (*self._relays, *self._viewers):
             viewer.on_catalog(catalog)
@@ -265,6 +272,7 @@ class Broadcast:
             # What is cached is the past: nobody who joins later wants to be shown it as live.
             self._groups.clear()
             self._recent_audio.clear()
+            self._recent.clear()
         for viewer in (*self._relays, *self._viewers):
             viewer.on_state(status)
 
@@ -290,6 +298,11 @@ class Broadcast:
             yield from list(cache.frames)
         else:
             self.request_keyframe(track_id, rendition, now_us)
+
+    def since(self, track_id: int, rendition: int, group: int, index: int) -> list[CutFrame] | None:
+        """All that came after a frame of a rendition, if a viewer who has that can go on; else None."""
+        recent = self._recent.get((track_id, rendition))
+        return recent.since(group, index) if recent is not None else None
 
     def request_keyframe(self, track_id: int, rendition: int, now_us: int) -> None:
         """Ask the producer for a keyframe; requests made while one is on its way coalesce.

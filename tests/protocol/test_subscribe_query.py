@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import quote
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wtgateway.errors import ProtocolError
 from wtgateway.media import Kind
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.session import SubscribeQuery, parse_connect_path
+from wtgateway.protocol.subscribe_query import Position
 
 
 def test_everything_said() -> None:
@@ -20,6 +26,26 @@ def test_everything_said() -> None:
             deadline_ms=250,
         )
     )
+
+
+def test_in_the_place_of_another_session() -> None:
+    query = parse_connect_path(
+        "/cam?subscribe=audio&resume=AbC-_9&after=0.2.17.203,1.0.4294967295.4294967295"
+    )
+    assert query.resume == "AbC-_9"
+    assert query.after == (Position(0, 2, 17, 203), Position(1, 0, (1 << 32) - 1, (1 << 32) - 1))
+    assert query.said == {"subscribe", "resume", "after"}
+
+
+@given(st.text(max_size=80) | st.text("0123456789.,", max_size=40))
+def test_a_position_is_read_or_refused(text: str) -> None:
+    try:
+        positions = parse_connect_path(f"/cam?after={quote(text)}").after
+    except ProtocolError as error:
+        assert error.code == CloseCode.MALFORMED
+    else:
+        said = ",".join(f"{p.track}.{p.rendition}.{p.group}.{p.index}" for p in positions)
+        assert said == re.sub(r"(?<![0-9])0+(?=[0-9])", "", text)
 
 
 def test_nothing_said() -> None:
@@ -44,7 +70,15 @@ def test_nothing_said() -> None:
         ("/a/../b", CloseCode.NOT_FOUND),
         ("/%2e%2e/b", CloseCode.NOT_FOUND),
         ("/cam 1", CloseCode.NOT_FOUND),
-        ("/" + "x" * 2_000, CloseCode.MALFORMED),
+        ("/" + "x" * 3_000, CloseCode.MALFORMED),
+        ("/cam?after=0.0.1", CloseCode.MALFORMED),
+        ("/cam?after=0.0.1.2.3", CloseCode.MALFORMED),
+        ("/cam?after=0.0.1.-2", CloseCode.MALFORMED),
+        ("/cam?after=0.0.1.4294967296", CloseCode.MALFORMED),
+        ("/cam?after=256.0.1.2", CloseCode.MALFORMED),
+        ("/cam?after=0.0.1.2,", CloseCode.MALFORMED),
+        ("/cam?after=0.0.1.2,0.1.1.2", CloseCode.MALFORMED),
+        ("/cam?after=" + ",".join(f"{n}.0.1.2" for n in range(9)), CloseCode.MALFORMED),
     ],
 )
 def test_refused(path: str, code: CloseCode) -> None:

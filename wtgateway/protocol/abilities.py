@@ -9,7 +9,7 @@ and errors only.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wtgateway.errors import ProtocolError
 from wtgateway.media import Rendition
@@ -42,9 +42,13 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """The codecs of one viewer, by ability_name. None: it decodes whatever there is."""
+    """The codecs of one viewer, by ability_name. None: it decodes whatever there is.
+
+    ``text`` is how the viewer said so.
+    """
 
     codecs: tuple[tuple[str, Limit], ...] | None
+    text: str = field(default="", compare=False)
 
     def can_decode(self, rendition: Rendition) -> bool:
         """Whether the viewer may be sent that rendition."""
@@ -54,9 +58,9 @@ class Abilities:
         return any(name == known and limit.admits(rendition) for known, limit in self.codecs)
 
 
-EVERYTHING = Abilities(None)
+EVERYTHING = Abilities(None, "all")
 # Of a viewer that has not said yet: every browser with WebCodecs takes these.
-ASSUMED = Abilities((("avc1", Limit()), ("opus", Limit())))
+ASSUMED = Abilities((("avc1", Limit()), ("opus", Limit())), "avc1,opus")
 
 
 def ability_name(codec: str) -> str:
@@ -98,7 +102,7 @@ def parse_abilities(text: str) -> Abilities:
             raise _malformed(f"{entry[:40]!r} is no codec such as av01 or avc1:1920x1080@60")
         width, height, fps = (int(found[part] or 0) for part in ("width", "height", "fps"))
         codecs[found["name"]] = Limit(width * height, fps)
-    return Abilities(tuple(codecs.items()))
+    return Abilities(tuple(codecs.items()), text)
 
 
 def _malformed(message: str) -> ProtocolError:

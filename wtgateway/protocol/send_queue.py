@@ -7,7 +7,8 @@ discardable frames, on which nothing depends: they are the first to go, and a st
 that the viewer knows that nothing is missing.
 
 A frame's deadline can shrink while it waits: once a newer keyframe is queued, what is left of the groups
-before it is worth little.
+before it is worth little. A keyframe's is longer than that of others: late, it is still what all that
+follows depends on, and another in its place would be later. What follows it has the time that it took.
 
 Imports media and the wire layout only; ``now`` is seconds of any monotonic clock.
 """
@@ -24,6 +25,7 @@ from wtgateway.protocol.wire import encode_frame
 # A keyframe overtakes the tail of the group before it only if that tail has really piled up: frames
 # that merely met it in one turn of the loop are worth sending, they are decoded all the same.
 SUPERSEDE_AFTER_S = 0.1
+KEYFRAME_S = 2.0  # a keyframe may take so long on a path that has little
 DISCARD_AFTER_S = 0.04  # a path that lets a discardable frame wait so long has too little for all
 
 
@@ -65,6 +67,7 @@ class _Lane:
     begun: bool = False  # a keyframe was accepted once
     newest_group: int = -1
     newest_keyframe: int = -1  # the group of the newest one queued; those before it are superseded
+    held_up: tuple[int, float] = (-1, 0.0)  # a group, and until when its keyframe holds up the rest
 
     @property
     def independent(self) -> bool:
@@ -111,6 +114,12 @@ class SendQueue:
         """The deadline of a frame that was taken, as it is now: newer keyframes let it shrink."""
         lane = self._lanes.get(queued.frame.track)
         return queued.deadline if lane is None else self._expiry(lane, queued)
+
+    def hold_up(self, queued: QueuedFrame, until: float) -> None:
+        """A keyframe that was taken keeps the path busy for so long: what follows it is due only then."""
+        lane = self._lanes.get(queued.frame.track)
+        if lane is not None and not lane.independent:
+            lane.held_up = (queued.frame.group, until + max(0.0, queued.deadline - queued.queued_at))
 
     def push(self, queued: QueuedFrame, now: float) -> None:
         """Queue a frame; it is dropped and counted if the viewer could not decode it."""
@@ -178,6 +187,12 @@ class SendQueue:
         del self._lanes[track]
         self.starved.discard(track)
 
+    def go_on(self, track: int, kind: Kind) -> None:
+        """The viewer has what comes next needs, from another session: no keyframe is waited for."""
+        lane = self._lane(track, kind)
+        lane.waiting, lane.begun = False, True
+        self.starved.discard(track)
+
     def _lane(self, track: int, kind: Kind) -> _Lane:
         lane = self._lanes.get(track)
         if lane is not None and lane.kind is not kind:
@@ -213,7 +228,12 @@ class SendQueue:
         expiry = min(queued.deadline, queued.queued_at + self.max_time)
         if queued.frame.group < lane.newest_keyframe:
             return min(expiry, queued.queued_at + SUPERSEDE_AFTER_S)
-        return expiry
+        if lane.independent:
+            return expiry
+        if queued.frame.keyframe:
+            return max(expiry, queued.queued_at + KEYFRAME_S)
+        group, until = lane.held_up
+        return max(expiry, until) if queued.frame.group == group else expiry
 
     def _next_drop(self, lane: _Lane) -> float:
         """When something is to be done about the head of a lane."""

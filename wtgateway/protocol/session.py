@@ -31,6 +31,7 @@ from wtgateway.protocol.fitting import Fitting, MeasuredRate
 from wtgateway.protocol.limiter import MessageLimiter
 from wtgateway.protocol.nacks import decode_nacks
 from wtgateway.protocol.outgoing import Outgoing, Pieces, Whole
+from wtgateway.protocol.resume import TrackWish, Wishes
 from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
 from wtgateway.protocol.session_events import (
     Arrived,
@@ -46,6 +47,7 @@ from wtgateway.protocol.session_events import (
     TraceReceived,
 )
 from wtgateway.protocol.subscribe_query import (
+    Position,
     SubscribeQuery,
     parse_connect_path,
     version_words,
@@ -95,7 +97,11 @@ class SessionLimits:
 
 
 class ServerSession:
-    """One viewer's session, gateway side. See the module for the contract."""
+    """One viewer's session, gateway side. See the module for the contract.
+
+    In the place of another session: ``wished`` is what the viewer wished for there, and ``goes_on`` whether
+    ``query.after`` tells of frames of this instance.
+    """
 
     def __init__(
         self,
@@ -106,6 +112,10 @@ class ServerSession:
         limits: SessionLimits | None = None,
         now_us: int,
         server: str = "wtgateway",
+        instance: str = "",
+        node: str = "",
+        wished: tuple[TrackWish, ...] = (),
+        goes_on: bool = False,
         policy: Policy | None = None,
     ) -> None:
         self.session_id, self.broadcast, self.query = session_id, broadcast, query
@@ -126,8 +136,10 @@ class ServerSession:
         self._datagram_limiter = MessageLimiter(self.limits.datagrams_per_second, self.limits.datagrams_burst)
         self._out = bytearray()
         self._events: list[Event] = []
+        self._subscriptions = Subscriptions(query, self.limits.deadline, wished)
+        self._positions = {position.track: position for position in query.after if goes_on}
         self._choices = Choices(
-            Subscriptions(query, self.limits.deadline),
+            self._subscriptions,
             say=self._send,
             tell=self._events.append,
             restart=self._restart,
@@ -147,6 +159,8 @@ class ServerSession:
                 broadcast=broadcast,
                 server=server,
                 time_us=now_us,
+                instance=instance,
+                node=node,
             )
         )
 
@@ -165,6 +179,14 @@ class ServerSession:
     def set_certificates(self, hashes: list[dict[str, Any]]) -> None:
         """Tell the viewer the certificate hashes, current first."""
         self._send(messages.Certificates(hashes=hashes))
+
+    def set_resume(self, token: str, valid_ms: int) -> None:
+        """Tell the viewer how another session can take this one's place; replaces what it was told before."""
+        self._send(messages.Resume(token=token, valid_ms=valid_ms))
+
+    def set_drain(self, within_ms: int, reason: str) -> None:
+        """Tell the viewer to go elsewhere: this gateway is gone in ``within_ms``."""
+        self._send(messages.Drain(within_ms=within_ms, reason=reason))
 
     def say_goodbye(self, code: CloseCode, reason: str, retry_after_ms: int = 0) -> None:
         """Announce the close that follows; ``retry_after_ms`` -1: do not come back."""
@@ -217,6 +239,27 @@ class ServerSession:
     def wanted(self) -> frozenset[tuple[int, int]]:
         """(track, rendition) of all that this viewer needs to be produced."""
         return self._choices.wanted()
+
+    # --- in the place of another session -------------------------------------------------------------
+
+    @property
+    def wishes(self) -> Wishes:
+        """All that the viewer has wished for; ``wishes_revision`` grows when that is something else."""
+        return self._subscriptions.wishes()
+
+    @property
+    def wishes_revision(self) -> int:
+        """See :attr:`wishes`."""
+        return self._subscriptions.revision
+
+    def take_position(self, track_id: int, rendition: int) -> Position | None:
+        """Where the viewer goes on in that rendition; once, for the first that is sent of a track."""
+        position = self._positions.pop(track_id, None)
+        return position if position is not None and position.rendition == rendition else None
+
+    def go_on(self, track_id: int, kind: Kind) -> None:
+        """What is offered next of a track follows what the viewer has; to be said before it is offered."""
+        self.queue.go_on(track_id, kind)
 
     # --- from the wire -----------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Imports media and errors only.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
 from wtgateway.errors import ProtocolError
@@ -16,14 +16,30 @@ from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 
 DELIVERY_MODES = ("stream", "datagram", "auto")
-MAX_PATH_CHARACTERS = 1024
+MAX_PATH_CHARACTERS = 2048
 MAX_DEADLINE_MS = 60_000
+MAX_POSITIONS = 8
+_LARGEST = (255, 255, (1 << 32) - 1, (1 << 32) - 1)  # of a position's numbers
 _NAME = re.compile(r"[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The newest frame of a track that a viewer has."""
+
+    track: int
+    rendition: int
+    group: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscribeQuery:
-    """The first wishes of a viewer. ``deadline_ms`` 0: the gateway's default."""
+    """The first wishes of a viewer. ``deadline_ms`` 0: the gateway's default.
+
+    ``resume`` is the token of a session whose place this one takes, as it came; ``after`` where it goes on.
+    ``said`` has the names of the parameters that were given.
+    """
 
     broadcast: str
     version: int = PROTOCOL_VERSION
@@ -31,6 +47,9 @@ class SubscribeQuery:
     delivery: str = "stream"
     deadline_ms: int = 0
     abilities: Abilities = ASSUMED
+    resume: str = ""
+    after: tuple[Position, ...] = ()
+    said: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 def version_words(version: int) -> str:
@@ -44,8 +63,9 @@ def version_words(version: int) -> str:
 def parse_connect_path(path: str) -> SubscribeQuery:
     """Parse ``/name?v=1&subscribe=video,audio&delivery=stream&deadline=500&codecs=avc1,vp09``.
 
-    Unknown parameters are ignored. Raises ProtocolError: VERSION for a version that the gateway does
-    not speak, NOT_FOUND for a path that cannot name a broadcast, MALFORMED for anything else.
+    With ``resume=<token>&after=0.0.17.203,1.0.40.12`` it takes another session's place. Unknown parameters
+    are ignored. Raises ProtocolError: VERSION for a version that the gateway does not speak, NOT_FOUND for a
+    path that cannot name a broadcast, MALFORMED for anything else.
     """
     if len(path) > MAX_PATH_CHARACTERS:
         raise _malformed(f"a path of {len(path)} characters is over {MAX_PATH_CHARACTERS}")
@@ -68,6 +88,9 @@ def parse_connect_path(path: str) -> SubscribeQuery:
         delivery=delivery,
         deadline_ms=_number("deadline", values.get("deadline", "0"), MAX_DEADLINE_MS),
         abilities=ASSUMED if codecs is None else parse_abilities(codecs),
+        resume=values.get("resume", ""),
+        after=_positions(values.get("after", "")),
+        said=frozenset(values),
     )
 
 
@@ -102,6 +125,24 @@ def _kinds(text: str) -> tuple[Kind, ...]:
         if kind not in kinds:
             kinds.append(kind)
     return tuple(kinds)
+
+
+def _positions(text: str) -> tuple[Position, ...]:
+    words = text.split(",") if text else []
+    if len(words) > MAX_POSITIONS:
+        raise _malformed(f"after= has {len(words)} positions, {MAX_POSITIONS} are possible")
+    positions = tuple(_position(word) for word in words)
+    if len({position.track for position in positions}) != len(positions):
+        raise _malformed("after= has two positions of one track")
+    return positions
+
+
+def _position(word: str) -> Position:
+    numbers = word.split(".")
+    if len(numbers) != len(_LARGEST):
+        raise _malformed(f"after={word[:60]!r} is not track.rendition.group.index")
+    track, rendition, group, index = map(_number, ("after",) * 4, numbers, _LARGEST)
+    return Position(track, rendition, group, index)
 
 
 def _malformed(message: str) -> ProtocolError:

@@ -12,6 +12,7 @@ from wtgateway.media import Catalog, Track
 from wtgateway.protocol import messages
 from wtgateway.protocol.abilities import Abilities
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.resume import MAX_WISHES, TrackWish, Wishes
 from wtgateway.protocol.subscribe_query import DELIVERY_MODES, MAX_DEADLINE_MS, SubscribeQuery
 
 
@@ -40,10 +41,16 @@ class Change:
 
 @dataclass(slots=True)
 class Subscriptions:
-    """One viewer's subscriptions. Wishes outlive catalogs; ``deadline`` is the gateway's default."""
+    """One viewer's subscriptions. Wishes outlive catalogs; ``deadline`` is the gateway's default.
+
+    ``resumed`` is what the viewer wished for in the session whose place this one takes. ``revision`` grows
+    whenever it wishes for something else.
+    """
 
     query: SubscribeQuery
     deadline: float
+    resumed: tuple[TrackWish, ...] = ()
+    revision: int = 0
     active: dict[int, Subscription] = field(default_factory=dict)
     abilities: Abilities = field(init=False)
     _wishes: dict[int, messages.Subscribe] = field(default_factory=dict)
@@ -53,6 +60,33 @@ class Subscriptions:
 
     def __post_init__(self) -> None:
         self.abilities = self.query.abilities
+        for wish in self.resumed:
+            if wish.delivery:
+                self._wishes[wish.track] = messages.Subscribe(
+                    track=wish.track,
+                    rendition=wish.rendition,
+                    delivery=wish.delivery,
+                    deadline_ms=wish.deadline_ms,
+                )
+            else:
+                self._declined.add(wish.track)
+        for position in self.query.after:
+            self._advice[position.track] = position.rendition
+
+    def wishes(self) -> Wishes:
+        """All that the viewer has wished for, for the session that may take this one's place."""
+        tracks = [
+            TrackWish(wish.track, wish.rendition, wish.delivery, wish.deadline_ms)
+            for wish in self._wishes.values()
+        ]
+        tracks += [TrackWish(track, delivery="") for track in sorted(self._declined)]
+        return Wishes(
+            kinds=self.query.kinds,
+            delivery=self.query.delivery,
+            deadline_ms=self.query.deadline_ms,
+            codecs=self.abilities.text,
+            tracks=tuple(tracks[:MAX_WISHES]),
+        )
 
     def follow(self, catalog: Catalog) -> list[Change]:
         """The catalog changed."""
@@ -75,6 +109,7 @@ class Subscriptions:
             return f"track {wish.track} has no rendition {wish.rendition}"
         if wished is not None and not self.abilities.can_decode(wished):
             return f"rendition {wish.rendition} is {wished.codec}, which this viewer has not said to decode"
+        self.revision += 1
         self._declined.discard(wish.track)
         self._wishes[wish.track] = wish
         return self._apply(track, anew=wish.rendition < 0)
@@ -82,6 +117,7 @@ class Subscriptions:
     def learn(self, abilities: Abilities, catalog: Catalog) -> list[Change]:
         """The viewer says what it decodes: what it gets is chosen anew, best first."""
         self.abilities = abilities
+        self.revision += 1
         changes = [self._apply(track, anew=True) for track in catalog.tracks]
         return [change for change in changes if change.before != change.after]
 
@@ -112,6 +148,7 @@ class Subscriptions:
         """The viewer wants no more of a track. Raises ProtocolError (MALFORMED) for a number that is none."""
         if not 0 <= track_id <= 255:
             raise ProtocolError(CloseCode.MALFORMED, f"track {track_id} cannot be")
+        self.revision += 1
         self._declined.add(track_id)
         self._wishes.pop(track_id, None)
         self._advice.pop(track_id, None)

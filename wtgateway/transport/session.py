@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from wtgateway import clock
 from wtgateway.errors import ProtocolError
-from wtgateway.hub import Broadcast, Status
-from wtgateway.media import Catalog, Frame, Kind
+from wtgateway.hub import Broadcast, CutFrame, Status
+from wtgateway.media import Catalog, Frame, Kind, Track
 from wtgateway.protocol.codes import CloseCode, ResetCode
 from wtgateway.protocol.messages import Feedback, State
 from wtgateway.protocol.outgoing import PieceKind, Whole
+from wtgateway.protocol.resume import RENEW_US
 from wtgateway.protocol.send_queue import QueuedFrame
 from wtgateway.protocol.session import (
     Arrived,
@@ -44,6 +45,8 @@ _PATH_S = 0.02  # what is known of the path is looked up so often at most
 FIT_S = 1.0
 MUCH_LESS = 0.9  # of what the path was taken to carry when pictures were last fitted to it
 PROBED = 2.5  # times what pictures and sound take: keyframes and repair want more than the mean
+RENEW_S = RENEW_US / 1e6
+SETTLED_S = 2.0  # after which a viewer has chosen between two sessions
 _PADDING = bytes((ObjectType.PADDING,)) + bytes(1000)
 _URGENCY = {
     PieceKind.SOUND: Urgency.AUDIO,
@@ -54,8 +57,16 @@ _URGENCY = {
 }
 
 
+MakeToken = Callable[["ViewerSession"], tuple[str, int]]
+"""The token, and for how many ms it is valid."""
+
+
 class ViewerSession:
-    """A SessionHandler towards the endpoint and a Viewer towards the hub."""
+    """A SessionHandler towards the endpoint and a Viewer towards the hub.
+
+    ``make_token`` makes what the viewer is told to resume with; ``former`` is the id of the session whose
+    place this one takes, if it does.
+    """
 
     def __init__(
         self,
@@ -65,6 +76,8 @@ class ViewerSession:
         certificates: list[dict[str, Any]],
         on_closed: Callable[[ViewerSession], None],
         on_traced: Callable[[str, tuple[TracedFrame, ...]], None] = lambda broadcast, frames: None,
+        make_token: MakeToken | None = None,
+        former: str = "",
     ) -> None:
         self.core, self.broadcast = core, broadcast
         self.feedback: dict[int, Feedback] = {}
@@ -74,6 +87,10 @@ class ViewerSession:
         self._control = -1
         self._streams: dict[int, QueuedFrame] = {}  # handed to QUIC, not yet acknowledged
         self.streams_reset = 0
+        self.tracks_continued = self.tracks_anew = 0  # of a viewer who said where it goes on
+        self.former = former
+        self._make_token = make_token
+        self._token_at, self._token_revision = 0.0, -1
         self._path_at = -_PATH_S
         self._fit_at = 0.0
         self._fitted_bps = 0
@@ -101,6 +118,7 @@ class ViewerSession:
         self.core.set_state(_state(self.broadcast.status))
         if self.broadcast.catalog.tracks:
             self.core.set_catalog(self.broadcast.catalog)
+        self._renew_token(self.opened_at)
         self._settle()
 
     def stream_data(self, stream_id: int, data: bytes, fin: bool) -> None:
@@ -225,8 +243,20 @@ class ViewerSession:
             return
         self._review_streams(transport, now)
         self._fit(transport, now)
+        self._renew_token(now)
         self.core.handle_timeout(now)
         self._settle()
+
+    def drain(self, within_ms: int, reason: str) -> None:
+        """Tell the viewer to open another session elsewhere."""
+        self.core.set_drain(within_ms, reason)
+        self._settle()
+
+    @property
+    def delivers(self) -> bool:
+        """Whether the viewer has said that frames came, and had the time to choose this session for good."""
+        settled = time.monotonic() - self.opened_at >= SETTLED_S
+        return settled and any(feedback.frames_received for feedback in self.feedback.values())
 
     def goodbye(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
         """Announce in words the close that the endpoint is about to make."""
@@ -294,8 +324,34 @@ class ViewerSession:
         if track is None:
             return
         now = time.monotonic()
-        for cut in self.broadcast.join(track_id, rendition, clock.now_us()):
+        frames: Iterable[CutFrame] | None = self._missed(track, rendition)
+        if frames is None:
+            frames = self.broadcast.join(track_id, rendition, clock.now_us())
+        for cut in frames:
             self.core.offer(cut.frame, cut.data, track.kind, now)
+
+    def _missed(self, track: Track, rendition: int) -> list[CutFrame] | None:
+        """What came since the viewer's former session stopped, and follows it; None: it begins anew."""
+        position = self.core.take_position(track.id, rendition)
+        if position is None:
+            return None
+        frames = self.broadcast.since(track.id, rendition, position.group, position.index)
+        if frames is None:
+            self.tracks_anew += 1
+        else:
+            self.tracks_continued += 1
+            self.core.go_on(track.id, track.kind)
+        return frames
+
+    def _renew_token(self, now: float) -> None:
+        """Tell the viewer how to resume: at first, when it wishes for something else, and in good time."""
+        if self._make_token is None or self._transport is None:
+            return
+        revision = self.core.wishes_revision
+        if revision == self._token_revision and now - self._token_at < RENEW_S:
+            return
+        self._token_at, self._token_revision = now, revision
+        self.core.set_resume(*self._make_token(self))
 
     def _note_arrival(self, sent_at: float, arrived_us: int, size: int) -> None:
         if self._transport is not None:
