@@ -78,12 +78,13 @@ class Network:
         return await _run(self.command(name, *argv), stdin)
 
     def hosts(self, name: str, addresses: Mapping[str, Sequence[str]]) -> None:
-        """Host names for programs that are started inside from now on, beside `localhost`."""
+        """All host names there are for programs that are started inside from now on, beside `localhost`."""
         folder = _FILES / self.namespace(name)
         folder.mkdir(parents=True, exist_ok=True)
         known = {"localhost": ("127.0.0.1", "::1"), **addresses}
         lines = [f"{address} {host}\n" for host, listed in known.items() for address in listed]
         (folder / "hosts").write_text("".join(lines))
+        (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # nobody there, which is told at once
 
     @contextlib.contextmanager
     def inside(self, name: str) -> Iterator[None]:

@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from scripts.support.gateway import Gateway
 from tests.e2e.browsers import BROWSERS, Browser, Tab
+from tests.e2e.worlds import launched_inside, only_world, viewer, world  # noqa: F401 - fixtures of roaming/ and cluster/
 
 HERE = Path(__file__).parent
 StartGateway = Callable[..., Awaitable[Gateway]]
