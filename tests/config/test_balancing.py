@@ -219,7 +219,7 @@ def test_a_gateway_that_is_none_of_the_nodes(read: Read, given_id: str, node: st
     assert says in str(caught.value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: data.decode("latin-1")), st.data())
 def test_any_file_is_taken_or_refused_in_words(read: Read, noise: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(WHOLE)))

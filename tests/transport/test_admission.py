@@ -58,7 +58,7 @@ class Gate:
         self, address: tuple[Any, ...], destination: bytes | None = None, token: bytes = b""
     ) -> Accept | Retry | Refuse | Drop:
         wall = WALL + self.now
-        return self.admission.decide(self.now, wall, address, destination or cid(), token, cid())
+        return self.admission.decide(self.now, wall, address, destination or cid(), token, cid)
 
     def join(self, address: tuple[Any, ...]) -> HalfOpen | None:
         """As a real client: comes again with the token if it is asked to."""

@@ -1,10 +1,12 @@
-"""Connection IDs that lead to their worker, and resets that any worker can send."""
+"""Connection IDs that lead to their node and worker, and resets that any worker can send."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
+import random
 import socket
 from collections import Counter
 
@@ -23,11 +25,13 @@ from wtgateway.transport.connection_ids import (
     RESET_TOKEN_BYTES,
     SEEN_FOR_S,
     ConnectionIds,
+    LbIdentity,
     ServerConnection,
     StatelessResets,
-    worker_of,
 )
 from wtgateway.transport.endpoint import QuicEndpoint
+from wtgateway.transport.quic_lb import LbConfig, server_id_of
+from wtgateway.transport.steering import Rule
 
 SECRET = bytes(range(32))
 PLACES = st.integers(1, 64).flatmap(lambda workers: st.tuples(st.integers(0, workers - 1), st.just(workers)))
@@ -40,7 +44,7 @@ def test_an_id_leads_to_its_worker(place: tuple[int, int]) -> None:
     for _ in range(20):
         cid = ids.issue()
         assert len(cid) == CONNECTION_ID_BYTES
-        assert worker_of(cid, workers) == worker
+        assert ids.rule.worker_of(cid) == worker
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 7, 64])
@@ -95,8 +99,129 @@ def test_a_connection_has_only_ids_that_lead_to_its_worker() -> None:
     assert [c.sequence_number for c in quic._host_cids] == list(range(8))
     assert len({c.cid for c in quic._host_cids}) == 8
     for known in quic._host_cids:
-        assert worker_of(known.cid, 7) == 5
+        assert Rule(7).worker_of(known.cid) == 5
         assert known.stateless_reset_token == ids.reset_token(known.cid)
+
+
+# --- behind a balancer ------------------------------------------------------------------------------
+
+KEY = bytes(range(16))
+SIZES = st.integers(1, 14).flatmap(lambda n: st.tuples(st.just(n), st.integers(4, min(18, 18 - n))))
+
+
+@st.composite
+def nodes(draw: st.DrawFn) -> LbIdentity:
+    sizes, key = draw(SIZES), draw(st.none() | st.just(KEY))
+    config = LbConfig(draw(st.integers(0, 6)), *sizes, key, draw(st.booleans()))
+    return LbIdentity(config, draw(st.binary(min_size=sizes[0], max_size=sizes[0])))
+
+
+@given(lb=nodes(), place=PLACES)
+def test_an_id_leads_to_its_node_and_its_worker(lb: LbIdentity, place: tuple[int, int]) -> None:
+    worker, workers = place
+    ids = ConnectionIds(worker=worker, workers=workers, secret=SECRET, lb=lb)
+    config = lb.config
+    assert ids.cid_bytes == config.plaintext_bytes + 2 <= 20
+    issued = [ids.issue() for _ in range(20)]
+    assert len(set(issued)) == 20
+    for cid in issued:
+        assert len(cid) == ids.cid_bytes
+        assert cid[0] >> 5 == config.rotation
+        assert cid[0] & 0x1F == len(cid) - 1 or not config.encode_length
+        assert server_id_of({config.rotation: config}, cid) == lb.server_id
+        assert ids.rule.worker_of(cid) == worker
+        assert ids.may_reset(cid)
+        assert not ids.is_foreign(cid)
+
+
+FOUR_PASS = LbConfig(2, 2, 7, KEY)
+
+
+def test_the_workers_octet_tells_nothing() -> None:
+    """Modulo the number of workers it is as likely one as the other, whose IDs they are."""
+    dice = random.Random(4)
+    for worker in range(2):
+        ids = ConnectionIds(
+            worker=worker, workers=2, secret=SECRET, lb=LbIdentity(FOUR_PASS, b"ab"), random=dice.randbytes
+        )
+        octets = [ids.issue()[-1] for _ in range(2000)]
+        assert 900 < sum(octet % 2 for octet in octets) < 1100
+        assert len(set(octets)) > 250
+
+
+def test_without_room_for_the_worker_there_is_one() -> None:
+    lb = LbIdentity(LbConfig(0, 1, 18, KEY), b"a")
+    ids = ConnectionIds(secret=SECRET, lb=lb)
+    assert len(ids.issue()) == ids.cid_bytes == 20
+    assert server_id_of({0: lb.config}, ids.issue()) == b"a"
+    assert ids.rule.worker_of(ids.issue()) == 0
+    with pytest.raises(ValueError, match="no room"):
+        ConnectionIds(workers=2, secret=SECRET, lb=lb)
+
+
+def test_a_server_id_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 octets"):
+        LbIdentity(FOUR_PASS, b"abc")
+
+
+def test_bits_that_do_not_tell_the_length_are_random() -> None:
+    config = LbConfig(2, 2, 7, KEY, encode_length=False)
+    ids = ConnectionIds(secret=SECRET, lb=LbIdentity(config, b"ab"))
+    assert len({ids.issue()[0] & 0x1F for _ in range(500)}) == 32
+
+
+def test_when_all_nonces_are_used_up_ids_say_that_they_lead_nowhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ids = ConnectionIds(worker=1, workers=2, secret=SECRET, lb=LbIdentity(FOUR_PASS, b"ab"))
+    assert ids._nonces is not None
+    ids._nonces.left = 4
+    with caplog.at_level(logging.ERROR):
+        issued = [ids.issue() for _ in range(8)]
+    assert [cid[0] >> 5 for cid in issued] == [2] * 4 + [7] * 4
+    assert len(caplog.records) == 1
+    assert "rotation" in caplog.text
+    for cid in issued[4:]:
+        assert cid[0] == 0xE0 | 10
+        assert len(cid) == 11
+        assert ids.rule.worker_of(cid) == 1
+        assert server_id_of({2: FOUR_PASS}, cid) is None
+        assert not ids.may_reset(cid)
+
+
+@given(cid=st.binary(max_size=20), key=st.none() | st.just(KEY))
+def test_ids_that_others_made_up_break_nothing(cid: bytes, key: bytes | None) -> None:
+    ids = ConnectionIds(worker=1, workers=3, secret=SECRET, lb=LbIdentity(LbConfig(2, 2, 7, key), b"ab"))
+    assert 0 <= ids.rule.worker_of(cid) < 3
+    assert ids.is_foreign(cid) == (server_id_of({2: ids.lb.config}, cid) != b"ab" if ids.lb else False)
+    assert StatelessResets(ids).answer(b"\x40" + cid, 1.0) is None  # too short for one, whatever it says
+
+
+def test_a_packet_for_another_node_is_not_answered() -> None:
+    """It may belong to a connection that lives there: its client would take the reset for true."""
+    one, other = (
+        ConnectionIds(secret=SECRET, lb=LbIdentity(FOUR_PASS, server_id)) for server_id in (b"aa", b"bb")
+    )
+    cid = other.issue()
+    assert one.reset_token(cid) == other.reset_token(cid)
+    assert StatelessResets(one).answer(b"\x40" + cid + bytes(40), 1.0) is None
+    assert one.is_foreign(cid)
+    answer = StatelessResets(other).answer(b"\x40" + cid + bytes(40), 1.0)
+    assert answer is not None
+    assert answer.endswith(one.reset_token(cid))
+    unroutable = b"\xea" + cid[1:]
+    assert one.is_foreign(unroutable)
+    assert StatelessResets(other).answer(b"\x40" + unroutable + bytes(40), 1.0) is None
+
+
+def test_a_connection_behind_a_balancer_has_only_ids_of_its_node() -> None:
+    lb = LbIdentity(FOUR_PASS, b"ab")
+    quic = connection(ConnectionIds(worker=5, workers=7, secret=SECRET, lb=lb))
+    quic._remote_active_connection_id_limit = 20
+    quic._replenish_connection_ids()
+    assert len(quic._host_cids) == 8
+    assert {server_id_of({2: FOUR_PASS}, known.cid) for known in quic._host_cids} == {b"ab"}
+    assert {len(known.cid) for known in quic._host_cids} == {11}
 
 
 # --- stateless resets ------------------------------------------------------------------------------

@@ -32,12 +32,13 @@ from wtgateway.transport.admission import (
     HalfOpen,
 )
 from wtgateway.transport.client import connect, disconnect
-from wtgateway.transport.connection_ids import ConnectionIds, worker_of
+from wtgateway.transport.connection_ids import ConnectionIds
 from wtgateway.transport.endpoint import QuicEndpoint
 from wtgateway.transport.engine import Engine, Link
 from wtgateway.transport.handshakes import Arrival
 from wtgateway.transport.lane import Lane
 from wtgateway.transport.retry import SECRET_BYTES, RetryTokens
+from wtgateway.transport.steering import Rule
 from wtgateway.transport.udp import Peer, UdpSocket
 from wtgateway.transport.webtransport import Refusal, SessionHandler, SessionRequest
 
@@ -568,7 +569,7 @@ async def test_a_proof_given_to_one_worker_is_taken_by_another() -> None:
     def steering(data: bytes, peer: Peer, udp: UdpSocket, now: float) -> Link | None:
         """What the kernel does: a connection ID of worker 1 leads to worker 1."""
         cid = pull_quic_header(Buffer(data=data), host_cid_length=8).destination_cid
-        if worker_of(cid, 2) == 1 and cid in second._engine.links:
+        if Rule(2).worker_of(cid) == 1 and cid in second._engine.links:
             second.take_over(data, peer, 0)
             return None
         return route(data, peer, udp, now)

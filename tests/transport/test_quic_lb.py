@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wtgateway.transport.quic_lb import LbConfig, encode, permuted, server_id_of
+from wtgateway.transport.quic_lb import LbConfig, Nonces, encode, permuted, server_id_of
 
 KEY = bytes.fromhex("8f95f09245765f80256934e50c66207f")
 
@@ -154,3 +154,36 @@ def test_wrong_lengths_are_refused() -> None:
         encode(config, b"12", bytes(5))
     with pytest.raises(ValueError, match="at most 20"):
         encode(config, b"12", bytes(6), server_use=bytes(12))
+
+
+# --- nonces -----------------------------------------------------------------------------------------
+
+
+def nonces(size: int = 4, part: int = 0, parts: int = 1, start: int = 0) -> Nonces:
+    return Nonces(size, key=KEY, part=part, parts=parts, random=lambda n: start.to_bytes(n, "big"))
+
+
+@pytest.mark.parametrize("start", [0, 77, (1 << 32) - 3])
+def test_no_nonce_is_given_twice_to_any_worker(start: int) -> None:
+    parts = [nonces(part=part, parts=3, start=start) for part in range(3)]
+    taken = [part.take() for _ in range(500) for part in parts]
+    assert len(set(taken)) == 1500
+    assert all(nonce is not None and len(nonce) == 4 for nonce in taken)
+
+
+def test_all_nonces_are_given_before_they_are_used_up() -> None:
+    """Two octets are fewer than the draft allows, and few enough to see the end of."""
+    few = nonces(2, part=1, parts=7, start=9000)
+    taken = [few.take() for _ in range(few.left)]
+    assert len(set(taken)) == len(taken) == (1 << 16) // 7
+    assert few.take() is None
+    assert few.take() is None
+
+
+def test_nonces_begin_elsewhere_each_time_and_show_no_order() -> None:
+    first, second = (nonces(8, start=start) for start in (5, 6))
+    one, other = ([maker.take() for _ in range(8)] for maker in (first, second))
+    assert one[1:] == other[:-1]  # the same key: overlaps are those of counters, as rare as can be
+    numbers = [int.from_bytes(nonce or b"", "big") for nonce in one]
+    assert sorted(numbers) != numbers
+    assert len({number >> 56 for number in numbers}) > 4

@@ -112,9 +112,8 @@ class Acceptor:
     # --- decisions ---------------------------------------------------------------------------------
 
     def _admit(self, header: QuicHeader, arrival: Arrival, now: float) -> HalfOpen | None:
-        cid = self._issue()
         decision = self.admission.decide(
-            now, self._wall(), arrival.peer.address, header.destination_cid, header.token, cid
+            now, self._wall(), arrival.peer.address, header.destination_cid, header.token, self._issue
         )
         self._tell_of_floods(now)
         if isinstance(decision, Accept):
@@ -122,7 +121,11 @@ class Acceptor:
         assert header.version is not None
         if isinstance(decision, Retry):
             answer = encode_quic_retry(
-                header.version, cid, header.source_cid, header.destination_cid, decision.token
+                header.version,
+                decision.source_cid,
+                header.source_cid,
+                header.destination_cid,
+                decision.token,
             )
         elif isinstance(decision, Refuse):
             answer = encode_invalid_token(

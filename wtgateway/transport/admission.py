@@ -21,6 +21,7 @@ Imports this package only.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -158,9 +159,9 @@ class Admission:
         address: tuple[Any, ...],
         destination_cid: bytes,
         token: bytes,
-        retry_cid: bytes,
+        issue: Callable[[], bytes],
     ) -> Decision:
-        """What to do with an Initial from ``address``; a Retry would come from ``retry_cid``."""
+        """What to do with an Initial from ``address``; a Retry would come from an ID that ``issue`` gives."""
         if len(destination_cid) < LEAST_CID_BYTES:
             return self._drop("initials_malformed")
         network = network_of(address)
@@ -177,6 +178,7 @@ class Admission:
             return self._admit(HalfOpen(network, now, destination_cid, None))
         if not self.may_answer(now, "retries"):
             return Drop("answers_exhausted")
+        retry_cid = issue()
         return Retry(self._tokens.seal(address, destination_cid, retry_cid, wall), retry_cid)
 
     def _must_validate(self, now: float, network: bytes) -> bool:

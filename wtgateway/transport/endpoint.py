@@ -84,8 +84,8 @@ class QuicEndpoint:
 
     ``retry_above`` (new connections a second) and ``half_open_per_address`` bound what those may cost that
     are no viewers yet: :class:`~wtgateway.transport.admission.Limits`. ``secret``: SECRET_BYTES that all
-    share who shall take each other's Retry tokens; one of its own if there is none. ``connection_ids`` and
-    ``elsewhere`` are for one endpoint of several on the same port.
+    share who shall take each other's Retry tokens; one of its own if there is none. ``connection_ids`` are
+    for one endpoint of several on the same port, or behind the same balancer, ``elsewhere`` for the former.
     """
 
     def __init__(
@@ -112,7 +112,10 @@ class QuicEndpoint:
         self._sockets: list[UdpSocket] = []
         self._configuration = self._configure(certificate)
         self._engine = Engine(
-            loop=loop or asyncio.get_running_loop(), lonely_s=LONELY_SERVER_S, counters=self.stats
+            loop=loop or asyncio.get_running_loop(),
+            lonely_s=LONELY_SERVER_S,
+            counters=self.stats,
+            cid_bytes=self._ids.cid_bytes,
         )
         self._engine.route = self._route
         self._engine.on_gone = self._gone
@@ -129,6 +132,7 @@ class QuicEndpoint:
             counters=self.stats,
         )
         self._accepting = True
+        self._refusing = False
         self._all_gone = asyncio.Event()
         logging.getLogger("quic").setLevel(logging.ERROR)  # it tells of every stream reset by a peer
 
@@ -182,6 +186,10 @@ class QuicEndpoint:
         """Prove new connections with it; those that are there do not notice."""
         self._configuration = self._configure(certificate)
 
+    def refuse_connections(self) -> None:
+        """Tell whoever wants to connect to go elsewhere (RFC 9000, section 5.2.2); connections go on."""
+        self._refusing = True
+
     async def close(self, code: int, reason: str, timeout: float) -> None:  # noqa: ASYNC109 - a bound, not a cancel
         """End all sessions with ``code``, wait at most ``timeout`` s for the peers, then close for good."""
         self._accepting = False
@@ -219,7 +227,7 @@ class QuicEndpoint:
     ) -> Link | None:
         """The link a datagram belongs to; None: it waits as part of a handshake, or leads nowhere."""
         if data and not data[0] & 0x80:
-            link = self._engine.links.get(data[1:9])
+            link = self._engine.links.get(data[1 : 1 + self._ids.cid_bytes])
             if link is None:
                 self._reset(data, peer, udp, now)
         else:
@@ -233,6 +241,8 @@ class QuicEndpoint:
         answer = self._resets.answer(data, now)
         if answer is None:
             self.stats["datagrams_dropped"] += 1
+            if self._ids.is_foreign(data[1 : 1 + self._ids.cid_bytes]):
+                self.stats["datagrams_misrouted"] += 1
         else:
             self.stats["stateless_resets"] += 1
             udp.send([(answer, peer)])
@@ -267,7 +277,11 @@ class QuicEndpoint:
             self.stats["datagrams_dropped"] += 1
         else:
             arrival = Arrival(data, peer, udp)
-            if handed_over or not self._followed(header.destination_cid, arrival, now):
+            if not handed_over and self._followed(header.destination_cid, arrival, now):
+                pass
+            elif self._refusing:
+                self._acceptor.refuse(header, arrival, now)
+            else:
                 self._acceptor.initial(header, arrival, now, may_hand_over=not handed_over)
         return None
 
@@ -318,6 +332,7 @@ class QuicEndpoint:
             is_client=False,
             alpn_protocols=H3_ALPN,
             congestion_control_algorithm=self._congestion,
+            connection_id_length=self._ids.cid_bytes,
             idle_timeout=IDLE_TIMEOUT_S,
             max_data=VIEWER_WINDOW_BYTES,
             max_stream_data=VIEWER_WINDOW_BYTES,

@@ -70,10 +70,21 @@ class Link:
 
 
 class Engine:
-    """Drives connections. ``route`` finds the link of a datagram; None: it has seen to it, or dropped it."""
+    """Drives connections. ``route`` finds the link of a datagram; None: it has seen to it, or dropped it.
 
-    def __init__(self, *, loop: asyncio.AbstractEventLoop, lonely_s: float, counters: Counter[str]) -> None:
+    ``cid_bytes``: octets of the connection IDs that are issued here, which short headers do not tell.
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        lonely_s: float,
+        counters: Counter[str],
+        cid_bytes: int = 8,
+    ) -> None:
         self.loop = loop
+        self._cid_end = 1 + cid_bytes
         self.counters = counters
         self.clock = time.monotonic
         self.links: dict[bytes, Link] = {}
@@ -149,8 +160,9 @@ class Engine:
         except TransportError as error:
             self.on_socket_error(error)
             return
+        cid_end = self._cid_end
         for data, peer, now in datagrams:
-            link = self.links.get(data[1:9]) if data and not data[0] & 0x80 else None
+            link = self.links.get(data[1:cid_end]) if data and not data[0] & 0x80 else None
             if link is None or link.half_open:
                 link = self.route(data, peer, udp, now)
                 if link is None:

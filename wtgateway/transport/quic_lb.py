@@ -10,6 +10,7 @@ length. Behind them a server may put octets of its own. Pure; any bytes may be g
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
@@ -82,6 +83,40 @@ def permuted(key: bytes, data: bytes) -> bytes:
     right ^= _round(aes, size, 3, left) & mask
     left ^= _round(aes, size, 4, right) & mask << shift
     return (left >> shift << bits | right).to_bytes(size, "big")
+
+
+class Nonces:
+    """Nonces of ``size`` octets for part ``part`` of ``parts`` that share a server ID: none is given twice.
+
+    Each part counts through a range of its own, from a random start (section 9.6), so that what begins again
+    after a restart meets what was given before as seldom as can be without a memory. All that share the
+    server ID have the same ``key``: behind its permutation a counter shows no order, which nonces in the
+    clear must not have (section 5.4) and others better have not (section 9.7).
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        key: bytes,
+        part: int = 0,
+        parts: int = 1,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._size, self._key = size, key
+        self._range = (1 << 8 * size) // parts
+        self._first = part * self._range
+        self._next = int.from_bytes(random(size), "big") % self._range
+        self.left = self._range
+
+    def take(self) -> bytes | None:
+        """The next one; None: all have been given."""
+        if not self.left:
+            return None
+        self.left -= 1
+        number = self._first + self._next
+        self._next = (self._next + 1) % self._range
+        return permuted(self._key, number.to_bytes(self._size, "big"))
 
 
 def _encrypted(key: bytes | None, plaintext: bytes) -> bytes:

@@ -31,6 +31,7 @@ _COUNTERS = {
     "datagrams_in": "UDP datagrams received",
     "datagrams_out": "UDP datagrams sent",
     "datagrams_dropped": "UDP datagrams that belonged to no connection",
+    "datagrams_misrouted": "UDP datagrams whose connection ID names another node, or none",
     "stateless_resets": "Stateless resets sent",
     "bus_records": "Records read from the frame bus",
     "bus_lost": "Records of the frame bus overwritten before they were read",

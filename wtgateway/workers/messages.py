@@ -61,7 +61,7 @@ class Assign(Message):
     kind: ClassVar[str] = "assign"
     worker: int
     workers: int
-    secret: bytes
+    identity: list[Any]  # row of wtgateway.transport.identity.Identity
     epoch_offset_ns: int
     broadcasts: list[str]
     start: list[int]

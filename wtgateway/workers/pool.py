@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,8 +21,8 @@ from wtgateway.errors import TransportError
 from wtgateway.hub import Audience, Broadcast
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.transport import steering
-from wtgateway.transport.connection_ids import SECRET_BYTES
 from wtgateway.transport.endpoint import resolve_bind
+from wtgateway.transport.identity import Identity
 from wtgateway.web.view import SessionSummary, WorkerSummary
 from wtgateway.workers import messages
 from wtgateway.workers.board import Board
@@ -63,7 +62,10 @@ class _Place:
 
 
 class WorkerPool:
-    """``workers`` processes for the viewers of ``broadcasts``. ``settings`` go to each one's endpoint."""
+    """``workers`` processes for the viewers of ``broadcasts``. ``settings`` go to each one's endpoint.
+
+    Raises ConfigError if the connection IDs of ``identity`` have no room for so many.
+    """
 
     def __init__(
         self,
@@ -74,12 +76,14 @@ class WorkerPool:
         json_log: bool = False,
         log_level: str = "info",
         settings: dict[str, Any] | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._broadcasts = list(broadcasts)
         self._certificate = certificate
         self._json_log, self._log_level, self._settings = json_log, log_level, settings or {}
-        self._secret = os.urandom(SECRET_BYTES)
+        self._identity = identity or Identity()
+        self._identity.check_workers(workers)
         self._places = [_Place(number) for number in range(workers)]
         self._standby = Standby(self._loop, on_message=self._said, on_gone=self._gone, on_change=self._fill)
         self._admitting = self._closing = self._started = False
@@ -96,7 +100,7 @@ class WorkerPool:
         """Bind, start all workers and wait until they serve; the bound addresses. Raises TransportError."""
         addresses = await resolve_bind(self._loop, host, port)
         try:
-            self._groups = steering.bind_groups(addresses, len(self._places))
+            self._groups = steering.bind_groups(addresses, self._identity.rule(len(self._places)))
         except OSError as error:
             raise steering.unusable(host, port, error) from error
         self._standby.start(len(self._places))
@@ -209,7 +213,7 @@ class WorkerPool:
         assign = messages.Assign(
             worker=place.number,
             workers=len(self._places),
-            secret=self._secret,
+            identity=self._identity.to_row(),
             epoch_offset_ns=clock.epoch_offset_ns(),
             broadcasts=[broadcast.name for broadcast in self._broadcasts],
             start=[start.position, start.record, start.readable],

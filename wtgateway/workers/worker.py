@@ -29,8 +29,8 @@ from wtgateway import log as logs
 from wtgateway.hub import Audience
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.targets import Policy
-from wtgateway.transport.connection_ids import ConnectionIds
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
+from wtgateway.transport.identity import Identity
 from wtgateway.workers import bus, messages
 from wtgateway.workers.board import Board
 from wtgateway.workers.channel import Channel
@@ -184,16 +184,16 @@ class _Serving:
         )
         self._sockets = [socket.socket(fileno=fd) for fd in sockets]
         by_name = {replica.name: replica for replica in self._replicas}
-        ids = ConnectionIds(worker=assigned.worker, workers=assigned.workers, secret=assigned.secret)
+        identity = Identity.from_row(assigned.identity)
         self.service = ViewerService(
             by_name.get,
             _certificate(certificate),
             certificate.hashes,
             make_endpoint=functools.partial(
                 QuicEndpoint,
-                connection_ids=ids,
+                connection_ids=identity.connection_ids(assigned.worker, assigned.workers),
                 elsewhere=self._spread,
-                secret=assigned.secret,
+                secret=identity.retry_secret,
                 **assigned.settings,
             ),
             worker=assigned.worker,
