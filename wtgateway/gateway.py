@@ -232,7 +232,13 @@ class Gateway:
         bound: asyncio.Future[list[tuple[str, int]]] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(
             server.serve(
-                create_app(self, assets.find_client_dir(), open_access=config.public),
+                create_app(
+                    self,
+                    assets.find_client_dir(),
+                    open_access=config.public,
+                    trusted_proxies=config.trusted_proxies,
+                    public_path=config.public_path,
+                ),
                 host=config.web[0],
                 port=config.web[1],
                 tls_cert=cert,

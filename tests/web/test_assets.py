@@ -185,7 +185,7 @@ async def test_a_page_asks_for_one_script_and_one_style_sheet():
     # the minimal templates have no place for it: take the real ones
     page = (await client_for(create_app(FakeView(), find_client_dir())).get("/test")).text
     assert [
-        url.partition("/+/")[2] for url in re.findall(r'(?:src|href)="(/_client/[^"]+\.(?:js|css))"', page)
+        url.partition("/+/")[2] for url in re.findall(r'(?:src|href)="(\./_client/[^"]+\.(?:js|css))"', page)
     ] == [
         "pages/watch.js",
         "styles/watch.css",

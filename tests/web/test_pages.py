@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import urljoin
 
 import pytest
 from hypothesis import given
@@ -54,8 +55,11 @@ async def test_list_page_carries_the_list(http):
 
 
 async def test_a_slash_at_the_end_leads_to_the_page(http):
-    answer = await http.get("/house/door/")
-    assert (answer.status_code, answer.headers["location"]) == (308, "/house/door")
+    for path in ("/house/door/", "/house/door//"):
+        answer = await http.get(path)
+        assert answer.status_code == 308
+        assert urljoin(f"http://x{path}", answer.headers["location"]) == "http://x/house/door"
+        assert not answer.headers["location"].startswith("/"), "a proxy may have put something before it"
 
 
 @pytest.mark.parametrize(
@@ -98,16 +102,30 @@ async def test_pages_have_no_inline_script_or_style_and_nothing_from_elsewhere(h
 
 
 async def test_pages_name_their_files_by_version_and_all_exist(http):
-    for path in ("/", "/test", "/%20"):
-        page = (await http.get(path)).text
-        urls = [u.partition("#")[0] for u in re.findall(r'(?:src|href)="(/_client/[^"]+)"', page)]
+    for path in ("/", "/test", "/house/door", "/%20", "/a%2Fb/%20/", "/a//b"):
+        page = (await http.get(f"http://localhost:8080{path}")).text
+        urls = [u.partition("#")[0] for u in re.findall(r'(?:src|href)="([^"]*_client/[^"]+)"', page)]
         assert urls
-        for url in urls:
-            assert url.startswith("/_client/@")
+        for url in (urljoin(f"http://localhost:8080{path}", url) for url in urls):
+            assert url.startswith("http://localhost:8080/_client/@")
             answer = await http.get(url)
             assert answer.status_code == 200, url
             assert "immutable" in answer.headers["cache-control"]
         assert "<!-- wtgateway:" not in page
+
+
+@pytest.mark.parametrize("path", ["/", "/test", "/house/door", "/nowhere/at/all", "/%20", "/a%2Fb/%20/"])
+async def test_nothing_in_a_page_is_absolute_so_that_it_may_stand_anywhere(http, path):
+    page = (await http.get(f"http://localhost:8080{path}")).text
+    links = re.findall(r'\s(?:src|href|action|content|srcset)="([^"]*)"', page)
+    assert links
+    assert not [link for link in links if link.startswith("/")]
+    home = re.findall(r'class="brand" href="([^"]*)"', page)
+    assert [urljoin(f"https://proxy.example/live{path}", link) for link in home] == [
+        "https://proxy.example/live/"
+    ]
+    if "wtgateway-config" in page:
+        assert config_of(page)["base"] == home[0]
 
 
 @given(st.recursive(st.text() | st.integers(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -20,7 +21,9 @@ from starlette.routing import Mount, Route, Router
 from wtgateway.web import metrics, pages
 from wtgateway.web.api import broadcast_value, session_value, transport_value
 from wtgateway.web.assets import Assets, find_client_dir
+from wtgateway.web.forwarded import Network
 from wtgateway.web.headers import SECURITY_HEADERS, SecurityHeaders
+from wtgateway.web.proxies import BehindProxies
 from wtgateway.web.view import BroadcastSummary, GatewayView, is_broadcast_name
 
 __all__ = ["BroadcastSummary", "GatewayView", "create_app", "find_client_dir"]
@@ -110,8 +113,9 @@ class _Web:
             raise HTTPException(404)
         return Response(asset.data, media_type=asset.media_type, headers=_NO_CACHE | {"etag": asset.etag})
 
-    async def index(self, _: Request) -> Response:
-        return HTMLResponse(pages.list_page(await self._assets.refresh(), self._view), headers=_NO_CACHE)
+    async def index(self, request: Request) -> Response:
+        page = pages.list_page(await self._assets.refresh(), self._view, _base(request))
+        return HTMLResponse(page, headers=_NO_CACHE)
 
     async def watch(self, request: Request) -> Response:
         path: str = request.path_params["path"]
@@ -119,9 +123,10 @@ class _Web:
         if not is_broadcast_name(name):
             raise HTTPException(404)
         if name != path:
-            return RedirectResponse(f"/{name}", 308)
+            return RedirectResponse(_base(request) + name, 308)
         host = request.headers.get("host", "")
-        page, known = pages.watch_page(await self._assets.refresh(), self._view, name, host)
+        snapshot = await self._assets.refresh()
+        page, known = pages.watch_page(snapshot, self._view, name, host, _base(request))
         return HTMLResponse(page, 200 if known else 404, headers=_NO_CACHE)
 
     async def on_http_error(self, request: Request, error: Exception) -> Response:
@@ -137,6 +142,7 @@ class _Web:
             self._assets.snapshot,
             "There is nothing here",
             "A broadcast's name has letters, digits and . _ ~ - between its slashes.",
+            _base(request),
         )
         return HTMLResponse(page, 404, headers)
 
@@ -149,6 +155,11 @@ class _Web:
         return PlainTextResponse(f"{text}\n", 500, headers)
 
 
+def _base(request: Request) -> str:
+    """The relative address of the list page from this one."""
+    return pages.way_up(request.scope.get("raw_path") or request.scope["path"].encode())
+
+
 def _takes_gzip(accept_encoding: str) -> bool:
     """Whether gzip is named and not refused by ``q=0`` (RFC 9110, section 12.5.3)."""
     for part in accept_encoding.lower().split(","):
@@ -158,12 +169,27 @@ def _takes_gzip(accept_encoding: str) -> bool:
     return False
 
 
-def create_app(view: GatewayView, client_dir: Path, *, open_access: bool = False) -> Starlette:
+def create_app(
+    view: GatewayView,
+    client_dir: Path,
+    *,
+    open_access: bool = False,
+    trusted_proxies: Collection[Network] = (),
+    public_path: str = "/",
+) -> Starlette:
     """The application for ``view``, with the client's files from ``client_dir``.
 
     ``open_access``: pages of any origin may read the API (for ``Player`` embedded elsewhere); for a
-    gateway whose broadcasts are public. Raises ConfigError when ``client_dir`` is not a client.
+    gateway whose broadcasts are public. ``trusted_proxies``: whose ``X-Forwarded-*`` hold. ``public_path``:
+    under which a proxy shows the pages, with a slash at both ends. Raises ConfigError when ``client_dir`` is
+    not a client.
     """
+    behind = Middleware(
+        BehindProxies,
+        trusted=trusted_proxies,
+        prefix=public_path,
+        is_known=lambda name: any(broadcast.name == name for broadcast in view.broadcasts()),
+    )
     web = _Web(view, Assets(client_dir), open_access=open_access)
     api = Router(
         [
@@ -185,7 +211,7 @@ def create_app(view: GatewayView, client_dir: Path, *, open_access: bool = False
             Route("/_client/{path:path}", web.client_file),
             Route("/{path:path}", web.watch),
         ],
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[Middleware(SecurityHeaders), behind],
         exception_handlers={HTTPException: web.on_http_error, Exception: web.on_bug},
     )
     app.router.redirect_slashes = False

@@ -3,7 +3,9 @@
 A template is a whole HTML file of the client directory with comments ``<!-- wtgateway:x -->`` for
 what is filled in. A player page carries address, certificate hashes and the state of its broadcast
 in a JSON data block (data, not script: a content policy lets it stand), and its one script holds all
-that it needs to connect, so that connecting waits for no second request. Imports the web room only.
+that it needs to connect, so that connecting waits for no second request. All addresses in a page are relative
+(``base`` is the way up to the list), so that a proxy may show the pages under any path. Imports the web room
+only.
 """
 
 from __future__ import annotations
@@ -18,17 +20,24 @@ from wtgateway.web.assets import Snapshot
 from wtgateway.web.view import GatewayView
 
 CLIENT = "/_client/"
-_CLIENT_FILE = re.compile(rf'\b(?P<name>src|href)="{CLIENT}(?P<path>[^"]+)"')
+_ABSOLUTE = re.compile(rf'\b(?P<name>src|href)="(?:{CLIENT}(?P<path>[^"]+)|/)"')
 
 
-def _fill(snapshot: Snapshot, template: str, parts: dict[str, str]) -> str:
-    base = f"{CLIENT}@{snapshot.digest}/"  # may be cached for ever
+def way_up(path: bytes) -> str:
+    """The relative address of the list page from the page at ``path`` (raw, with its first slash)."""
+    return "../" * (path.count(b"/") - 1) or "./"
+
+
+def _fill(snapshot: Snapshot, template: str, base: str, parts: dict[str, str]) -> str:
+    files = f"{base}{CLIENT[1:]}@{snapshot.digest}/"  # may be cached for ever
 
     def served(match: re.Match[str]) -> str:
+        if match["path"] is None:
+            return f'href="{base}"'
         joined = "+/" if match["path"].endswith((".js", ".css")) else ""
-        return f'{match["name"]}="{base}{joined}{match["path"]}"'
+        return f'{match["name"]}="{files}{joined}{match["path"]}"'
 
-    text = _CLIENT_FILE.sub(served, snapshot.text(template))
+    text = _ABSOLUTE.sub(served, snapshot.text(template))
     for name, value in parts.items():
         text = text.replace(f"<!-- wtgateway:{name} -->", value)
     return text
@@ -39,27 +48,31 @@ def _config(value: dict[str, Any]) -> str:
     return f'<script type="application/json" id="wtgateway-config">{text}</script>'
 
 
-def list_page(snapshot: Snapshot, view: GatewayView) -> str:
+def list_page(snapshot: Snapshot, view: GatewayView, base: str) -> str:
     """The list of broadcasts, with its first state in it."""
     return _fill(
         snapshot,
         "index.html",
+        base,
         {
-            "config": _config({"broadcasts": [broadcast_value(b) for b in view.broadcasts()]}),
+            "config": _config({"base": base, "broadcasts": [broadcast_value(b) for b in view.broadcasts()]}),
         },
     )
 
 
-def watch_page(snapshot: Snapshot, view: GatewayView, name: str, host_header: str) -> tuple[str, bool]:
+def watch_page(
+    snapshot: Snapshot, view: GatewayView, name: str, host_header: str, base: str
+) -> tuple[str, bool]:
     """A broadcast's page, and whether there is such a broadcast (it may still appear)."""
     summary = next((b for b in view.broadcasts() if b.name == name), None)
-    value = {"broadcast": name, "known": summary is not None}
+    value = {"base": base, "broadcast": name, "known": summary is not None}
     value["summary"] = broadcast_value(summary) if summary else None
     if view.ready():
         value["transport"] = transport_value(view, host_header)
     page = _fill(
         snapshot,
         "watch.html",
+        base,
         {
             "title": html.escape(name),
             "config": _config(value),
@@ -68,6 +81,6 @@ def watch_page(snapshot: Snapshot, view: GatewayView, name: str, host_header: st
     return page, summary is not None
 
 
-def error_page(snapshot: Snapshot, title: str, text: str) -> str:
+def error_page(snapshot: Snapshot, title: str, text: str, base: str) -> str:
     """A page that says in words what is wrong."""
-    return _fill(snapshot, "error.html", {"title": html.escape(title), "text": html.escape(text)})
+    return _fill(snapshot, "error.html", base, {"title": html.escape(title), "text": html.escape(text)})

@@ -50,3 +50,11 @@ export function setText(element, text) {
 export function pageConfig() {
   return JSON.parse(document.getElementById('wtgateway-config')?.textContent || '{}');
 }
+
+/**
+ * Where the gateway's pages begin, with a slash at the end: a proxy may show them under a path of its own, of which
+ * only the way from this page is known.
+ */
+export function gatewayUrl() {
+  return new URL(pageConfig().base ?? '/', location.href).href;
+}

@@ -1,5 +1,7 @@
 /** Asks the gateway for its broadcasts again and again, for as long as the page is looked at. */
 
+import { gatewayUrl } from './dom.js';
+
 const PERIOD_MS = 2000;
 const TIMEOUT_MS = 5000;
 
@@ -31,7 +33,7 @@ export function pollBroadcasts(tell, wanted = () => true) {
 /** @returns {Promise<Summary[] | null>} */
 async function ask() {
   try {
-    const answer = await fetch('/api/v1/broadcasts', { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const answer = await fetch(`${gatewayUrl()}api/v1/broadcasts`, { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
     return answer.ok ? await answer.json() : null;
   } catch {
     return null; // away, or not JSON: the next round asks again

@@ -1,7 +1,7 @@
 /** The list of broadcasts: rows that change in place, so that focus and reading position stay. */
 
 import { checkSupport } from '../support.js';
-import { byId, make, makeSvg, pageConfig, setText } from './dom.js';
+import { byId, gatewayUrl, make, makeSvg, pageConfig, setText } from './dom.js';
 import { channelName, codecFamily, formatFps, formatSize } from './format.js';
 import { pollBroadcasts } from './gateway.js';
 import { broadcastWords, sentence } from './words.js';
@@ -39,7 +39,7 @@ function row(name) {
   const arrow = makeSvg('svg', { class: 'go', viewBox: '0 0 16 16', 'aria-hidden': 'true' }, makeSvg('path', {
     d: 'm6 3 5 5-5 5', fill: 'none', stroke: 'currentcolor', 'stroke-width': '1.75', 'stroke-linecap': 'round', 'stroke-linejoin': 'round',
   }));
-  const link = make('a', { class: 'row', href: `/${name}` },
+  const link = make('a', { class: 'row', href: new URL(name, gatewayUrl()).pathname },
     make('span', { class: 'dot', 'aria-hidden': 'true' }),
     make('span', { class: 'name' }, name),
     make('span', { class: 'state' }, state, detail),

@@ -8,7 +8,7 @@
 
 import { DELIVERIES, Player } from '../player.js';
 import { checkSupport } from '../support.js';
-import { byId, make, pageConfig } from './dom.js';
+import { byId, gatewayUrl, make, pageConfig } from './dom.js';
 import { preference, SOUND_ONLY } from './preferences.js';
 
 const PICTURE_FIRST_MS = 400; // so long the rest of the page waits for the first picture
@@ -28,7 +28,7 @@ const once = (target, type) => new Promise((resolve) => { target.addEventListene
 
 if (support.ok) {
   player = new Player({
-    url: location.origin,
+    url: gatewayUrl(),
     transportUrl: config.transport?.url,
     certificateHashes: config.transport?.certificateHashes,
     broadcast: config.broadcast,

@@ -1,7 +1,7 @@
 /** What is seen around the picture: state in words, controls, statistics. Loaded once the player runs. */
 
 import { Controls } from './controls.js';
-import { byId, setText } from './dom.js';
+import { byId, gatewayUrl, setText } from './dom.js';
 import { formatMs } from './format.js';
 import { pollBroadcasts } from './gateway.js';
 import { preference } from './preferences.js';
@@ -40,7 +40,7 @@ export function showPage(player, config, missing, pictured) {
 
 /** @param {Action} action */
 function actOnPage(action) {
-  if (action === 'list') location.assign('/');
+  if (action === 'list') location.assign(gatewayUrl());
   if (action === 'reload') location.reload();
 }
 
@@ -97,7 +97,7 @@ class WatchPage {
     this.#retryAt = retryInMs > 0 ? performance.now() + retryInMs : 0;
     if (state === 'playing') this.#reachable = true;
     else this.#latency = '';
-    this.#controls.setPlaying(state === 'playing');
+    this.#controls.setPlaying(state === 'playing' || state === 'roaming');
     this.#show();
   }
 
@@ -133,8 +133,9 @@ class WatchPage {
     }));
     const { on, message: why } = this.#player.view;
     this.#root.toggleAttribute('data-sound-only', !on);
-    this.#meters?.show(!on && state === 'playing', why);
+    this.#meters?.show(!on && (state === 'playing' || state === 'roaming'), why);
     this.#root.toggleAttribute('data-dim', state !== 'playing' && state !== 'joining');
+    this.#root.toggleAttribute('data-late', state === 'roaming');
     this.#showShort();
   }
 
