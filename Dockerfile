@@ -14,13 +14,24 @@ RUN pip install --no-cache-dir build==1.* \
     && python -m build --wheel --outdir /wheels \
     && pip wheel --no-cache-dir --wheel-dir /wheels /wheels/wtgateway-*.whl
 
+# What stands for a camera in compose.yaml: an RTMP server with a test picture. No part of the gateway's image.
+FROM debian:13-slim AS test-source
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ffmpeg nginx-light libnginx-mod-rtmp \
+    && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
+EXPOSE 1935/tcp
+ENTRYPOINT ["nginx", "-e", "stderr", "-c"]
+CMD ["/etc/wtgateway/source.conf"]
+
 FROM python:3.11-slim
 # libX11 and friends capture a screen when it changes, libsrt reads srt:// sources.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libx11-6 libxext6 libxdamage1 libsrt1.5-gnutls \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --home-dir /certs --shell /usr/sbin/nologin wtgateway \
-    && install -d -o wtgateway -g wtgateway -m 0700 /certs
+    && groupadd --system --gid 10001 wtgateway \
+    && useradd --system --uid 10001 --gid wtgateway --home-dir /certs --shell /usr/sbin/nologin wtgateway \
+    && install -d -o wtgateway -g wtgateway -m 0700 /certs /cluster
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links /wheels wtgateway
 USER wtgateway
