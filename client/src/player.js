@@ -57,6 +57,7 @@ export class Player extends EventTarget {
   #pictureSeen = () => {};
   /** @type {Promise<void>} */ #firstPicture = new Promise((resolve) => { this.#pictureSeen = resolve; });
   #onVisibility = () => this.#visibility();
+  #unwatchNetwork = () => {};
 
   /** @param {PlayerOptions} options */
   constructor(options) {
@@ -104,6 +105,7 @@ export class Player extends EventTarget {
     this.#sound.close();
     this.#surface.close();
     this.#viewport?.close();
+    this.#unwatchNetwork();
     const worker = this.#worker;
     this.#worker = null;
     setTimeout(() => worker?.terminate(), 200); // time to say goodbye on the wire
@@ -331,7 +333,7 @@ export class Player extends EventTarget {
   }
 
   #expectFrames() {
-    this.#surface.expectFrames(this.#view.on && ['connecting', 'joining', 'playing'].includes(this.#state.state));
+    this.#surface.expectFrames(this.#view.on && ['connecting', 'joining', 'playing', 'roaming'].includes(this.#state.state));
   }
 
   /** @param {string} message */
@@ -342,8 +344,9 @@ export class Player extends EventTarget {
 
   /** @param {HTMLElement} target */
   async #watchViewport(target) {
-    const { Viewport } = await loadViewport();
+    const { Viewport, watchNetwork } = await loadViewport();
     if (!this.#worker) return; // closed meanwhile
+    this.#unwatchNetwork = watchNetwork((event) => this.#post({ type: 'network', event }));
     const { maxBitrateBps = 0 } = this.#options;
     this.#viewport = new Viewport(target, (message) => this.#post(message), maxBitrateBps, this.#surface.seen);
   }

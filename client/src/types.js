@@ -16,8 +16,9 @@
  */
 
 /**
- * @typedef {'idle' | 'connecting' | 'joining' | 'playing' | 'waiting' | 'reconnecting' | 'failed'
+ * @typedef {'idle' | 'connecting' | 'joining' | 'playing' | 'roaming' | 'waiting' | 'reconnecting' | 'failed'
  *   | 'stopped'} PlayerState
+ * `roaming`: it played, the network is silent, and another session is tried beside this one; the picture stays.
  * `waiting`: connected, but the source is away. `failed`: it will not come back by itself.
  */
 
@@ -94,7 +95,9 @@
  * @property {number} firstFrameMs CONNECT to first painted frame; 0 before
  * @property {{ready: number, received: number, decoded: number}} joinMs the way to it, all from CONNECT:
  *   session accepted, first whole frame received, first picture decoded
- * @property {number} reconnects
+ * @property {number} reconnects sessions that broke off
+ * @property {number} roams sessions that were opened beside another one and took its place
+ * @property {number} roamMs the longest time without a new picture around the last of them, or while the network was last silent; 0: never
  * @property {SinkKind | ''} sink
  * @property {LatencyMode} latencyMode
  * @property {number} decodeQueue chunks that wait in the video decoder
@@ -152,6 +155,7 @@
  *   | {type: 'picture', on: boolean}
  *   | {type: 'levels', on: boolean}
  *   | {type: 'visible', visible: boolean}
+ *   | {type: 'network', event: string}
  *   | {type: 'control', message: {kind: string, [field: string]: any}}
  *   | {type: 'painted'}
  *   | {type: 'mirror', on: boolean}

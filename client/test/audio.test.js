@@ -63,7 +63,7 @@ Object.assign(globalThis, { AudioDecoder: StandIn, EncodedAudioChunk: class { co
 function begun() {
   opened = [];
   const clock = new ClockSync();
-  const path = new AudioPath({ timeline: new Timeline(() => clock), post() {}, measures: false, renditions: [], running: false, outputUs: 0 });
+  const path = new AudioPath({ timeline: new Timeline(() => clock), post() {}, measures: false, onDelivered() {}, renditions: [], running: false, outputUs: 0 });
   const writer = new SharedWriter(/** @type {any} */ (new ArrayBuffer(ringBytes(1, RATE * 4))), 1, RATE * 4);
   path.playout.setWriter(writer, RATE);
   path.setOutput(true, 0);
@@ -120,7 +120,7 @@ test('a source that begins anew is heard though its times are before', () => {
   const { path } = begun();
   path.configure(RENDITIONS);
   for (let i = 200; i < 210; i++) path.push(frame(1, i));
-  path.newSession();
+  path.newSession(false);
   path.push(frame(0, 0));
   assert.equal(path.rendition, 0);
 });

@@ -27,6 +27,12 @@ test('nothing is said over a picture that plays', () => {
   assert.equal(stageWords(situation({ state: 'playing' })), null);
 });
 
+test('a silent network is said, and nothing is to be done about it', () => {
+  const words = stageWords(situation({ state: 'roaming', message: 'The network is silent. Another way is being tried…' }));
+  assert.deepEqual([words?.title, words?.busy, words?.actions], ['The network is silent', true, []]);
+  assert.equal(shortState('roaming'), 'network silent');
+});
+
 test('connecting needs no explanation', () => {
   for (const state of /** @type {const} */ (['idle', 'connecting', 'joining'])) {
     assert.deepEqual(stageWords(situation({ state, summary: undefined })), { title: 'Connecting', detail: '', busy: true, actions: [] });

@@ -39,7 +39,7 @@ function begun({ wanted = true, maxDatagramSize = 1024, ready = Promise.resolve(
     incomingBidirectionalStreams: control.readable,
     datagrams: { maxDatagramSize, readable: datagrams.readable, writable: new WritableStream() },
   }), {
-    frame: tell('frame'), coming: tell('coming'), lost: tell('lost'), message: tell('message'), bytes: () => {}, noDatagrams: () => tell('noDatagrams')(null),
+    frame: tell('frame'), coming: tell('coming'), lost: tell('lost'), message: tell('message'), bytes: () => {}, heard: () => {}, noDatagrams: () => tell('noDatagrams')(null),
   }, link);
   return {
     session, told, datagrams, streams, control, lose, counters: link.counters,

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+
 import { Backoff } from '../src/media/backoff.js';
 import { codecFromAnnexB, isAnnexB } from '../src/media/h264.js';
 import { AudioNeed, Jitter, Steering } from '../src/media/jitter.js';
 import { percentile, Rate, Recent, Window } from '../src/media/statistics.js';
 import { turnedScale } from '../src/main/surface.js';
 import { checkSupport } from '../src/support.js';
+import { Gap } from '../src/worker/gap.js';
 import { fromHex } from './vectors.js';
 
 test('back-off grows to its limit, is jittered, and starts over', () => {
@@ -109,4 +111,24 @@ test('a picture that is turned in its box fills it as well as it can', () => {
   assert.equal(turnedScale({ width: 720, height: 1280 }, upright), 1280 / 720, 'it fills the box standing');
   assert.equal(turnedScale({ width: 500, height: 500 }, upright), 1);
   assert.equal(turnedScale({ width: 0, height: 500 }, upright), 1);
+});
+
+test('the gap around a change is the longest time without a picture', () => {
+  const gap = new Gap();
+  gap.paint(0);
+  gap.paint(40_000);
+  assert.equal(gap.us, 0, 'nothing has changed');
+  gap.around(290_000); // silence
+  gap.paint(60_000); // that was held
+  gap.around(1_500_000); // and another session, later
+  gap.paint(1_540_000);
+  gap.paint(1_580_000);
+  assert.equal(gap.us, 1_480_000);
+  gap.paint(4_000_000);
+  assert.equal(gap.us, 2_420_000, 'it began within a second of it');
+  gap.paint(9_000_000);
+  assert.equal(gap.us, 2_420_000, 'and this is another matter');
+  gap.around(9_020_000);
+  gap.paint(9_030_000);
+  assert.equal(gap.us, 30_000, 'each change is measured by itself');
 });

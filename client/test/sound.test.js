@@ -33,7 +33,7 @@ test('it is fetched with the first packet, and what came meanwhile is not lost',
   assert.deepEqual([/** @type {any} */ (path).sound.running, /** @type {any} */ (path).sound.renditions.length], [true, 1]);
   sound.setOutput(false, 10_000);
   sound.newSession();
-  assert.deepEqual(path.calls.slice(-2), [['setOutput', false, 10_000], ['newSession']]);
+  assert.deepEqual(path.calls.slice(-2), [['setOutput', false, 10_000], ['newSession', false]]);
 });
 
 test('what could not be fetched is tried again, later and under another name', async (t) => {

@@ -107,6 +107,7 @@ def test_an_entry_exports_what_it_takes_from_others(tmp_path: Path) -> None:
         "worker/abilities.js",
         "worker/audio.js",
         "worker/datagrams.js",
+        "worker/roaming.js",
         "media/messages.js",
         "main/viewport.js",
     ],
@@ -192,6 +193,7 @@ def test_what_has_time_until_the_picture_is_there_is_not_in_the_first_script() -
         ("pages/extras.js", "Sound only"),
         ("worker/audio.js", "f32-planar"),
         ("worker/datagrams.js", "make another frame"),
+        ("worker/roaming.js", "Another one is being opened"),
         ("media/messages.js", "is not msgpack"),
         ("main/viewport.js", "device-pixel-content-box"),
     ):

@@ -4,6 +4,8 @@
  * picture is there. Page side only.
  */
 
+export { watchNetwork } from './network.js'; // which has as much time
+
 /** @typedef {import('../types.js').ToWorker} ToWorker */
 
 const SETTLE_MS = 250; // until a size that changes with every frame, as a window is pulled, is told

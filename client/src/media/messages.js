@@ -17,7 +17,7 @@ const TOO_LARGE = 0x13;
 
 /** Type letter of each field, "?" for optional: int, string, list of maps. @type {Record<string, Record<string, string>>} */
 const FIELDS = {
-  welcome: { version: 'i', session: 's', broadcast: 's', server: 's', time_us: 'i' },
+  welcome: { version: 'i', session: 's', broadcast: 's', server: 's', time_us: 'i', instance: 's?', node: 's?' },
   catalog: { revision: 'i', tracks: 'l' },
   state: { state: 's', reason: 's?', retry_in_ms: 'i?' },
   certificates: { hashes: 'l' },
@@ -29,6 +29,8 @@ const FIELDS = {
     delivery_reason: 's?', loss_ppm: 'i?', estimate_bps: 'i?', fec_share_ppm: 'i?', fragments_sent: 'i?',
     repeats_sent: 'i?', nacks_answered: 'i?', frames_late: 'i?',
   },
+  resume: { token: 's', valid_ms: 'i' },
+  drain: { within_ms: 'i', reason: 's?' },
   error: { code: 'i', message: 's' },
   goodbye: { code: 'i', reason: 's?', retry_after_ms: 'i?' },
   hello: { version: 'i', client: 's?' },

@@ -87,6 +87,8 @@ const GROUPS = [
     { label: 'Transport', value: () => 'WebTransport' },
     { label: 'First picture after', value: (s) => format.formatMs(s.firstFrameMs || NaN) },
     { label: 'Reconnects', value: (s) => format.formatCount(s.reconnects) },
+    { label: 'Changes of the way', value: (s) => format.formatCount(s.roams) },
+    { label: 'Gap of the last', value: (s) => (s.roamMs ? format.formatMs(s.roamMs) : '') },
     { label: 'Shown by', value: (s) => s.sink || '–' },
   ]],
 ];

@@ -50,6 +50,7 @@ export function stageWords(now) {
   if (now.reachable && now.summary === null && now.state !== 'failed') return absent(now.broadcast);
   switch (now.state) {
     case 'waiting': return waiting(now);
+    case 'roaming': return { title: 'The network is silent', detail: 'Another way is being tried. The picture goes on as soon as one delivers.', busy: true, actions: [] };
     case 'reconnecting': return reconnecting(now);
     case 'failed':
       return {
@@ -99,6 +100,6 @@ export function sentence(text) {
 export function shortState(state) {
   return new Map([
     ['playing', 'live'], ['waiting', 'waiting'], ['joining', 'connecting'], ['idle', 'connecting'], ['stopped', 'paused'],
-    ['failed', 'not playing'],
+    ['failed', 'not playing'], ['roaming', 'network silent'],
   ]).get(state) ?? state;
 }

@@ -35,6 +35,8 @@ export class AudioPath {
   running = false;
   jitter = new Jitter();
   /** @type {Frame | null} */ newest = null;
+  /** The last in order. @type {Frame | null} */ delivered = null;
+  /** What is older came late because nothing came at all for a while, which is no jitter. */ silentUntilUs = -Infinity;
   /** What is heard, or was decoded last where nothing is. */ rendition = -1;
   /** @type {SoundOrder<Frame>} */ #order = new SoundOrder({ patienceUs: PATIENCE_US, tailUs: TAIL_US });
   /** @type {Map<number, Rendition>} */ #renditions = new Map();
@@ -49,7 +51,7 @@ export class AudioPath {
   #droppedBefore = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
-  /** @param {Pick<Sound, 'timeline' | 'post' | 'measures' | 'renditions' | 'running' | 'outputUs'>} sound what was told before this was here */
+  /** @param {Pick<Sound, 'timeline' | 'post' | 'measures' | 'onDelivered' | 'renditions' | 'running' | 'outputUs'>} sound what was told before this was here */
   constructor(sound) {
     this.sound = sound;
     this.playout = new Playout(sound.timeline);
@@ -89,10 +91,15 @@ export class AudioPath {
   push(frame) {
     this.received++;
     this.newest = frame;
-    this.jitter.add(frame.arrivalUs - frame.ptsUs);
-    this.playout.arrived(frame.ptsUs, frame.arrivalUs);
-    this.playout.need.add(frame.arrivalUs - frame.ptsUs + this.#decodeUs, frame.arrivalUs);
+    if (frame.ptsUs >= this.silentUntilUs) this.#measure(frame);
     this.#deliver(this.#order.push(frame, frame.arrivalUs));
+  }
+
+  /** @param {Frame} frame */
+  #measure({ ptsUs, arrivalUs }) {
+    this.jitter.add(arrivalUs - ptsUs);
+    this.playout.arrived(ptsUs, arrivalUs);
+    this.playout.need.add(arrivalUs - ptsUs + this.#decodeUs, arrivalUs);
   }
 
   /** That frame will not come. @param {import('./session.js').Position} frame */
@@ -102,7 +109,11 @@ export class AudioPath {
 
   /** @param {Frame[]} frames */
   #deliver(frames) {
-    for (const frame of frames) this.#decode(frame);
+    for (const frame of frames) {
+      this.delivered = frame;
+      this.sound.onDelivered();
+      this.#decode(frame);
+    }
     clearTimeout(this.#timer);
     const timeout = this.#order.nextTimeout();
     if (timeout === null) return;
@@ -207,16 +218,19 @@ export class AudioPath {
     };
   }
 
-  newSession() {
+  /** @param {boolean} goesOn whether what is heard goes on with what comes: what was heard already is left out */
+  newSession(goesOn) {
     clearTimeout(this.#timer);
-    this.jitter.reset();
+    if (!goesOn) this.jitter.reset();
     this.#lostBefore = this.lost;
     this.#droppedBefore = this.dropped - this.playout.late;
     this.#order = new SoundOrder({ patienceUs: PATIENCE_US, tailUs: TAIL_US });
-    this.newest = null;
+    this.newest = this.delivered = null;
     this.#waiting = [];
-    this.#lastPts = this.#endUs = -Infinity;
+    this.#lastPts = -Infinity;
     this.rendition = -1;
+    if (goesOn) return;
+    this.#endUs = this.silentUntilUs = -Infinity;
     this.playout.newSession();
   }
 }

@@ -1,56 +1,71 @@
 /**
  * Keeps a session open for as long as the page wants one: connects, listens for its end, waits
- * (exponential back-off with jitter), fetches the address and hashes anew, connects again.
+ * (exponential back-off with jitter), fetches the address and hashes anew, connects again. A second session beside
+ * one that is silent, or about to go, is opened by worker/roaming.js, and takes its place here.
  */
 
 import { Backoff } from '../media/backoff.js';
-import { Session, words } from './session.js';
+import { Addresses } from './addresses.js';
+import { fetched, words } from './session.js';
 import { nowUs } from './time.js';
-import { fetchJson, mergeHashes, openTransport } from './transport.js';
-import { afterEnd, afterFailedConnect, broadcastWords, verdict } from './words.js';
+import { openTransport } from './transport.js';
+import { begin, DEAF, playing } from './wiring.js';
+import { afterEnd, broadcastWords, verdict } from './words.js';
 
 /** @typedef {import('../types.js').PlayerState} PlayerState */
 /** @typedef {import('../types.js').StartMessage} StartMessage */
-/** @typedef {import('../types.js').TransportInfo} TransportInfo */
 /** @typedef {import('../media/messages.js').Message} Message */
+/** @typedef {import('./session.js').Session} Session */
 /** @typedef {import('./words.js').Verdict} Verdict */
 /** @typedef {import('./engine.js').Engine} Engine */
+/** @typedef {import('./roaming.js').Roamer} Roamer */
+/**
+ * What a session was told of where it is, and what it takes to go on elsewhere.
+ * @typedef {{instance: string, token: string, tokenUntilUs: number}} Place
+ */
+
+/** @type {() => Promise<typeof import('./roaming.js')>} not joined to this script: it has time until the first picture */
+const loadRoaming = fetched('./roaming.js');
 
 const SILENCE_US = 4_000_000; // the gateway speaks every second: so much silence is a lost connection
 const STEADY_US = 3_000_000; // a session that lasted so long starts the back-off over
 const STALE_STATE_US = 1_500_000;
 const WAITING_MS = 3000; // a broadcast that is not there yet is looked for that often
-const BLIND_EVERY = 4; // failed fetches until the address at hand is tried: perhaps only the pages are down
 const READY_MS = 8000;
 const BLIND_READY_MS = 2500; // meanwhile nobody looks whether the pages are back
+
+const MOVED = 'another session of this viewer took its place';
 
 export class Connector {
   /** @type {PlayerState} */ state = 'idle';
   reconnects = 0;
+  roams = 0;
   /** @type {import('../types.js').DatagramCounters} of all sessions */
   datagrams = { datagramsReceived: 0, fragmentsReceived: 0, fragmentsRecovered: 0, nacksSent: 0, framesExpired: 0, duplicates: 0 };
   /** When the CONNECT was sent and when accepted, local µs. */
   connectUs = 0;
   readyUs = 0;
-  #failedFetches = 0;
-  #asked = false; // for what the page fetched
+  addresses = new Addresses();
+  /** Of the session that is played. @type {Place} */ place = { instance: '', token: '', tokenUntilUs: 0 };
+  /** @type {Session | null} that is played */ session = null;
+  /** @type {StartMessage | null} */ wish = null;
   #run = 0;
-  /** @type {Session | null} */ #session = null;
   #open = false;
+  #openedUs = 0;
   #backoff = new Backoff();
   #wake = () => {};
-  /** @type {TransportInfo | null} */ #info = null;
-  /** @type {import('../types.js').CertificateHash[]} pushed on the control stream */ #pushed = [];
   /** @type {Message | null} */ #goodbye = null;
+  /** @type {Message | null} that came before its script */ #drain = null;
   #away = false;
   #awayUs = 0;
-  /** @type {(info: TransportInfo | null) => void} */ #giveInfo = () => {};
-  /** @type {Promise<TransportInfo | null>} */ #firstInfo = new Promise((resolve) => { this.#giveInfo = resolve; });
+  /** @type {Roamer | null} */ #roamer = null;
+  #loading = false;
 
-  /** @param {Engine} engine @param {import('./engine.js').EarlyTransport | null} early */
-  constructor(engine, early) {
+  /** @param {Engine} engine @param {import('./engine.js').EarlyTransport | null} early @param {typeof loadRoaming} [load] for tests */
+  constructor(engine, early, load = loadRoaming) {
     this.engine = engine;
     this.early = early;
+    this.load = load;
   }
 
   /** True while a session is open. */
@@ -58,73 +73,97 @@ export class Connector {
     return this.#open;
   }
 
-  /** The address that the page fetched. @param {TransportInfo | null} info @param {string} [_error] */
+  /** The address that the page fetched. @param {import('../types.js').TransportInfo | null} info @param {string} [_error] */
   setInfo(info, _error) {
-    this.#giveInfo(info);
+    this.addresses.give(info);
   }
 
   /** @param {StartMessage} wish */
   start(wish) {
+    this.wish = wish;
     this.#backoff.reset();
     this.#loop(wish, ++this.#run);
   }
 
   stop() {
-    this.#run++;
-    this.#session?.close(0, 'the viewer stopped');
-    this.#wake();
-    this.#say('stopped', 'Stopped.');
+    this.#leave('the viewer stopped');
+    this.say('stopped', 'Stopped.');
   }
 
   /** What was received is of no use here, and trying again would not change it. @param {string} why */
   giveUp(why) {
-    this.#run++;
-    this.#session?.close(0, 'the viewer cannot decode it');
-    this.#wake();
+    this.#leave('the viewer cannot decode it');
     this.#fail({ why });
+  }
+
+  /** @param {string} why */
+  #leave(why) {
+    this.#run++;
+    this.#roamer?.stop();
+    this.session?.close(0, why);
+    this.#wake();
   }
 
   retryNow() {
     this.#wake();
   }
 
+  /** The browser told of a change of its network, or that the page has come back to life. @param {string} event */
+  networkChanged(event) {
+    if (this.#open) this.#roamer?.networkChanged();
+    else if (event !== 'offline') this.retryNow();
+  }
+
+  /** A frame can be decoded: all that was before it has come. @param {import('../media/roaming.js').Kind} kind */
+  delivered(kind) {
+    this.#roamer?.delivered(kind);
+  }
+
+  /** @param {boolean} visible whether the page is */
+  setVisible(visible) {
+    this.#roamer?.set({ visible });
+    if (!visible) return;
+    this.networkChanged('visible');
+  }
+
   /** For tests: the session ends as if the network had gone. */
   drop() {
-    this.#session?.close(0, 'dropped by a test');
+    this.session?.close(0, 'dropped by a test');
   }
 
   /** @param {Message} message */
   send(message) {
-    this.#session?.send(message);
+    this.session?.send(message);
   }
 
   /** @param {PlayerState} state @param {string} message @param {number} [retryInMs] */
-  #say(state, message, retryInMs = 0) {
+  say(state, message, retryInMs = 0) {
     this.state = state;
     this.engine.post({ type: 'state', state, message, retryInMs });
   }
 
   /** @param {StartMessage} wish @param {number} run */
   async #loop(wish, run) {
-    this.#say('connecting', 'Connecting to the gateway…');
+    this.say('connecting', 'Connecting to the gateway…');
     while (run === this.#run) {
       const next = await this.#attempt(wish, run).catch((error) => verdict({ why: words(error) }));
-      this.#session = null;
+      this.session = null;
       this.#open = false;
       if (run !== this.#run) return;
+      this.#roamer?.stop();
       if (next.final) return this.#fail(next);
       const pause = Math.min(this.#backoff.next(next.leastMs), next.state === 'waiting' ? WAITING_MS : Infinity);
       const when = pause < 1000 ? '' : ` in ${Math.round(pause / 1000)} s`;
-      this.#say(next.state, `${next.why}. Trying again${when}…`, pause);
+      this.say(next.state, `${next.why}. Trying again${when}…`, pause);
       await this.#sleep(pause);
       // A viewer who waits for a broadcast need not see every look at whether it is there.
-      if (run === this.#run && next.state !== 'waiting') this.#say('reconnecting', 'Connecting to the gateway…');
+      if (run === this.#run && next.state !== 'waiting') this.say('reconnecting', 'Connecting to the gateway…');
     }
   }
 
   /** @param {{why: string}} end */
   #fail({ why }) {
-    this.#say('failed', `${why}.`);
+    this.say('failed', `${why}.`);
     this.engine.post({ type: 'error', message: why, fatal: true });
   }
 
@@ -139,49 +178,72 @@ export class Connector {
     });
   }
 
-  /** One session from CONNECT to its end. @param {StartMessage} wish @param {number} run @returns {Promise<Verdict>} */
+  /** One session from CONNECT to its end, and those that took its place. @param {StartMessage} wish @param {number} run @returns {Promise<Verdict>} */
   async #attempt(wish, run) {
     const transport = await this.#transport(wish);
     if (!transport) return verdict({ why: 'The gateway does not answer' });
-    this.#goodbye = null;
-    this.#away = false;
-    const { viewing } = this.engine;
-    this.engine.video.patienceUs = viewing.deadlineUs;
+    this.engine.video.patienceUs = this.engine.viewing.deadlineUs;
     this.engine.sessionOpened();
-    const session = this.#session = new Session(transport, {
-      frame: (frame) => this.engine.frame(frame),
-      coming: (frame) => this.engine.video.coming(frame),
-      lost: (frame) => this.engine.lost(frame),
-      message: (message, arrivalUs) => this.engine.message(message, arrivalUs),
-      bytes: (count) => this.engine.report.bytes.add(count, nowUs() / 1000),
-      noDatagrams: () => session === this.#session && viewing.useStreams(),
-    }, {
-      wanted: viewing.delivery !== 'stream', deadlineUs: viewing.deadlineUs, counters: this.datagrams,
-      reports: () => viewing.delivered !== 'stream',
-      rttUs: () => Math.max(this.engine.gateway?.rtt_us ?? 0, this.engine.clock.rttUs), // the gateway's has its queues in it, that of pings has none
-      clockOffsetUs: () => (this.engine.clock.ready ? this.engine.clock.offsetUs : null),
-    });
+    const session = this.#play(this.begin(transport, { ...DEAF }));
     if (run !== this.#run) session.close(0, 'the viewer stopped');
     try {
-      await session.ready(this.#failedFetches ? BLIND_READY_MS : READY_MS);
+      await session.ready(this.addresses.failures ? BLIND_READY_MS : READY_MS);
     } catch (error) {
-      return this.#explain(wish, error);
+      return this.addresses.explain(wish, words(error));
+    }
+    this.readyUs ||= nowUs();
+    if (run === this.#run) {
+      this.#open = true;
+      if (this.state !== 'playing') this.say('joining', 'Waiting for the first picture…');
     }
     return this.#attend(session, run);
   }
 
-  /** @param {Session} session @param {number} run */
+  /** Until the session that is played has ended, and none takes its place. @param {Session} session @param {number} run @returns {Promise<Verdict>} */
   async #attend(session, run) {
-    const openedUs = nowUs();
-    this.readyUs ||= openedUs;
-    if (run === this.#run) {
-      this.#open = true;
-      if (this.state !== 'playing') this.#say('joining', 'Waiting for the first picture…');
+    this.#openedUs = nowUs();
+    for (;;) {
+      const end = await session.ended;
+      const over = run === this.#run && session === this.session && !await this.#replaced(end);
+      if (over && nowUs() - this.#openedUs > STEADY_US) this.#backoff.reset();
+      if (over || run !== this.#run) return afterEnd(end, this.#goodbye);
+      session = /** @type {Session} */ (this.session); // that has taken its place
     }
-    const end = await session.ended;
-    if (run === this.#run) this.reconnects++;
-    if (nowUs() - openedUs > STEADY_US) this.#backoff.reset();
-    return afterEnd(end, this.#goodbye);
+  }
+
+  /** Whether another session plays now in place of one that has ended. @param {import('./session.js').End} end */
+  async #replaced({ clean, code }) {
+    const { roams } = this;
+    const broken = !clean && code === 0; // what was closed for a reason would be closed again
+    const replaced = broken && this.#roamer !== null && await this.#roamer.brokeOff();
+    if (roams === this.roams) this.reconnects++;
+    return replaced;
+  }
+
+  /** @param {WebTransport} transport @param {import('./session.js').SessionHandlers} handlers that hear of it until it plays */
+  begin(transport, handlers) {
+    return begin(this.engine, transport, handlers);
+  }
+
+  /** What comes of a session goes to the engine from now on. @param {Session} session @returns {Session} */
+  #play(session) {
+    this.session = session;
+    this.place = { instance: '', token: '', tokenUntilUs: 0 };
+    this.#goodbye = this.#drain = null;
+    this.#away = false;
+    Object.assign(session.handlers, playing(this.engine, () => this.#roamer?.heard()));
+    return session;
+  }
+
+  /** Another session goes on in place of the one that was played, which is closed. @param {Session} session */
+  takeOver(session) {
+    const old = this.session;
+    this.#play(session);
+    this.#openedUs = nowUs();
+    if (!old) return;
+    Object.assign(old.handlers, DEAF);
+    old.send({ kind: 'goodbye', code: 0, reason: MOVED, retry_after_ms: 0 });
+    old.close(0, MOVED);
   }
 
   /** @param {StartMessage} wish @returns {Promise<WebTransport | null>} */
@@ -189,77 +251,72 @@ export class Connector {
     const { early } = this;
     this.early = null;
     if (early) {
-      this.#info = await this.#firstInfo;
+      await this.addresses.first;
       this.connectUs = early.connectUs;
       this.readyUs = early.readyUs;
       return early.transport;
     }
-    const info = await this.#address(wish);
+    const info = await this.addresses.find(wish);
     if (!info) return null;
     this.connectUs = nowUs();
     this.readyUs = 0;
-    return openTransport({ ...info, certificateHashes: this.#hashes(info) }, wish.broadcast, this.engine.viewing);
+    return openTransport(info, wish.broadcast, this.engine.viewing.wishes);
   }
 
-  /** With no hashes in the API the certificate is a CA's, and none may be passed. @param {TransportInfo} info */
-  #hashes({ certificateHashes }) {
-    return certificateHashes.length ? mergeHashes(certificateHashes, this.#pushed) : [];
-  }
-
-  /** Fetched anew each time, because a restart may have changed port and certificate. @param {StartMessage} wish */
-  async #address(wish) {
-    if (!this.#asked) {
-      this.#asked = true;
-      this.#info = await this.#firstInfo;
-      if (this.#info) return this.#info;
-    } else if (wish.canRefetch) {
-      try {
-        this.#info = await fetchJson(wish.baseUrl, '/api/v1/transport');
-        this.#failedFetches = 0;
-        return this.#info;
-      } catch { // judged below
-      }
-    } else {
-      return this.#info;
+  /** @param {Message} message @param {number} arrivalUs */
+  message(message, arrivalUs) {
+    switch (message.kind) {
+      case 'welcome': return void (this.place.instance = message.instance);
+      case 'resume': return void Object.assign(this.place, { token: message.token, tokenUntilUs: arrivalUs + message.valid_ms * 1000 });
+      case 'certificates': return this.addresses.push(message.hashes);
+      case 'goodbye': return void (this.#goodbye = message);
+      case 'drain': return this.#drained(message);
+      case 'state': return this.#setSource(message);
     }
-    this.#failedFetches++;
-    return this.#failedFetches % BLIND_EVERY === 0 ? this.#info : null;
-  }
-
-  /** A browser does not tell a page why a CONNECT failed; the API does. @param {StartMessage} wish @param {unknown} error */
-  async #explain(wish, error) {
-    /** @type {string[] | null} */ let names = null;
-    try {
-      const list = await fetchJson(wish.baseUrl, '/api/v1/broadcasts');
-      names = (Array.isArray(list) ? list : list.broadcasts).map((/** @type {{name: string}} */ b) => b.name);
-    } catch { // its pages do not answer either
-    }
-    return afterFailedConnect(wish.broadcast, names, words(error));
   }
 
   /** @param {Message} message */
-  message(message) {
-    if (message.kind === 'certificates') this.#pushed = message.hashes;
-    if (message.kind === 'goodbye') this.#goodbye = message;
-    if (message.kind !== 'state') return;
+  #drained(message) {
+    if (this.#roamer) return this.#roamer.drain(message.within_ms);
+    this.#drain = message;
+    this.#loadRoamer();
+  }
+
+  /** @param {Message} message how the source of the broadcast is */
+  #setSource(message) {
     const away = broadcastWords(message);
     this.#away = away !== null;
     this.#awayUs = nowUs();
-    if (away !== null) this.#say('waiting', away, message.retry_in_ms);
-    else if (this.state === 'waiting') this.#say('joining', 'The source is there. Waiting for the first picture…');
+    this.#roamer?.set({ live: !this.#away });
+    if (away !== null) this.say('waiting', away, message.retry_in_ms);
+    else if (this.state === 'waiting') this.say('joining', 'The source is there. Waiting for the first picture…');
   }
 
   /** Something was painted (or heard, where there is no picture). */
   playing() {
-    if (this.state === 'playing' || !this.#session) return;
+    if (this.state === 'playing' || this.state === 'roaming' || !this.session) return;
     // What was on its way is still shown after the source went; it does not mean that it is back.
     if (this.#away && nowUs() - this.#awayUs < STALE_STATE_US) return;
-    this.#say('playing', '');
+    this.say('playing', '');
+    this.#loadRoamer();
+  }
+
+  async #loadRoamer() {
+    if (this.#roamer || this.#loading) return;
+    this.#loading = true;
+    try {
+      const module = await this.load();
+      this.#roamer = new module.Roamer(this);
+      this.#roamer.set({ live: !this.#away, visible: this.engine.visible });
+      if (this.#drain) this.#roamer.drain(this.#drain.within_ms);
+    } catch { // it plays without; the next session tries again
+    }
+    this.#loading = false;
   }
 
   /** @param {number} now local µs @param {boolean} frozen the whole page stood still until now */
   watch(now, frozen) {
-    const session = this.#session;
+    const { session } = this;
     if (!session || !this.#open) return;
     if (frozen) session.heardUs = now;
     if (now - session.heardUs > SILENCE_US) session.close(0, 'nothing was heard from the gateway for 4 s');

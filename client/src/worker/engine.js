@@ -38,10 +38,11 @@ export class Engine {
   /** @type {Frame[]} of a kind that only the catalog can tell */ #early = [];
   #h264Track = -1; // that told itself before the catalog did
   /** @type {Record<string, any> | null} */ gateway = null;
-  #visible = true;
+  visible = true;
   #usualCodec = '';
   #pings = 0;
   #pingUs = 0;
+  clockIsOld = false; // it is of an instance that was left
   #tickUs = nowUs();
   /** @type {ReturnType<typeof pageSink> | null} */ #pageSink = null;
 
@@ -54,6 +55,8 @@ export class Engine {
       (reason) => this.#askKeyframe(reason), (message) => this.#decoderFailed(message));
     this.sound = new Sound(this.timeline, post);
     this.connector = new Connector(this, early);
+    this.video.onDelivered = () => this.connector.delivered('video');
+    this.sound.onDelivered = () => this.connector.delivered('audio');
     this.viewing = new Viewing({
       post, send: (message) => this.connector.send(message), giveUp: (why) => this.connector.giveUp(why),
     });
@@ -73,6 +76,7 @@ export class Engine {
       case 'picture': return this.#setPicture(message.on);
       case 'levels': return void (this.sound.measures = message.on);
       case 'visible': return this.#setVisible(message.visible);
+      case 'network': return this.connector.networkChanged(message.event);
       case 'control': return this.connector.send(message.message);
       case 'mirror': return this.#setMirror(message.on);
       case 'painted': return this.#pageSink?.painted();
@@ -106,7 +110,7 @@ export class Engine {
     } else if (writable) {
       this.presenter.sink = generatorSink('generator', writable, this.post);
     } else if (canvas) {
-      this.presenter.sink = offscreenSink(canvas, () => this.#visible);
+      this.presenter.sink = offscreenSink(canvas, () => this.visible);
     } else {
       this.presenter.sink = this.#pageSink = pageSink(this.post);
     }
@@ -130,24 +134,40 @@ export class Engine {
 
   /** @param {boolean} visible */
   #setVisible(visible) {
-    this.#visible = visible;
+    this.visible = visible;
     this.report.freezes.pause();
-    if (visible) this.connector.retryNow();
+    this.connector.setVisible(visible);
   }
 
-  /** A new session was opened: positions and clocks start anew. */
-  sessionOpened() {
-    this.clock = new ClockSync();
+  /** Positions start anew. */
+  newPositions() {
     this.viewing.newSession();
     this.#early = [];
     this.#h264Track = -1;
     this.#pings = 0;
     this.#pingUs = 0;
+  }
+
+  /** A new session was opened: positions and clocks start anew. */
+  sessionOpened() {
+    this.newPositions();
+    this.clock = new ClockSync();
+    this.clockIsOld = false;
     this.report.reset();
     this.timeline.newSession();
     this.video.newSession();
     if (this.viewing.picture) this.video.decoder.warm(this.video.decoder.codec || this.#usualCodec);
     this.sound.newSession();
+  }
+
+  /** @param {number} track @returns {string | undefined} */
+  kindOf(track) {
+    return this.viewing.catalog?.tracks.find(({ id }) => id === track)?.kind;
+  }
+
+  /** Of the path: the gateway's measure has its queues in it, that of pings has none. */
+  get rttUs() {
+    return Math.max(this.gateway?.rtt_us ?? 0, this.clock.rttUs);
   }
 
   /** Frames may come before the catalog; a keyframe of H.264 tells itself. @param {Frame} frame */
@@ -171,7 +191,7 @@ export class Engine {
   /** @param {Frame} frame */
   #sort(frame) {
     const { catalog, picture, expectsPicture } = this.viewing;
-    const kind = catalog ? catalog.tracks.find((track) => track.id === frame.track)?.kind : 'video';
+    const kind = catalog ? this.kindOf(frame.track) : 'video';
     if (kind === 'video' && picture) this.video.push(frame);
     if (kind !== 'audio') return;
     this.sound.push(frame);
@@ -187,7 +207,9 @@ export class Engine {
   /** @param {Message} message @param {number} arrivalUs */
   message(message, arrivalUs) {
     switch (message.kind) {
-      case 'welcome': return this.#ping();
+      case 'welcome':
+        this.ping();
+        return this.connector.message(message, arrivalUs);
       case 'catalog': return this.#setCatalog(/** @type {any} */ (message));
       case 'subscribed':
         if (message.rendition < 0) this.#interrupt();
@@ -198,7 +220,7 @@ export class Engine {
         return void (this.gateway = message);
       case 'error': return this.post({ type: 'error', message: message.message, fatal: false });
       default:
-        this.connector.message(message);
+        this.connector.message(message, arrivalUs);
         if (this.connector.state === 'waiting') this.report.freezes.pause();
     }
   }
@@ -226,7 +248,7 @@ export class Engine {
     this.video.newSession();
   }
 
-  #ping() {
+  ping() {
     this.#pings++;
     this.#pingUs = nowUs();
     this.connector.send({ kind: 'ping', id: this.#pings, client_us: nowUs() });
@@ -234,8 +256,10 @@ export class Engine {
 
   /** @param {Message} pong @param {number} arrivalUs */
   #pong(pong, arrivalUs) {
+    if (this.clockIsOld) this.clock = new ClockSync();
+    this.clockIsOld = false;
     this.clock.add(pong.client_us, pong.received_us, pong.sent_us, arrivalUs);
-    if (this.#pings < FIRST_PINGS) this.#ping();
+    if (this.#pings < FIRST_PINGS) this.ping();
   }
 
   /** @param {FrameInfo} info @param {number} paintUs @param {{width: number, height: number}} size */
@@ -283,7 +307,7 @@ export class Engine {
     this.connector.watch(now, frozen);
     this.video.decoder.checkStuck(now);
     if (this.connector.open) {
-      if (now - this.#pingUs > PING_EVERY_US) this.#ping();
+      if (now - this.#pingUs > PING_EVERY_US) this.ping();
       const said = [this.report.videoFeedback(this.video, this.clock), this.sound.path?.feedback(this.clock), this.report.stages.takeTrace(now)];
       for (const feedback of said) {
         if (feedback) this.connector.send(feedback);
@@ -297,7 +321,7 @@ export class Engine {
     return {
       ...this.report.stats(this.video, this.sound.path, this.clock), ...this.viewing.stats(this.video.newest?.durationUs ?? 0),
       ...this.connector.datagrams,
-      state: this.connector.state, reconnects: this.connector.reconnects,
+      state: this.connector.state, reconnects: this.connector.reconnects, roams: this.connector.roams,
       sink: this.presenter.sink?.kind ?? '', latencyMode: this.timeline.mode, gateway: this.gateway,
     };
   }

@@ -2,6 +2,7 @@
 
 import { Rate, Recent, Window } from '../media/statistics.js';
 import { Freezes } from './freezes.js';
+import { Gap } from './gap.js';
 import { Stages } from './stages.js';
 import { nowUs } from './time.js';
 
@@ -33,6 +34,7 @@ export class Report {
   #recent = new Window(250, 64); // for feedback: what happened since the last one
   stages = new Stages();
   freezes = new Freezes();
+  gap = new Gap();
   /** The last frames painted. */ paintLog = /** @type {Recent<PaintRecord>} */ (new Recent(600));
   #skewMs = 0;
 
@@ -41,6 +43,7 @@ export class Report {
     const { frame } = info;
     const now = paintUs / 1000;
     this.painted++;
+    this.gap.paint(paintUs);
     this.#paints.add(1, now);
     if (skewUs !== null) this.#skewMs = ms(skewUs);
     const latencyUs = clock.ready ? clock.toGateway(paintUs) - frame.captureUs : 0;
@@ -64,7 +67,7 @@ export class Report {
 
   /**
    * @param {VideoPath} video @param {AudioPath | null} audio @param {ClockSync} clock
-   * @returns {Omit<PlayerStats, 'state' | 'reconnects' | 'sink' | 'delivery' | keyof import('../types.js').DatagramCounters | 'latencyMode' | 'gateway' | 'rendition' | 'forwarded' | 'reorderFrames' | 'reorderMs'>}
+   * @returns {Omit<PlayerStats, 'state' | 'reconnects' | 'roams' | 'sink' | 'delivery' | keyof import('../types.js').DatagramCounters | 'latencyMode' | 'gateway' | 'rendition' | 'forwarded' | 'reorderFrames' | 'reorderMs'>}
    */
   stats(video, audio, clock) {
     const now = nowUs() / 1000;
@@ -73,6 +76,7 @@ export class Report {
       width: this.width, height: this.height, framesReceived: video.received, framesDecoded: video.decoded,
       framesDropped: video.dropped, framesPainted: this.painted,
       freezeCount: this.freezes.count, freezeMs: Math.round(this.freezes.totalUs / 1000),
+      roamMs: Math.round(this.gap.us / 1000),
       fps: Math.round(this.#paints.perSecond(now) * 10) / 10, bitrateBps: Math.round(this.bytes.perSecond(now) * 8),
       latencyMs: this.#percentiles(), stages: this.stages.medians, avSkewMs: this.#skewMs,
       firstFrameMs: this.firstFrameMs, joinMs: this.joinMs, navigationToFirstFrameMs: 0,

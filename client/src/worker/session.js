@@ -14,6 +14,7 @@ import { nowUs } from './time.js';
 /** @typedef {{code: number, reason: string, clean: boolean}} End `clean`: closed by a code of the protocol */
 /**
  * @typedef {object} SessionHandlers
+ * @property {() => void} heard anything at all
  * @property {(frame: Frame) => void} frame
  * @property {(frame: Position) => void} coming a part of that frame is here
  * @property {(frame: Position) => void} lost a stream was reset inside that frame, or its deadline is over
@@ -32,12 +33,11 @@ import { nowUs } from './time.js';
  */
 
 /**
- * Not joined to this script, but fetched while the CONNECT is on its way: media does not wait for msgpack, and
- * datagrams wait in the transport. What could not be fetched is tried again by the next session, under
- * another name, since browsers remember that it failed.
+ * Not joined to this script, but fetched when it is needed. What could not be fetched is tried again by who needs it
+ * next, under another name, since browsers remember that it failed.
  * @param {string} path
  */
-function fetched(path) {
+export function fetched(path) {
   let tries = 0;
   /** @type {Promise<any> | null} */ let module = null;
   return () => {
@@ -49,6 +49,7 @@ function fetched(path) {
   };
 }
 
+// While the CONNECT is on its way: media does not wait for msgpack, and datagrams wait in the transport.
 /** @type {() => Promise<typeof import('../media/messages.js')>} */ const loadMessages = fetched('../media/messages.js');
 /** @type {() => Promise<typeof import('./datagrams.js')>} */ const loadDatagrams = fetched('./datagrams.js');
 loadMessages().catch(() => {}); // asked for again when it is needed
@@ -61,7 +62,7 @@ export class Session {
   /** When anything at all was last heard, local µs. */
   heardUs = nowUs();
   /** @type {WebTransport} */ #transport;
-  /** @type {SessionHandlers} */ #handlers;
+  /** May be others while it runs. @type {SessionHandlers} */ handlers;
   /** @type {(end: End) => void} */ #end = () => {};
   /** @type {WritableStreamDefaultWriter<Uint8Array> | null} */ #writer = null;
   /** @type {typeof import('../media/messages.js') | null} */ #codec = null;
@@ -71,7 +72,7 @@ export class Session {
   /** @param {WebTransport} transport @param {SessionHandlers} handlers @param {DatagramLink} link */
   constructor(transport, handlers, link) {
     this.#transport = transport;
-    this.#handlers = handlers;
+    this.handlers = handlers;
     /** @type {Promise<End>} */ this.ended = new Promise((resolve) => { this.#end = resolve; });
     transport.closed.then(
       ({ closeCode = NORMAL, reason = '' }) => this.#end({ code: closeCode, reason, clean: true }),
@@ -121,17 +122,23 @@ export class Session {
     const module = datagrams?.maxDatagramSize > 0 ? await loading : null;
     const before = this.#before ?? [];
     this.#before = null;
-    if (!module) return this.#handlers.noDatagrams();
-    this.#datagrams = new module.Datagrams(datagrams, link, this.#handlers);
+    if (!module) return this.handlers.noDatagrams();
+    this.#datagrams = new module.Datagrams(datagrams, link, this.handlers);
     for (const frame of before) this.#datagrams.streamed(frame);
     try {
-      await this.#datagrams.read((nowUs) => { this.heardUs = nowUs; });
+      await this.#datagrams.read((now) => this.#hear(now));
     } catch (error) {
       // By its name: what was fetched has a class of its own. Anything else is the end of the session, which says why.
       if (error instanceof Error && error.name === 'WireError') this.#refuse(error);
     } finally {
       this.#datagrams.close();
     }
+  }
+
+  /** @param {number} now */
+  #hear(now) {
+    this.heardUs = now;
+    this.handlers.heard();
   }
 
   async #readControl() {
@@ -149,9 +156,9 @@ export class Session {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      this.heardUs = nowUs();
+      this.#hear(nowUs());
       try {
-        for (const message of parser.feed(value)) this.#handlers.message(message, this.heardUs);
+        for (const message of parser.feed(value)) this.handlers.message(message, this.heardUs);
       } catch (error) {
         this.#refuse(error);
       }
@@ -177,20 +184,20 @@ export class Session {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return;
-        this.heardUs = nowUs();
+        this.#hear(nowUs());
         firstByteUs ||= this.heardUs;
-        this.#handlers.bytes(value.length);
+        this.handlers.bytes(value.length);
         for (const frame of parser.feed(value)) {
           frame.arrivalUs = this.heardUs;
           frame.firstByteUs = firstByteUs;
           firstByteUs = this.heardUs; // where the next frame of this stream began at the latest
-          if (this.#isNews(frame)) this.#handlers.frame(frame);
+          if (this.#isNews(frame)) this.handlers.frame(frame);
         }
         if (coming === parser.unfinished) continue;
         coming = parser.unfinished;
         if (!coming) continue;
         this.#datagrams?.streaming(coming);
-        this.#handlers.coming(coming);
+        this.handlers.coming(coming);
       }
     } catch (error) {
       if (error instanceof WireError) this.#refuse(error);
@@ -208,7 +215,7 @@ export class Session {
   /** Its stream was reset: late or overtaken. @param {Frame} frame */
   #lose(frame) {
     this.#datagrams?.reset(frame);
-    this.#handlers.lost(frame);
+    this.handlers.lost(frame);
   }
 
   /** @param {unknown} error */

@@ -21,6 +21,7 @@ const fetchPath = (failures) => import(new URL(`./audio.js${failures ? `?${failu
 export class Sound {
   /** @type {AudioPath | null} null: not here yet */ path = null;
   measures = false; // whether someone looks at the levels
+  /** Told of each packet that can be decoded. */ onDelivered = () => {};
   running = false; // whether the AudioContext takes samples
   outputUs = 0; // from the worklet to the ear
   /** @type {Rendition[]} */ renditions = [];
@@ -68,9 +69,10 @@ export class Sound {
     this.path?.setOutput(running, outputUs);
   }
 
-  newSession() {
+  /** @param {boolean} [goesOn] whether what is heard goes on with what comes */
+  newSession(goesOn = false) {
     this.#early = [];
     this.renditions = [];
-    this.path?.newSession();
+    this.path?.newSession(goesOn);
   }
 }

@@ -6,6 +6,7 @@
 /** @typedef {import('../types.js').TransportInfo} TransportInfo */
 /** @typedef {import('../types.js').CertificateHash} CertificateHash */
 /** @typedef {import('../types.js').Delivery} Delivery */
+/** @typedef {{codecs?: string, picture?: boolean, delivery?: Delivery, deadlineMs?: number, resume?: string, after?: string}} Wishes */
 
 const SUBPROTOCOL = 'wtgateway-1';
 const BUFFERED_DATAGRAMS = 2048; // that nobody has read yet, some 2.5 MB; browsers keep one where nothing is said
@@ -19,14 +20,15 @@ function hashBytes({ value }) {
 /**
  * The subscription travels in the CONNECT: it saves a round trip before the first picture.
  * @param {TransportInfo} info @param {string} broadcast
- * @param {{codecs?: string, picture?: boolean, delivery?: Delivery, deadlineMs?: number}} [wish] abilities that are
- *   known; false: sound only; 0: the gateway's deadline
+ * @param {Wishes} [wish] abilities that are known; false: sound only; 0: the gateway's deadline; the token of another
+ *   session, and where that was
  * @returns {WebTransport}
  */
-export function openTransport(info, broadcast, { codecs = '', picture = true, delivery = 'auto', deadlineMs = 0 } = {}) {
+export function openTransport(info, broadcast, { codecs = '', picture = true, delivery = 'auto', deadlineMs = 0, resume = '', after = '' } = {}) {
   const path = broadcast.split('/').map(encodeURIComponent).join('/');
   const query = `v=1&subscribe=${picture ? 'video,audio' : 'audio'}&delivery=${delivery}${
-    deadlineMs ? `&deadline=${deadlineMs}` : ''}${codecs ? `&codecs=${codecs}` : ''}`;
+    deadlineMs ? `&deadline=${deadlineMs}` : ''}${codecs ? `&codecs=${codecs}` : ''}${
+    resume ? `&resume=${resume}` : ''}${resume && after ? `&after=${after}` : ''}`;
   const url = `${info.url.replace(/\/$/, '')}/${path}?${query}`;
   /** @type {WebTransportOptions & {protocols: string[]}} */
   const options = { congestionControl: 'low-latency', protocols: [SUBPROTOCOL] };

@@ -32,11 +32,15 @@ export class VideoPath {
   names = /** @type {Recent<string>} */ (new Recent(4096));
   /** @type {FrameOrder<Frame>} */ order = new FrameOrder();
   /** @type {Frame | null} */ newest = null;
+  /** The last in order. @type {Frame | null} */ delivered = null;
+  /** Told of each frame that can be decoded. */ onDelivered = () => {};
+  /** What is older came late because nothing came at all for a while, which is no jitter. */ silentUntilUs = -Infinity;
   /** How long a missing frame is waited for: until it would be worth nothing any more. */ patienceUs = 500_000;
   /** @type {Frame[]} in order, not yet in the decoder */ #waiting = [];
-  /** @type {Frame | null} */ #delivered = null;
   #largestUs = -Infinity; // timestamp delivered
   /** @type {Frame | null} of the picture that came out last */ #shown = null;
+  #shownBeforeUs = -Infinity; // of another instance: its pictures up to there are known
+  #foreign = 0; // frames of a rendition in which their group did not begin
   #backwards = 0;
   #jitterOrder = false; // whether it is judged by what comes in decoding order
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
@@ -62,10 +66,20 @@ export class VideoPath {
   /** A frame from the wire. @param {Frame} frame */
   push(frame) {
     this.received++;
-    this.#addJitter(frame);
+    if (this.#isForeign(frame)) return;
+    if (frame.ptsUs >= this.silentUntilUs) this.#addJitter(frame);
     if (this.newest && after(this.newest, frame)) this.reordered++;
     else this.newest = frame;
     this.#deliver(this.order.push(frame, frame.arrivalUs));
+  }
+
+  /** Another session may go on in another rendition, which it cannot in the middle of a group. @param {Frame} frame */
+  #isForeign({ group, rendition }) {
+    const foreign = group === this.delivered?.group && rendition !== this.delivered.rendition;
+    if (!foreign) return false;
+    this.#foreign++;
+    this.#ask('gap');
+    return true;
   }
 
   /** Timestamps that go back in decoding order would count as jitter of the network. @param {Frame} frame */
@@ -89,10 +103,11 @@ export class VideoPath {
   /** @param {Frame[]} frames */
   #deliver(frames) {
     for (const frame of frames) {
-      if (this.#delivered && this.order.counters.gaps > this.#gaps) this.lost += missingBetween(this.#delivered, this.#largestUs, frame);
-      this.#largestUs = Math.max(frame.ptsUs, frame.group === this.#delivered?.group ? this.#largestUs : frame.ptsUs);
-      this.#delivered = frame;
+      if (this.delivered && this.order.counters.gaps > this.#gaps) this.lost += missingBetween(this.delivered, this.#largestUs, frame);
+      this.#largestUs = Math.max(frame.ptsUs, frame.group === this.delivered?.group ? this.#largestUs : frame.ptsUs);
+      this.delivered = frame;
       frame.orderedUs = nowUs();
+      this.onDelivered();
       if (!frame.payload.length) continue; // stands for one that the gateway left out, and nothing refers to
       this.#waiting.push(frame);
     }
@@ -140,7 +155,14 @@ export class VideoPath {
     const backwards = before !== null && frame.ptsUs <= before.ptsUs;
     if (backwards) this.#backwards++;
     this.names.push(`${frame.group}:${frame.index}`);
-    this.timeline.pictures.add((frame.orderedUs ?? frame.arrivalUs) + (info.decodedUs - info.decodeUs) - frame.ptsUs, info.decodedUs);
+    if (frame.ptsUs >= this.silentUntilUs) {
+      this.timeline.pictures.add((frame.orderedUs ?? frame.arrivalUs) + (info.decodedUs - info.decodeUs) - frame.ptsUs, info.decodedUs);
+    }
+    if (this.#wasShown(frame)) {
+      picture.close();
+      this.presenter.dropped++;
+      return this.pump();
+    }
     const tooLate = backwards && (frame.group === before.group || before.ptsUs - frame.ptsUs < NEW_TIMELINE_US);
     if (!tooLate) this.#shown = frame;
     const overtaken = this.timeline.mode === 'asap' && this.decoder.queue >= OVERTAKEN_QUEUE
@@ -153,6 +175,14 @@ export class VideoPath {
       this.presenter.submit(picture, info);
     }
     if (this.#waiting.length) this.pump();
+  }
+
+  /** Whether another instance has shown it already, if not by that name. @param {Frame} frame */
+  #wasShown({ ptsUs }) {
+    const ahead = this.#shownBeforeUs - ptsUs;
+    if (ahead >= 0 && ahead < NEW_TIMELINE_US) return true;
+    this.#shownBeforeUs = -Infinity;
+    return false;
   }
 
   /** @param {string} reason */
@@ -171,21 +201,28 @@ export class VideoPath {
 
   /** Frames given up anywhere on the way. */
   get dropped() {
-    return this.decoder.dropped + this.presenter.dropped + this.overload
+    return this.decoder.dropped + this.presenter.dropped + this.overload + this.#foreign
       + this.order.counters.late + this.order.counters.discarded;
   }
 
-  /** Positions start anew; the decoder stays, the first frame will be a keyframe. */
-  newSession() {
+  /**
+   * Positions start anew; the decoder stays, the first frame will be a keyframe.
+   * @param {boolean} [goesOn] whether it shows the same as before: what waits is still shown, and nothing twice
+   */
+  newSession(goesOn = false) {
     clearTimeout(this.#timer);
     const { late, discarded } = this.order.counters;
-    this.overload += late + discarded + this.#waiting.length;
+    this.overload += late + discarded;
     this.order = new FrameOrder({ patienceUs: this.patienceUs });
-    this.#waiting = [];
     this.#gaps = 0;
-    this.newest = this.#delivered = this.#shown = null;
+    this.#shownBeforeUs = goesOn ? this.#shown?.ptsUs ?? -Infinity : -Infinity;
+    this.newest = this.delivered = this.#shown = null;
     this.#largestUs = -Infinity;
     this.#askedUs = 0;
+    if (goesOn) return;
+    this.overload += this.#waiting.length;
+    this.#waiting = [];
+    this.silentUntilUs = -Infinity;
     this.jitter.reset();
     this.presenter.clear();
     this.decoder.reset();

@@ -60,6 +60,18 @@ export class Viewing {
     this.#current = this.#wished = -1;
   }
 
+  /** What a CONNECT says of it. */
+  get wishes() {
+    const { codecs, picture, delivery, deadlineMs } = this;
+    return { codecs, picture, delivery, deadlineMs };
+  }
+
+  /** Another session goes on in place of this one: what is wished for is said again. */
+  followed() {
+    this.#wished = -1;
+    this.#asked = this.delivery;
+  }
+
   /** @param {string} kind */
   #track(kind) {
     return this.catalog?.tracks.find((track) => track.kind === kind);

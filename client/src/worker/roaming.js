@@ -1,0 +1,202 @@
+/**
+ * Watches over the session that plays, and opens another one beside it where media/roaming.js says so: the network is
+ * silent, or has changed, or the gateway is about to go. A script of its own, fetched with the first picture.
+ */
+
+import { Roaming } from '../media/roaming.js';
+import { Challenger } from './challenger.js';
+import { openBeside, silenceEnds } from './handover.js';
+import { nowUs } from './time.js';
+
+/** @typedef {import('../media/roaming.js').Kind} Kind */
+/** @typedef {import('../media/roaming.js').Action} Action */
+/** @typedef {import('./connector.js').Connector} Connector */
+
+const LATE_US = 60_000; // a timer that comes so late: the whole worker stood still,
+const GRACE_MS = 30; // and what had come meanwhile is read first
+const BROKE_OFF_MS = 2500; // for a session to come up in place of one that broke off
+const SPREAD = 4; // a gateway that goes is left within that part of the time it gives
+
+const SILENT = 'The network is silent. Another way to the gateway is being tried…';
+const BROKEN = 'The connection broke off. Another one is being opened…';
+
+export class Roamer {
+  #connector;
+  #random;
+  #rules = new Roaming();
+  /** @type {Challenger | null} */ #challenger = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  /** @type {number | null} */ #timerUs = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #drainTimer;
+  #silent = false; // as was told last
+  #won = false; // the challenger, but it does not play yet
+  #beside = false; // it was opened while the other one was there
+  /** Told when a session has come up in place of one that broke off, or none has. @type {((up: boolean) => void) | null} */ #waiting = null;
+
+  /** @param {Connector} connector @param {() => number} [random] of 0 to 1 */
+  constructor(connector, random = Math.random) {
+    this.#connector = connector;
+    this.#random = random;
+  }
+
+  /** How the session that plays is, and who looks. @param {{live?: boolean, visible?: boolean}} situation */
+  set({ live = this.#rules.live, visible = this.#rules.visible }) {
+    Object.assign(this.#rules, { live, visible });
+    this.#do(this.#rules.advance(nowUs()));
+  }
+
+  /** A byte of anything came on the session that plays. */
+  heard() {
+    this.#do(this.#rules.heard(nowUs()));
+  }
+
+  /** A frame can be decoded: all that was before it has come. @param {Kind} kind */
+  delivered(kind) {
+    this.#do(this.#rules.frame(kind, nowUs()));
+  }
+
+  /** The browser told of another network, or that the page has come back to life. */
+  networkChanged() {
+    if (this.#waiting && !this.#beside) return this.#open(true);
+    this.#do(this.#rules.networkChanged(nowUs()));
+  }
+
+  /** The gateway goes: not all viewers knock at the others in the same moment. @param {number} withinMs */
+  drain(withinMs) {
+    clearTimeout(this.#drainTimer);
+    this.#drainTimer = setTimeout(() => this.#do(this.#rules.drain(nowUs())), (withinMs / SPREAD) * this.#random());
+  }
+
+  /** The session that played is over, and another one is opened at once. @returns {Promise<boolean>} whether one plays now */
+  async brokeOff() {
+    if (this.#connector.state === 'playing') this.#connector.say('roaming', BROKEN);
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#settle(false), BROKE_OFF_MS);
+      this.#waiting = (up) => {
+        clearTimeout(timer);
+        resolve(up);
+      };
+      this.#do(this.#rules.ended(nowUs()));
+    });
+  }
+
+  /** No session plays, or what comes has nothing to do with what was. */
+  stop() {
+    clearTimeout(this.#timer);
+    clearTimeout(this.#drainTimer);
+    this.#timerUs = null;
+    this.#silent = false;
+    this.#drop();
+    this.#settle(false);
+    const { live, visible } = this.#rules;
+    Object.assign(this.#rules = new Roaming(), { live, visible });
+  }
+
+  /** @param {boolean} up */
+  #settle(up) {
+    this.#waiting?.(up);
+    this.#waiting = null;
+  }
+
+  #drop() {
+    this.#challenger?.close();
+    this.#challenger = null;
+    this.#won = false;
+  }
+
+  /** @param {Action[]} actions */
+  #do(actions) {
+    for (const action of actions) this.#act(action);
+    this.#say();
+    this.#arm();
+  }
+
+  /** @param {Action} action */
+  #act(action) {
+    switch (action) {
+      case 'ping': return this.#connector.engine.ping();
+      case 'close_spare': return this.#drop();
+      case 'open': return this.#open();
+      case 'switch': return this.#win();
+      case 'lost': return this.#open(true);
+    }
+  }
+
+  /** @param {boolean} [instead] of a session that is over, not beside it */
+  #open(instead = false) {
+    this.#drop();
+    this.#beside = !instead;
+    this.#won = instead;
+    /** @type {WebTransport} */ let transport;
+    try {
+      transport = openBeside(this.#connector);
+    } catch {
+      return this.#failed();
+    }
+    const challenger = this.#challenger = new Challenger(this.#connector, transport, {
+      heard: () => this.#do(this.#won ? this.#rules.heard(nowUs()) : this.#rules.spareHeard(nowUs())),
+      frame: (kind, newer) => this.#do(this.#rules.spareFrame(kind, nowUs(), newer)),
+      adopted: () => this.#adopted(),
+      failed: () => challenger === this.#challenger && this.#failed(),
+    });
+    if (instead) challenger.win();
+  }
+
+  #win() {
+    this.#won = true;
+    this.#challenger?.win();
+  }
+
+  #adopted() {
+    clearTimeout(this.#drainTimer);
+    this.#challenger = null;
+    this.#won = false;
+    if (this.#beside) this.#connector.roams++;
+    this.#connector.engine.report.gap.around(nowUs());
+    this.#settle(true);
+    this.#do(this.#rules.heard(nowUs()));
+  }
+
+  #failed() {
+    const won = this.#won;
+    this.#challenger = null;
+    this.#won = false;
+    if (won && this.#waiting) return this.#settle(false);
+    // It was to follow a gateway that goes, which is still there.
+    this.#do(won ? this.#rules.drain(nowUs()) : this.#rules.spareFailed(nowUs()));
+  }
+
+  #say() {
+    const { state, engine } = this.#connector;
+    const { roaming } = this.#rules;
+    if (roaming !== this.#silent) {
+      this.#silent = roaming;
+      engine.report.gap.around(nowUs());
+      if (!roaming) silenceEnds(engine);
+    }
+    if (roaming && state === 'playing') this.#connector.say('roaming', SILENT);
+    else if (state === 'roaming' && !roaming && !this.#waiting) this.#connector.say('playing', '');
+  }
+
+  /** One timer for all: when it comes and there is nothing to do, because something was heard meanwhile, it is set again. */
+  #arm() {
+    const dueUs = this.#rules.nextTimeout();
+    if (dueUs !== null && (this.#timerUs === null || dueUs < this.#timerUs)) this.#set(dueUs);
+  }
+
+  /** @param {number} dueUs */
+  #set(dueUs) {
+    clearTimeout(this.#timer);
+    this.#timerUs = dueUs;
+    this.#timer = setTimeout(() => this.#onTimer(dueUs), Math.max(0, Math.ceil((dueUs - nowUs()) / 1000)));
+  }
+
+  /** @param {number} dueUs */
+  #onTimer(dueUs) {
+    const now = nowUs();
+    if (now - dueUs > LATE_US) return this.#set(now + GRACE_MS * 1000);
+    this.#timerUs = null;
+    this.#rules.rttUs = this.#connector.engine.rttUs;
+    this.#do(this.#rules.advance(now));
+  }
+}

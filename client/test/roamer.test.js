@@ -1,0 +1,461 @@
+/** The player between two sessions: transports of the test's own, and its clock. */
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { MessageReader, pack } from '../src/media/messages.js';
+import { encodeFrame } from '../src/media/wire.js';
+import { Engine } from '../src/worker/engine.js';
+import { Roamer } from '../src/worker/roaming.js';
+import { fromHex } from './vectors.js';
+
+/** @typedef {import('../src/types.js').Frame} Frame */
+
+const SPS = fromHex('000000016742c01fda01'); // a keyframe of H.264 tells itself
+const SLICE = fromHex('00000001419a2233445566778899');
+const FRAME_US = 40_000;
+const EPOCH_US = 1_800_000_000_000_000; // gateway time of the test's beginning
+const STEP_MS = 10;
+
+let nowMs = 0;
+const { now: realNow } = performance;
+before(() => { performance.now = () => nowMs; });
+after(() => { performance.now = realNow; });
+
+/** Pictures come out at once. */
+class Decoder {
+  static opened = 0;
+  state = 'unconfigured';
+  decodeQueueSize = 0;
+
+  /** @param {{output: (picture: any) => void}} init */
+  constructor({ output }) {
+    this.output = output;
+    Decoder.opened++;
+  }
+
+  configure() {
+    this.state = 'configured';
+  }
+
+  /** @param {{timestamp: number}} chunk */
+  decode({ timestamp }) {
+    this.output({ timestamp, displayWidth: 64, displayHeight: 64, close() {} });
+  }
+
+  close() {
+    this.state = 'closed';
+  }
+}
+
+/** @returns {{readable: ReadableStream<any>, put: (value: any) => void, end: () => void}} */
+function source() {
+  /** @type {any} */ let controller;
+  const readable = new ReadableStream({ start(made) { controller = made; } });
+  return { readable, put: (value) => controller.enqueue(value), end: () => { try { controller.close(); } catch { /* was closed */ } } };
+}
+
+class Transport {
+  /** @type {Transport[]} */ static all = [];
+  static refuses = false;
+  datagrams = { maxDatagramSize: 0, readable: new ReadableStream(), writable: new WritableStream() };
+  #streams = source();
+  #control = source();
+  #down = source();
+  /** @type {any[]} */ sent = [];
+  /** @type {any} how it ended */ end = null;
+  ready = Promise.resolve();
+  incomingUnidirectionalStreams = this.#streams.readable;
+  incomingBidirectionalStreams = this.#control.readable;
+
+  /** @param {string} url */
+  constructor(url) {
+    if (Transport.refuses) throw new Error('no network');
+    this.query = new URL(url).searchParams;
+    /** @type {Promise<any>} */ this.closed = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
+    const reader = new MessageReader();
+    const writable = new WritableStream({ write: (bytes) => void this.sent.push(...reader.feed(bytes)) });
+    this.#control.put({ readable: this.#down.readable, writable });
+    Transport.all.push(this);
+  }
+
+  /** @param {any} info */
+  close(info) {
+    this.end ??= info;
+    /** @type {any} */ (this).resolve(info);
+  }
+
+  /** The network is gone, and the browser knows it. */
+  lose() {
+    this.end = 'lost';
+    /** @type {any} */ (this).reject(new Error('connection lost'));
+  }
+
+  /** @param {...any} messages */
+  say(...messages) {
+    for (const message of messages) this.#down.put(pack(message));
+  }
+
+  /** @param {Frame} frame */
+  frame(frame) {
+    const stream = source();
+    this.#streams.put(stream.readable);
+    stream.put(encodeFrame(frame));
+    stream.end();
+  }
+
+  /** @param {string} kind */
+  heard(kind) {
+    return this.sent.filter((message) => message.kind === kind);
+  }
+}
+
+Object.assign(globalThis, {
+  WebTransport: Transport, VideoDecoder: Decoder,
+  EncodedVideoChunk: class { constructor(/** @type {any} */ { timestamp }) { this.timestamp = timestamp; } },
+});
+
+/** @param {number} number of the picture since the beginning @param {Partial<Frame>} [other] @returns {Frame} */
+const picture = (number, other = {}) => ({
+  track: 0, rendition: 3, group: 7, index: number, keyframe: number === 0, discardable: false, ptsUs: EPOCH_US + number * FRAME_US,
+  captureUs: EPOCH_US + number * FRAME_US, durationUs: FRAME_US, grabbedUs: 0, convertedUs: 0, encodedUs: 0,
+  payload: (other.keyframe ?? number === 0) ? SPS : SLICE, firstByteUs: 0, arrivalUs: 0, ...other,
+});
+
+/** What every session begins with. @param {string} instance @param {{token?: string, timeUs?: number}} [options] */
+const opening = (instance, { token = '', timeUs = EPOCH_US + nowMs * 1000 } = {}) => [
+  { kind: 'welcome', version: 1, session: 's', broadcast: 'cam', server: 'test', time_us: timeUs, instance, node: '' },
+  {
+    kind: 'catalog', revision: 1, tracks: [
+      { id: 0, kind: 'video', renditions: [{ id: 3, codec: 'avc1.42C01F', width: 64, height: 64, fps: 25 }] },
+      { id: 1, kind: 'audio', renditions: [{ id: 9, codec: 'opus', sample_rate: 48000, channels: 1 }] },
+    ],
+  },
+  { kind: 'state', state: 'live', reason: '', retry_in_ms: 0 },
+  ...(token ? [{ kind: 'resume', token, valid_ms: 60_000 }] : []),
+];
+
+const settle = async () => { for (let i = 0; i < 4; i++) await new Promise((resolve) => setImmediate(resolve)); };
+
+/** A player that plays: ten pictures were painted. @param {import('node:test').TestContext} t @param {{random?: number}} [options] */
+async function playing(t, { random = 0 } = {}) {
+  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
+  Object.assign(Transport, { all: [], refuses: false });
+  Decoder.opened = 0;
+  nowMs = 0;
+  /** @type {string[]} */ const states = [];
+  /** @type {number[]} timestamps */ const painted = [];
+  const engine = new Engine((message) => { if (message.type === 'state') states.push(message.state); }, null);
+  engine.connector.load = async () => /** @type {any} */ ({ Roamer: class extends Roamer { constructor(/** @type {any} */ c) { super(c, () => random); } } });
+  engine.presenter.sink = /** @type {any} */ ({ kind: 'canvas', paint: (/** @type {any} */ frame) => painted.push(frame.timestamp) > 0 });
+  /** Time passes. @param {number} ms @param {(ms: number) => void} [each] called every step */
+  const pass = async (ms, each = () => {}) => {
+    for (const end = nowMs + ms; nowMs < end;) {
+      nowMs += STEP_MS;
+      each(nowMs);
+      t.mock.timers.tick(STEP_MS);
+      await settle();
+    }
+  };
+  engine.receive({
+    type: 'start', baseUrl: 'http://gateway', broadcast: 'cam', latencyMode: 'asap', smoothDelayMs: 500, codec: '', canRefetch: false, codecs: '',
+    prove: false, picture: true, delivery: 'stream', deadlineMs: 0,
+  });
+  engine.receive({ type: 'transport', info: { url: 'https://gateway:1', certificateHashes: [] } });
+  await settle();
+  const [first] = /** @type {[Transport]} */ (Transport.all);
+  /** Pings are answered as a gateway does whose clock is the test's. @param {Transport} transport */
+  const answer = (transport) => {
+    for (const { id, client_us } of transport.heard('ping').slice(-1)) transport.say({ kind: 'pong', id, client_us, received_us: EPOCH_US + nowMs * 1000, sent_us: EPOCH_US + nowMs * 1000 });
+  };
+  first.say(...opening('i1', { token: 'T1' }));
+  await settle();
+  answer(first);
+  let next = 0;
+  /** Pictures come on time. @param {Transport} transport @param {number} ms */
+  const play = (transport, ms) => pass(ms, (at) => { if (at % (FRAME_US / 1000) === 0) transport.frame(picture(next++)); });
+  await play(first, 400);
+  assert.deepEqual([states.at(-1), painted.length], ['playing', 10]);
+  return { engine, connector: engine.connector, states, painted, pass, play, first, answer, skip: (/** @type {number} */ count) => { next += count; }, get next() { return next; } };
+}
+
+test('silence: a ping, then a second session that goes on behind the first', async (t) => {
+  const { engine, connector, states, painted, pass, play, first } = await playing(t);
+  const pings = first.heard('ping').length;
+  await pass(110);
+  assert.equal(first.heard('ping').length, pings);
+  await pass(20);
+  assert.equal(first.heard('ping').length, pings + 1, 'at 120 ms');
+  await pass(110);
+  assert.equal(Transport.all.length, 1);
+  await pass(20);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  assert.deepEqual([second.query.get('resume'), second.query.get('after'), second.query.get('subscribe')], ['T1', '0.3.7.9', 'video,audio']);
+  assert.equal(connector.state, 'roaming');
+  second.frame(picture(11)); // before all that says what it is
+  second.frame(picture(10));
+  await pass(20);
+  assert.deepEqual([painted.length, connector.state], [10, 'roaming'], 'held');
+  second.say(...opening('i1', { token: 'T2' }));
+  await pass(10);
+  assert.equal(connector.state, 'playing');
+  assert.deepEqual(first.end, { closeCode: 0, reason: 'another session of this viewer took its place' });
+  await play(second, 0);
+  assert.deepEqual(painted.map((us) => (us - EPOCH_US) / FRAME_US), Array.from({ length: 12 }, (_, i) => i), 'nothing is missing or twice');
+  assert.deepEqual([connector.roams, connector.reconnects, Decoder.opened], [1, 0, 1]);
+  assert.deepEqual([engine.video.lost, engine.video.keyframeRequests, engine.video.dropped], [0, 0, 0]);
+  assert.ok(engine.report.gap.us >= 250_000 && engine.report.gap.us < 350_000, `${engine.report.gap.us}`);
+  assert.deepEqual(states, ['connecting', 'joining', 'playing', 'roaming', 'playing']);
+  first.frame(picture(12));
+  await pass(10);
+  assert.equal(painted.length, 12, 'what was left says nothing any more');
+  assert.equal(connector.place.token, 'T2', 'and the next one has a token of its own');
+});
+
+test('the first session speaks again before the second one delivers: it stays', async (t) => {
+  const { engine, connector, painted, pass, play, first } = await playing(t);
+  await pass(260);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  assert.equal(connector.state, 'roaming');
+  await play(first, 80);
+  assert.deepEqual([connector.state, second.end.closeCode, connector.roams, first.end], ['playing', 0, 0, null]);
+  second.say(...opening('i1'));
+  second.frame(picture(30));
+  await play(first, 400);
+  assert.deepEqual([painted.length, Transport.all.length, engine.video.lost], [22, 2, 0]);
+});
+
+test('a session that has nothing newer does not win, but fills what is missing', async (t) => {
+  const { connector, painted, pass, first } = await playing(t);
+  first.frame(picture(11)); // 10 was lost
+  await pass(260);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  assert.equal(second.query.get('after'), '0.3.7.9');
+  second.say(...opening('i1'));
+  second.frame(picture(9));
+  await pass(10);
+  assert.deepEqual([painted.length, connector.state], [10, 'roaming']);
+  second.frame(picture(10));
+  await pass(10);
+  assert.deepEqual([painted.length, connector.state], [12, 'playing']);
+});
+
+test('another instance: what is shown goes on, and nothing is shown twice or backwards', async (t) => {
+  const { engine, connector, painted, pass } = await playing(t);
+  await pass(260);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  const other = { group: 2 };
+  second.say(...opening('i2'));
+  second.frame(picture(1, { ...other, ptsUs: EPOCH_US + 9 * FRAME_US - 10_000, keyframe: false }));
+  await pass(20);
+  assert.equal(connector.state, 'roaming', 'nothing can be decoded without its keyframe');
+  second.frame(picture(0, { ...other, ptsUs: EPOCH_US + 8 * FRAME_US - 10_000 }));
+  second.frame(picture(2, { ...other, ptsUs: EPOCH_US + 10 * FRAME_US - 10_000 }));
+  await pass(20);
+  assert.deepEqual(painted.slice(9), [EPOCH_US + 9 * FRAME_US, EPOCH_US + 10 * FRAME_US - 10_000]);
+  assert.deepEqual([connector.state, connector.roams, Decoder.opened, engine.video.outOfOrder], ['playing', 1, 1, 0]);
+  assert.equal(connector.place.instance, 'i2');
+});
+
+test('another instance with another idea of time begins anew', async (t) => {
+  const { connector, painted, pass, answer } = await playing(t);
+  await pass(260);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  second.say(...opening('i2', { timeUs: EPOCH_US - 5e6 }));
+  second.frame(picture(0, { group: 2, ptsUs: EPOCH_US - 5e6 }));
+  await pass(20);
+  assert.deepEqual([painted.at(-1), Decoder.opened, connector.state], [EPOCH_US - 5e6, 2, 'playing']);
+  answer(second);
+});
+
+test('what cannot be used is held within bounds', async (t) => {
+  const { engine, pass } = await playing(t);
+  await pass(260);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  const received = engine.video.received;
+  for (let index = 10; index < 110; index++) second.frame(picture(index));
+  await pass(10);
+  second.say(...opening('i1'));
+  await pass(10);
+  assert.equal(engine.video.received - received, 64);
+});
+
+test('sessions that fail are tried again ever later, and the first one is kept until it is lost', async (t) => {
+  const { connector, states, pass, first } = await playing(t);
+  await pass(260);
+  /** @type {number[]} */ const opened = [];
+  for (let seen = 1; opened.length < 3;) {
+    if (Transport.all.length > seen) {
+      opened.push(nowMs);
+      Transport.all[seen++]?.lose();
+    }
+    await pass(10);
+    if (nowMs > 5000) break;
+  }
+  const [one = 0, two = 0, three = 0] = opened;
+  assert.deepEqual([Math.round((two - one) / 100), Math.round((three - two) / 100)], [10, 20]);
+  assert.equal(connector.roams, 0);
+  await pass(1200);
+  assert.equal(first.end?.reason, 'nothing was heard from the gateway for 4 s');
+  assert.equal(states.filter((state) => state === 'reconnecting').length, 0, 'one more is opened in its place first');
+  Transport.all.at(-1)?.lose();
+  await pass(10);
+  assert.deepEqual([connector.state, connector.reconnects], ['reconnecting', 1]);
+});
+
+test('a token that was renewed is used, one that is over is not', async (t) => {
+  const { pass, play, first } = await playing(t);
+  first.say({ kind: 'resume', token: 'T2', valid_ms: 300 });
+  await play(first, 120);
+  await pass(260);
+  assert.deepEqual(Transport.all.slice(1).map(({ query }) => query.get('resume')), [null]);
+});
+
+test('a token that was renewed', async (t) => {
+  const { pass, first } = await playing(t);
+  first.say({ kind: 'resume', token: 'T2', valid_ms: 60_000 });
+  await pass(290);
+  assert.deepEqual(Transport.all.slice(1).map(({ query }) => query.get('resume')), ['T2']);
+});
+
+test('drain: another node takes over while the first still plays', async (t) => {
+  const { connector, states, painted, play, pass, first } = await playing(t, { random: 0.5 });
+  first.say({ kind: 'drain', within_ms: 4000, reason: '' });
+  await play(first, 480);
+  assert.equal(Transport.all.length, 1, 'not all viewers at once');
+  await play(first, 80);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  second.say(...opening('i2'));
+  second.frame(picture(0, { track: 1, rendition: 9, group: 0 }));
+  await play(first, 120);
+  assert.equal(Boolean(first.end), false, 'sound alone would leave the picture behind');
+  const shown = painted.length;
+  const at = { group: 0, ptsUs: /** @type {number} */ (painted.at(-1)) + 25_000 };
+  second.frame(picture(0, at));
+  await pass(10);
+  assert.deepEqual([painted.length, painted.at(-1)], [shown + 1, at.ptsUs]);
+  assert.deepEqual([first.heard('goodbye').map(({ code }) => code), first.end?.closeCode], [[0], 0]);
+  assert.deepEqual(states, ['connecting', 'joining', 'playing'], 'nobody saw it');
+  assert.deepEqual([connector.roams, connector.reconnects], [1, 0]);
+  assert.ok(painted.every((us, i) => i === 0 || us > /** @type {number} */ (painted[i - 1])));
+});
+
+test('drain: a node that refuses is asked again while the first still plays', async (t) => {
+  const { connector, states, play, first } = await playing(t);
+  first.say({ kind: 'drain', within_ms: 4000, reason: '' });
+  await play(first, 80);
+  Transport.all[1]?.lose();
+  await play(first, 800);
+  assert.equal(Transport.all.length, 2);
+  await play(first, 400);
+  assert.equal(Transport.all.length, 3);
+  assert.deepEqual([states.at(-1), connector.reconnects], ['playing', 0]);
+});
+
+test('a session that breaks off: another one goes on at once where it was', async (t) => {
+  const { engine, connector, states, painted, pass, first } = await playing(t);
+  first.lose();
+  await pass(10);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  assert.deepEqual([connector.state, second.query.get('resume'), second.query.get('after')], ['roaming', 'T1', '0.3.7.9']);
+  second.say(...opening('i1'));
+  second.frame(picture(10));
+  await pass(20);
+  assert.deepEqual([connector.state, painted.length, connector.reconnects, connector.roams], ['playing', 11, 1, 0]);
+  assert.deepEqual([engine.video.lost, Decoder.opened], [0, 1]);
+  assert.ok(!states.includes('reconnecting'));
+  await pass(40);
+  second.lose();
+  await pass(10);
+  Transport.all[2]?.lose();
+  await pass(10);
+  assert.deepEqual([connector.state, connector.reconnects], ['reconnecting', 2]);
+  await pass(400);
+  assert.deepEqual(Transport.all[3]?.query.get('resume'), null, 'and then as ever');
+});
+
+test('a session that breaks off where no address is of use', async (t) => {
+  const { connector, pass, first } = await playing(t);
+  Transport.refuses = true;
+  first.lose();
+  await pass(10);
+  assert.equal(connector.state, 'reconnecting');
+});
+
+test('one that is closed for a reason is not opened again at once', async (t) => {
+  const { connector, pass, first } = await playing(t);
+  first.close({ closeCode: 1, reason: 'shutting down' });
+  await pass(10);
+  assert.deepEqual([Transport.all.length, connector.state], [1, 'reconnecting']);
+});
+
+test('a change of the network is asked about at once', async (t) => {
+  const { engine, pass, play, first, answer } = await playing(t);
+  const pings = first.heard('ping').length;
+  engine.receive({ type: 'network', event: 'change' });
+  await settle();
+  assert.equal(first.heard('ping').length, pings + 1);
+  answer(first);
+  await play(first, 160);
+  assert.equal(Transport.all.length, 1, 'it was answered');
+  engine.receive({ type: 'network', event: 'online' });
+  await pass(120);
+  assert.equal(Transport.all.length, 1);
+  await pass(20);
+  assert.equal(Transport.all.length, 2, 'sooner than by silence alone');
+});
+
+test('while it waits to connect again, a network that is back is used at once', async (t) => {
+  const { engine, pass, first } = await playing(t);
+  first.close({ closeCode: 0x21, reason: 'too slow' });
+  await pass(10);
+  engine.receive({ type: 'network', event: 'offline' });
+  await pass(10);
+  assert.equal(Transport.all.length, 1);
+  engine.receive({ type: 'network', event: 'online' });
+  await pass(10);
+  assert.equal(Transport.all.length, 2);
+});
+
+test('a worker that stood still reads first what has come meanwhile', async (t) => {
+  const { connector, pass, play, first, skip } = await playing(t);
+  await pass(130); // asked
+  nowMs += 3000;
+  t.mock.timers.tick(125); // its timers come, and then what was to be read
+  first.frame(picture(10));
+  skip(1);
+  await play(first, 240);
+  assert.deepEqual([Transport.all.length, connector.state], [1, 'playing']);
+  await pass(300);
+  assert.equal(Transport.all.length, 2, 'and goes on watching');
+});
+
+test('where nothing is due, silence is nothing', async (t) => {
+  const { pass, first } = await playing(t);
+  first.say({ kind: 'state', state: 'retrying', reason: '', retry_in_ms: 1000 });
+  await pass(1500);
+  assert.equal(Transport.all.length, 1);
+});
+
+test('a group that began in one rendition is not continued in another', async (t) => {
+  const { engine, painted, pass } = await playing(t);
+  await pass(260);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  second.say(...opening('i1'));
+  second.frame(picture(10, { rendition: 4 }));
+  await pass(20);
+  assert.deepEqual([painted.length, second.heard('keyframe').map(({ reason }) => reason)], [10, ['gap']]);
+  second.frame(picture(0, { group: 8, rendition: 4, ptsUs: EPOCH_US + 11 * FRAME_US }));
+  await pass(40);
+  assert.deepEqual([painted.length, engine.video.dropped], [11, 1]);
+});
+
+test('who stops while two sessions are there leaves none', async (t) => {
+  const { connector, pass } = await playing(t);
+  await pass(260);
+  connector.stop();
+  await pass(20);
+  assert.ok(Transport.all.every(({ end }) => end !== null));
+  assert.equal(connector.state, 'stopped');
+  await pass(2000);
+  assert.equal(Transport.all.length, 2);
+});
