@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from wtgateway.cluster import ClusterSecret
+from wtgateway.config.balancing import LbFile, load_lb_file, own_server_id
 from wtgateway.errors import ConfigError
 from wtgateway.hub import Hub
 from wtgateway.log import redact_url
 from wtgateway.pipeline.recipe import check_sources, policy_of
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.transport import steering
-from wtgateway.transport.connection_ids import MAX_WORKERS
+from wtgateway.transport.connection_ids import MAX_WORKERS, LbIdentity
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
+from wtgateway.transport.identity import Identity
 from wtgateway.web.app import create_app
 from wtgateway.web.view import BroadcastSummary, SessionSummary, TargetSummary, WorkerSummary
 from wtgateway.web.where import quic_url
@@ -55,6 +57,8 @@ class Gateway:
         self.web_address: tuple[str, int] | None = None
         self.pipelines: dict[str, Pipeline] = {}
         self.cluster_secret: ClusterSecret | None = None  # known from run() on
+        self.lb_file: LbFile | None = None  # the same
+        self.identity = Identity()  # the same
         self._certificates: CertificateManager | None = None
         self._service: ViewerService | None = None  # with one worker, which is this process
         self._pool: WorkerPool | None = None  # with several
@@ -139,6 +143,7 @@ class Gateway:
             if self.config.cluster.secret is not None:
                 self.cluster_secret = await asyncio.to_thread(ClusterSecret.load, self.config.cluster.secret)
                 log.info("cluster secret fingerprint=%s", self.cluster_secret.fingerprint)
+            self.identity = await self._identify()
             # Together: loading FFmpeg and making keys both take their time in threads.
             await asyncio.gather(
                 self._start_certificates(stack),
@@ -153,6 +158,21 @@ class Gateway:
             await self._stop.wait()
             self._ready = False
             log.info("stopping viewers=%d", sum(broadcast.viewers for broadcast in self.hub))
+
+    async def _identify(self) -> Identity:
+        """What this node shares with others, and what it is to a balancer. Raises ConfigError."""
+        settings = self.config.lb
+        if settings.config is None:
+            return Identity.of_cluster(self.cluster_secret)
+        lb = self.lb_file = await asyncio.to_thread(load_lb_file, settings.config)
+        server_id = own_server_id(lb, settings.server_id, self.config.node)
+        log.info("balancing fingerprint=%s server_id=%s", lb.fingerprint, server_id.hex())
+        if self.cluster_secret is None:
+            log.warning(
+                "without --cluster-secret other nodes behind the balancer do not know this one's Retry "
+                "tokens: a new viewer whose packets change nodes has to begin again"
+            )
+        return Identity.of_cluster(self.cluster_secret, LbIdentity(lb.active, server_id))
 
     def _admit(self) -> None:
         if self._service is not None:
@@ -193,6 +213,9 @@ class Gateway:
         if workers > 1 and (why := steering.why_not()):
             log.warning("one worker instead of %d: %s", workers, why)
             workers = 1
+        if not self.config.workers:
+            workers = self.identity.most_workers(workers)
+        self.identity.check(workers)
         host, port = self.config.bind
         settings = _endpoint_settings(self.config, workers)
         if workers == 1:
@@ -200,7 +223,12 @@ class Gateway:
                 self.hub.get,
                 _server_certificate(self._certificate_set()),
                 self.certificate_hashes(),
-                make_endpoint=functools.partial(QuicEndpoint, **settings),
+                make_endpoint=functools.partial(
+                    QuicEndpoint,
+                    connection_ids=self.identity.connection_ids(),
+                    secret=self.identity.retry_secret,
+                    **settings,
+                ),
             )
             stack.push_async_callback(self._close_quic, service)
             addresses = await service.endpoint.start(host, port)
@@ -213,6 +241,7 @@ class Gateway:
                 json_log=self.config.json_log,
                 log_level=self.config.log_level,
                 settings=settings,
+                identity=self.identity,
             )
             stack.push_async_callback(self._close_quic, pool)
             addresses = await pool.start(host, port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wtgateway.config import Address
+from wtgateway.cli import main
+from wtgateway.config import Address, LbSettings, load
 from wtgateway.config.balancing import LbConfig, LbFile, load_lb_file, own_server_id
 from wtgateway.errors import ConfigError
 
@@ -79,6 +81,14 @@ def test_the_least_that_is_needed(read: Read) -> None:
     assert lb.active == LbConfig(0, 2, 6, None)
     assert lb.client_addresses == "kept"
     assert [dict(node.server_ids) for node in lb.nodes] == [{0: b"\0\1"}, {0: b"\0\2"}]
+
+
+def test_the_documents_example(read: Read) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    (example,) = (block for block in re.findall(r"```\n(.*?)```", docs, re.DOTALL) if "configs:" in block)
+    lb = read(example)
+    assert [node.server_id for node in lb.nodes] == [b"\0\1", b"\0\2"]
+    assert lb.active.plaintext_bytes <= 18
 
 
 def test_one_server_id_serves_configurations_of_one_length(read: Read) -> None:
@@ -228,3 +238,44 @@ def test_any_file_is_taken_or_refused_in_words(read: Read, noise: str, data: st.
             read(text.encode("utf-8", "replace").decode())
         except ConfigError as error:
             assert str(error)
+
+
+# --- a gateway's settings ---------------------------------------------------------------------------
+
+
+def test_the_block_and_its_layers(tmp_path: Path) -> None:
+    file = tmp_path / "wtgateway.yml"
+    file.write_text("node: a\nlb: {config: lb.yml, server_id: 00:0A}\n")
+    config = load({}, {}, file)
+    assert (config.lb.config, config.lb.server_id, config.node) == (Path("lb.yml"), "000a", "a")
+    environ = {"WTG_LB_SERVER_ID": "0b", "WTG_LB_CONFIG": "env.yml"}
+    assert load({}, environ, file).lb == LbSettings(config=Path("env.yml"), server_id="0b")
+    assert load({"lb_server_id": "0c"}, environ, file).lb.server_id == "0c"
+    assert load({}, {}).lb == LbSettings()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"lb_server_id": "0c"}, "lb.config (--lb-config FILE) beside it"),
+        ({"lb_config": "lb.yml", "lb_server_id": "0"}, "hex digits"),
+        ({"lb_config": "lb.yml", "lb_server_id": "xx"}, "--lb-server-id"),
+        ({"lb_config": " "}, "a path"),
+    ],
+)
+def test_settings_that_cannot_be(overrides: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(overrides, {})
+    assert says in str(caught.value)
+
+
+def test_check_says_which_node_this_is(
+    read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fingerprint = read(LEAST).fingerprint
+    lb = str(tmp_path / "lb.yml")
+    assert main(["check", "--lb-config", lb, "--node", "b"]) == 0
+    assert f"server ID 0002, one of 2; LB file {fingerprint}" in capsys.readouterr().out
+    for arguments in (["--node", "c"], [], ["--lb-server-id", "0009"]):
+        assert main(["check", "--lb-config", lb, *arguments]) == 2
+        assert "a (0001), b (0002)" in capsys.readouterr().err

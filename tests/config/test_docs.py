@@ -16,6 +16,7 @@ from wtgateway.config import (
     BroadcastConfig,
     ClusterConfig,
     GatewayConfig,
+    LbSettings,
     TransportConfig,
     VideoConfig,
     load,
@@ -30,7 +31,8 @@ UNITS = ("_bps", "_s")
 
 
 @pytest.mark.parametrize(
-    "model", [GatewayConfig, TransportConfig, ClusterConfig, BroadcastConfig, VideoConfig, AudioConfig]
+    "model",
+    [GatewayConfig, TransportConfig, ClusterConfig, LbSettings, BroadcastConfig, VideoConfig, AudioConfig],
 )
 def test_every_field_is_documented(model: type) -> None:
     for field in dataclasses.fields(model):
@@ -41,7 +43,7 @@ def test_every_field_is_documented(model: type) -> None:
 
 
 def test_every_key_and_variable_is_documented() -> None:
-    gateway = (tables.GATEWAY, tables.TRANSPORT, tables.CLUSTER)
+    gateway = (tables.GATEWAY, tables.TRANSPORT, tables.CLUSTER, tables.LB)
     for table in (*gateway, tables.BROADCAST, tables.VIDEO, tables.AUDIO):
         assert {setting.key for setting in table} <= WORDS
     assert set(tables.layer_keys().values()) <= WORDS

@@ -59,6 +59,8 @@ def check(arguments: argparse.Namespace) -> int:
     told = f", viewers are told {config.advertise.host}" if config.advertise else ""
     told += f":{config.advertise.port}" if config.advertise and config.advertise.port else ""
     say(f"QUIC          {config.bind} (UDP){told}")
+    if config.lb.config is not None:
+        say(f"balancing     {_balancing(config)}")
     say(f"workers       {config.workers or 'as many as there are cores to spare'}")
     seen = f", seen as {config.public_url}" if config.public_url else ""
     say(f"pages         {scheme}://{config.web}/{seen}")
@@ -70,6 +72,16 @@ def check(arguments: argparse.Namespace) -> int:
     if scheme == "http" and not config.web.is_loopback and not config.public_url.startswith("https:"):
         say("note: browsers play only from HTTPS or localhost; use --public, --web-tls-cert or a TLS proxy")
     return 0
+
+
+def _balancing(config: GatewayConfig) -> str:
+    """What a balancer reads of this node. Raises ConfigError."""
+    from wtgateway.config.balancing import load_lb_file, own_server_id
+
+    assert config.lb.config is not None
+    lb = load_lb_file(config.lb.config)
+    server_id = own_server_id(lb, config.lb.server_id, config.node)
+    return f"server ID {server_id.hex()}, one of {len(lb.nodes)}; LB file {lb.fingerprint}"
 
 
 def _broadcast_row(broadcast: BroadcastConfig) -> tuple[str, ...]:

@@ -145,6 +145,7 @@ def _add_run(commands: _Commands) -> None:
     _add_file(run)
     _add_network(run)
     _add_certificates(run)
+    _add_balancing(run)
     _add_media(run)
     _add_logging(run)
 
@@ -156,6 +157,7 @@ def _add_check(commands: _Commands) -> None:
     _add_file(check)
     _add_network(check)
     _add_certificates(check)
+    _add_balancing(check)
     _add_media(check)
     _add_logging(check)
 
@@ -169,6 +171,12 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--bind", metavar="ADDR", help="UDP address of QUIC (default: localhost:4433)")
     group.add_argument(
         "--workers", metavar="N", help="processes that serve viewers: a number, or auto (default: 1)"
+    )
+    group.add_argument("--node", metavar="NAME", help="this gateway's name among others of a cluster")
+    group.add_argument(
+        "--drain-timeout",
+        metavar="TIME",
+        help="how long viewers have to go elsewhere at the end (default: 0s; 30s behind a balancer)",
     )
     group.add_argument("--web", metavar="ADDR", help="TCP address of the pages (default: 127.0.0.1:8080)")
     group.add_argument(
@@ -208,6 +216,14 @@ def _add_certificates(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="share it with other nodes: the certificates come from it, too",
     )
+
+
+def _add_balancing(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("behind a balancer")
+    group.add_argument(
+        "--lb-config", metavar="FILE", help="connection IDs that lead a balancer to this node (QUIC-LB)"
+    )
+    group.add_argument("--lb-server-id", metavar="HEX", help="of this node (default: that of --node in FILE)")
 
 
 def _add_media(parser: argparse.ArgumentParser) -> None:

@@ -14,13 +14,20 @@ from typing import Any
 from wtgateway.config import settings
 from wtgateway.config.broadcasts import Layer, broadcasts_from_file, broadcasts_from_sources
 from wtgateway.config.document import Listing, Section, Text, parsed, read_document, unknown_key
-from wtgateway.config.model import Address, BroadcastConfig, ClusterConfig, GatewayConfig, TransportConfig
+from wtgateway.config.model import (
+    Address,
+    BroadcastConfig,
+    ClusterConfig,
+    GatewayConfig,
+    LbSettings,
+    TransportConfig,
+)
 from wtgateway.config.settings import Setting
 from wtgateway.errors import ConfigError
 
 PUBLIC_BIND = Address("::", 4433)
 PUBLIC_WEB = Address("::", 8443)
-_BLOCKS = ("transport", "cluster")
+_BLOCKS = ("transport", "cluster", "lb")
 _FILE_KEYS = (*(s.key for s in settings.GATEWAY), *_BLOCKS, "defaults", "broadcasts")
 _FLAGS = {"loop": "--loop/--no-loop", "video": "--no-video", "audio": "--no-audio", "source": "SOURCE"}
 
@@ -44,9 +51,11 @@ def load(
         **values,
         transport=TransportConfig(**_block(top, layer, "transport", settings.TRANSPORT)),
         cluster=ClusterConfig(**_block(top, layer, "cluster", settings.CLUSTER)),
+        lb=LbSettings(**_block(top, layer, "lb", settings.LB)),
         broadcasts=_broadcasts(top, layer, overrides, environ),
     )
     _check_tls(config, layer, top)
+    _check_lb(config, layer)
     return config
 
 
@@ -161,6 +170,13 @@ def _refuse_misspelt_variables(environ: Mapping[str, str]) -> None:
             near = difflib.get_close_matches(variable, known, n=1, cutoff=0.85)
             if near:
                 raise ConfigError("environment", variable, environ[variable], f"{near[0]}?")
+
+
+def _check_lb(config: GatewayConfig, layer: Layer) -> None:
+    if config.lb.server_id and config.lb.config is None:
+        place = layer.get("lb_server_id") or Text("configuration", "lb.server_id", "")
+        expected = "lb.config (--lb-config FILE) beside it"
+        raise ConfigError(place.where, place.key, config.lb.server_id, expected)
 
 
 def _check_tls(config: GatewayConfig, layer: Layer, top: Mapping[str, Text | Section]) -> None:

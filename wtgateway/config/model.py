@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 DAY_S = 86400.0
+BALANCED_DRAIN_S = 30.0
 
 
 class Address(NamedTuple):
@@ -110,6 +111,14 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LbSettings:
+    """How a balancer finds this gateway (:mod:`wtgateway.config.balancing`)."""
+
+    config: Path | None = None  # the LB file; None: no balancer reads connection IDs
+    server_id: str = ""  # hex digits; empty: that of `node` in the LB file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
     """Everything `wtgateway run` needs to know."""
 
@@ -123,12 +132,22 @@ class GatewayConfig:
     json_log: bool = False
     log_level: str = "info"
     workers: int = 1  # processes that serve viewers; 0 (auto): as many as there are cores to spare
+    node: str = ""  # this gateway's name among others, in logs, API and `welcome`
+    drain_timeout_s: float | None = None  # viewers have so long to go elsewhere; None: see drain_s
     advertise: Address | None = None  # the QUIC address that pages are told; port 0: the one that is bound
     public_url: str = ""  # of the pages as viewers see them, with a slash at the end; empty: as bound
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # whose X-Forwarded-* and Forwarded hold
     transport: TransportConfig = field(default_factory=TransportConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    lb: LbSettings = field(default_factory=LbSettings)
     broadcasts: tuple[BroadcastConfig, ...] = (BroadcastConfig(name="test", source="test:"),)
+
+    @property
+    def drain_s(self) -> float:
+        """How long viewers have at the end: none where nobody would send them to another node."""
+        if self.drain_timeout_s is not None:
+            return self.drain_timeout_s
+        return BALANCED_DRAIN_S if self.lb.config is not None else 0.0
 
     @property
     def public_host(self) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from wtgateway.config.balancing import parse_hex, parse_node_name
 from wtgateway.config.model import DAY_S
 from wtgateway.config.reach import parse_advertise, parse_networks, parse_public_url
 from wtgateway.config.values import between, one_of, parse_address, parse_bitrate, parse_bool, parse_duration
@@ -64,6 +65,10 @@ def _preset(text: str) -> str:
     return text.lower()
 
 
+def _server_id(text: str) -> str:
+    return parse_hex(text).hex()
+
+
 def _workers(text: str) -> int:
     if text.strip().lower() == "auto":
         return 0
@@ -84,6 +89,7 @@ def _same(key: str, parse: Callable[[str], object], layer_key: str | None = None
 
 
 _ROTATE = between(parse_duration, MIN_ROTATE_S, MAX_ROTATE_S, "a duration from 1s to 13d, such as 90s or 13d")
+_DRAIN = between(parse_duration, 0.0, 3600.0, "a duration from 0s (at once) to 1h")
 _FPS = between(float, 0.0, 240.0, "frames a second from 0 (the source's own) to 240")
 _INTERVAL = between(parse_duration, 0.0, 3600.0, "a duration from 0s (only on demand) to 1h")
 _WORKERS = between(int, 1, 64, "a number of processes from 1 to 64, or auto")
@@ -108,11 +114,17 @@ GATEWAY: Final = (
     _same("json_log", parse_bool),
     _same("log_level", one_of("debug", "info", "warning", "error")),
     _same("workers", _workers),
+    _same("node", parse_node_name),
+    Setting("drain_timeout", ("drain_timeout_s",), _DRAIN, "drain_timeout"),
     _same("advertise", parse_advertise),
     _same("public_url", parse_public_url),
     Setting("trusted_proxies", ("trusted_proxies",), parse_networks, "trusted_proxy"),
 )
 CLUSTER: Final = (Setting("secret", ("secret",), _path, "cluster_secret"),)
+LB: Final = (
+    Setting("config", ("config",), _path, "lb_config"),
+    Setting("server_id", ("server_id",), _server_id, "lb_server_id"),
+)
 TRANSPORT: Final = (
     _same("retry_above", _RETRY_ABOVE, ""),
     _same("half_open_per_address", _HALF_OPEN, ""),
@@ -154,6 +166,6 @@ LISTS: Final = ("trusted_proxies",)  # that the file may write as lists; a flag 
 
 def layer_keys() -> dict[str, str]:
     """Every key that the command line and the environment know, with its variable."""
-    tables = (GATEWAY, CLUSTER, BROADCAST, VIDEO, AUDIO, MEDIA_SWITCHES)
+    tables = (GATEWAY, CLUSTER, LB, BROADCAST, VIDEO, AUDIO, MEDIA_SWITCHES)
     keys = {s.layer_key: s.variable for table in tables for s in table if s.layer_key}
     return keys | {key: f"WTG_{key.upper()}" for key in LIST_KEYS} | {"config": "WTG_CONFIG"}

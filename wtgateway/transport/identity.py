@@ -14,6 +14,7 @@ from typing import Any
 
 from wtgateway.cluster import ClusterSecret
 from wtgateway.errors import ConfigError
+from wtgateway.transport import internals
 from wtgateway.transport.connection_ids import (
     SECRET_BYTES,
     ConnectionIds,
@@ -50,10 +51,19 @@ class Identity:
         """How those lead to the workers. Raises ValueError for a number that cannot be."""
         return steering_rule(workers, self.id_secret, self.lb)
 
-    def check_workers(self, workers: int) -> None:
-        """Raise :exc:`ConfigError` if connection IDs have no room for so many."""
-        if workers > 1 and self.lb is not None and not self.lb.has_worker:
-            config = self.lb.config
+    def most_workers(self, wanted: int) -> int:
+        """So many as connection IDs have room for, of those that are wanted."""
+        return wanted if self.lb is None or self.lb.has_worker else 1
+
+    def check(self, workers: int) -> None:
+        """Raise :exc:`ConfigError` if no connection IDs can be issued for so many."""
+        if self.lb is None:
+            return
+        config = self.lb.config
+        if not internals.COMPLETE:
+            expected = "none with this version of aioquic, which chooses connection IDs itself; install 1.7"
+            raise ConfigError("configuration", "lb.config", f"rotation {config.rotation}", expected)
+        if self.most_workers(workers) != workers:
             expected = (
                 f"1: a server ID of {config.server_id_bytes} and a nonce of {config.nonce_bytes} fill a "
                 "connection ID; for more workers give all nodes an LB file with a nonce one octet shorter"

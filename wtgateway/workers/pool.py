@@ -83,7 +83,7 @@ class WorkerPool:
         self._certificate = certificate
         self._json_log, self._log_level, self._settings = json_log, log_level, settings or {}
         self._identity = identity or Identity()
-        self._identity.check_workers(workers)
+        self._identity.check(workers)
         self._places = [_Place(number) for number in range(workers)]
         self._standby = Standby(self._loop, on_message=self._said, on_gone=self._gone, on_change=self._fill)
         self._admitting = self._closing = self._started = False
