@@ -13,13 +13,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from wtgateway.cluster import ClusterSecret
-from wtgateway.config.balancing import LbFile, load_lb_file, own_server_id
+from wtgateway.config.balancing import HIDDEN, LbFile, load_lb_file, own_server_id
 from wtgateway.errors import ConfigError
 from wtgateway.hub import Hub
 from wtgateway.log import redact_url
@@ -30,10 +31,18 @@ from wtgateway.transport.connection_ids import MAX_WORKERS, LbIdentity
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
 from wtgateway.transport.identity import Identity
 from wtgateway.web.app import create_app
-from wtgateway.web.view import BroadcastSummary, SessionSummary, TargetSummary, WorkerSummary
+from wtgateway.web.view import (
+    BroadcastSummary,
+    NodeSummary,
+    SessionSummary,
+    TargetSummary,
+    WorkerSummary,
+)
 from wtgateway.web.where import quic_url
 from wtgateway.workers import messages
+from wtgateway.workers.draining import drain
 from wtgateway.workers.pool import WorkerPool
+from wtgateway.workers.resuming import Member
 from wtgateway.workers.service import ViewerService
 
 if TYPE_CHECKING:
@@ -62,8 +71,9 @@ class Gateway:
         self._certificates: CertificateManager | None = None
         self._service: ViewerService | None = None  # with one worker, which is this process
         self._pool: WorkerPool | None = None  # with several
-        self._stop = asyncio.Event()
-        self._ready = False
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        self._member = Member(name=config.node)
+        self._ready = self._draining = False
         self._started = time.monotonic()
 
     # --- what the web shows (GatewayView) --------------------------------------------------------
@@ -104,6 +114,18 @@ class Gateway:
         """Hashes of the current and the next certificate."""
         return _hashes(self._certificate_set())
 
+    def node_summary(self) -> NodeSummary:
+        """This gateway as one of several."""
+        viewers, lb = self._pool or self._service, self.identity.lb
+        return NodeSummary(
+            node=self.config.node,
+            server_id=lb.server_id.hex() if lb is not None else "",
+            instance=self._member.instance,
+            draining=self._draining,
+            viewers=viewers.session_count if viewers is not None else 0,
+            lb_config=self.lb_file.fingerprint if self.lb_file is not None else "",
+        )
+
     def session_summaries(self) -> list[SessionSummary]:
         """All viewers' sessions, whichever worker serves them."""
         if self._pool is not None:
@@ -134,7 +156,9 @@ class Gateway:
     # --- life ------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Begin the orderly end."""
+        """Begin the orderly end; a second time: do not wait any longer for viewers to go elsewhere."""
+        if self._stop.is_set():
+            self._hurry.set()
         self._stop.set()
 
     async def run(self, announce: Callable[[Gateway], None] = lambda _: None) -> None:
@@ -143,6 +167,7 @@ class Gateway:
             if self.config.cluster.secret is not None:
                 self.cluster_secret = await asyncio.to_thread(ClusterSecret.load, self.config.cluster.secret)
                 log.info("cluster secret fingerprint=%s", self.cluster_secret.fingerprint)
+                self._member = replace(self._member, resume_key=self.cluster_secret.key("resume"))
             self.identity = await self._identify()
             # Together: loading FFmpeg and making keys both take their time in threads.
             await asyncio.gather(
@@ -157,6 +182,7 @@ class Gateway:
             announce(self)
             await self._stop.wait()
             self._ready = False
+            await self._drain()
             log.info("stopping viewers=%d", sum(broadcast.viewers for broadcast in self.hub))
 
     async def _identify(self) -> Identity:
@@ -173,6 +199,14 @@ class Gateway:
                 "tokens: a new viewer whose packets change nodes has to begin again"
             )
         return Identity.of_cluster(self.cluster_secret, LbIdentity(lb.active, server_id))
+
+    async def _drain(self) -> None:
+        """Give the viewers the time that they need to go elsewhere."""
+        viewers = self._pool or self._service
+        if viewers is None or not self.config.drain_s:
+            return
+        self._draining = True
+        await drain(viewers, self.config.drain_s, self._hurry, now=time.monotonic)
 
     def _admit(self) -> None:
         if self._service is not None:
@@ -217,7 +251,7 @@ class Gateway:
             workers = self.identity.most_workers(workers)
         self.identity.check(workers)
         host, port = self.config.bind
-        settings = _endpoint_settings(self.config, workers)
+        settings = _endpoint_settings(self.config, workers, self.lb_file)
         if workers == 1:
             service = self._service = ViewerService(
                 self.hub.get,
@@ -229,6 +263,7 @@ class Gateway:
                     secret=self.identity.retry_secret,
                     **settings,
                 ),
+                member=self._member,
             )
             stack.push_async_callback(self._close_quic, service)
             addresses = await service.endpoint.start(host, port)
@@ -242,6 +277,7 @@ class Gateway:
                 log_level=self.config.log_level,
                 settings=settings,
                 identity=self.identity,
+                member=self._member,
             )
             stack.push_async_callback(self._close_quic, pool)
             addresses = await pool.start(host, port)
@@ -337,12 +373,13 @@ def _certificate_message(certificates: CertificateSet) -> messages.Certificate:
     return messages.Certificate(current.cert.public_bytes(Encoding.DER), key, _hashes(certificates))
 
 
-def _endpoint_settings(config: GatewayConfig, workers: int) -> dict[str, Any]:
+def _endpoint_settings(config: GatewayConfig, workers: int, lb: LbFile | None) -> dict[str, Any]:
     """What each worker's endpoint is told; new connections are spread evenly over them."""
-    return {
-        "retry_above": config.transport.retry_above / workers,
-        "half_open_per_address": config.transport.half_open_per_address,
-    }
+    per_address = config.transport.half_open_per_address
+    if lb is not None and lb.client_addresses == HIDDEN:
+        log.info("no limits per viewer's address: all come from the balancer's (client_addresses: hidden)")
+        per_address = 0
+    return {"retry_above": config.transport.retry_above / workers, "half_open_per_address": per_address}
 
 
 def _server_certificate(certificates: CertificateSet) -> ServerCertificate:

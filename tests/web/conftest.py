@@ -12,7 +12,7 @@ import pytest
 
 from wtgateway.media import BroadcastState, Catalog, Kind, Rendition, Track
 from wtgateway.web.app import create_app
-from wtgateway.web.view import BroadcastSummary, SessionSummary, WorkerSummary
+from wtgateway.web.view import BroadcastSummary, NodeSummary, SessionSummary, WorkerSummary
 
 CLIENT_DIR = Path(__file__).parents[2] / "client" / "src"
 
@@ -71,6 +71,7 @@ class FakeView:
     hosts: list[str] = field(default_factory=list)
     sessions: list[SessionSummary] = field(default_factory=list)
     workers: list[WorkerSummary] = field(default_factory=list)
+    node: NodeSummary = field(default_factory=NodeSummary)
 
     def broadcasts(self) -> list[BroadcastSummary]:
         return self.summaries
@@ -81,6 +82,9 @@ class FakeView:
 
     def certificate_hashes(self) -> list[dict[str, Any]]:
         return self.hashes
+
+    def node_summary(self) -> NodeSummary:
+        return self.node
 
     def ready(self) -> bool:
         return self.is_ready

@@ -14,13 +14,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from aioquic.quic.packet import QuicHeader, encode_quic_retry
+from aioquic.quic.packet import QuicErrorCode, QuicHeader, encode_quic_retry
 
 from wtgateway.transport import internals
 from wtgateway.transport.admission import Accept, Admission, HalfOpen, Refuse, Retry
 from wtgateway.transport.engine import Engine, Link
 from wtgateway.transport.handshakes import Arrival, HandshakeQueue
-from wtgateway.transport.retry import encode_invalid_token
+from wtgateway.transport.retry import encode_invalid_token, encode_refusal
 from wtgateway.transport.udp import Peer, UdpSocket
 
 log = logging.getLogger("wtgateway.transport")
@@ -91,6 +91,20 @@ class Acceptor:
             self._places[half_open] = place
             self._plan_sweep(now)
         self._push(half_open, arrival, now)
+
+    def refuse(self, header: QuicHeader, arrival: Arrival, now: float) -> None:
+        """Answer an Initial that belongs to no connection: CONNECTION_REFUSED (RFC 9000, section 5.2.2)."""
+        half_open = self._waiting.get((header.destination_cid, arrival.peer))
+        if half_open is not None:  # it was taken in before
+            self._push(half_open, arrival, now)
+        elif header.version is not None and self.admission.may_answer(now, "connections_refused"):
+            answer = encode_refusal(
+                QuicErrorCode.CONNECTION_REFUSED,
+                version=header.version,
+                source_cid=header.destination_cid,
+                destination_cid=header.source_cid,
+            )
+            arrival.udp.send([(answer, arrival.peer)])
 
     def gone(self, link: Link) -> None:
         """A connection is over, perhaps before its handshake was."""

@@ -42,7 +42,10 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """``retry_above``: new connections a second; 0: every address is validated."""
+    """``retry_above``: new connections a second; 0: every address is validated.
+
+    ``half_open_per_network`` 0: no limit of that kind, for who sees a balancer's address in place of viewers'.
+    """
 
     retry_above: float = RETRY_ABOVE
     half_open_per_network: int = HALF_OPEN_PER_NETWORK
@@ -193,7 +196,7 @@ class Admission:
         if self._validating or len(self._unproven) >= UNPROVEN:
             return True
         most = min(UNPROVEN_PER_NETWORK, self.limits.half_open_per_network)
-        return self._networks[network, False] >= most
+        return 0 < most <= self._networks[network, False]
 
     def release(self, half_open: HalfOpen) -> None:
         """Its handshake is done, or it is gone. Again does nothing."""
@@ -224,7 +227,7 @@ class Admission:
         key = (half_open.network, half_open.proven)
         if self.half_open >= self.limits.half_open:
             return self._drop("half_open_full")
-        if self._networks[key] >= self.limits.half_open_per_network:
+        if 0 < self.limits.half_open_per_network <= self._networks[key]:
             return self._drop("half_open_of_one_network_full")
         (self._proven if half_open.proven else self._unproven)[half_open] = None
         self._networks[key] += 1

@@ -278,8 +278,8 @@ class QuicEndpoint:
         else:
             arrival = Arrival(data, peer, udp)
             if not handed_over and self._followed(header.destination_cid, arrival, now):
-                pass
-            elif self._refusing:
+                return None
+            if self._refusing:
                 self._acceptor.refuse(header, arrival, now)
             else:
                 self._acceptor.initial(header, arrival, now, may_hand_over=not handed_over)

@@ -112,7 +112,14 @@ class RetryTokens:
 
 
 def encode_invalid_token(*, version: int, source_cid: bytes, destination_cid: bytes) -> bytes:
-    """An Initial that closes with INVALID_TOKEN, for the client at ``destination_cid`` (RFC 9000, 8.1.2).
+    """An Initial that closes with INVALID_TOKEN (RFC 9000, section 8.1.2); see :func:`encode_refusal`."""
+    return encode_refusal(
+        QuicErrorCode.INVALID_TOKEN, version=version, source_cid=source_cid, destination_cid=destination_cid
+    )
+
+
+def encode_refusal(error: int, *, version: int, source_cid: bytes, destination_cid: bytes) -> bytes:
+    """An Initial that closes with ``error``, for the client at ``destination_cid``, kept in no memory.
 
     ``source_cid`` is the connection ID that the client's Initial was sent to: its keys come from that.
     """
@@ -127,7 +134,7 @@ def encode_invalid_token(*, version: int, source_cid: bytes, destination_cid: by
     )
     builder.start_packet(QuicPacketType.INITIAL, crypto)
     frame = builder.start_frame(QuicFrameType.TRANSPORT_CLOSE, capacity=16)
-    frame.push_uint_var(QuicErrorCode.INVALID_TOKEN)
+    frame.push_uint_var(error)
     frame.push_uint_var(QuicFrameType.PADDING)
     frame.push_uint_var(0)
     ((datagram, *_), _) = builder.flush()

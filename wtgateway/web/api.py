@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from wtgateway.media import Rendition, Track
-from wtgateway.web.view import BroadcastSummary, GatewayView, SessionSummary, TargetSummary
+from wtgateway.web.view import BroadcastSummary, GatewayView, NodeSummary, SessionSummary, TargetSummary
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?")
 
@@ -96,6 +96,18 @@ def session_value(summary: SessionSummary) -> dict[str, Any]:
         "wishBps": summary.wish_bps,
         "rendition": summary.rendition,
         "renditionReason": summary.rendition_reason,
+    }
+
+
+def node_value(summary: NodeSummary) -> dict[str, Any]:
+    """The gateway as one of several (``/api/v1/node``), for balancers."""
+    return {
+        "node": summary.node,
+        "serverId": summary.server_id,
+        "draining": summary.draining,
+        "viewers": summary.viewers,
+        "instance": summary.instance,
+        "lbConfig": summary.lb_config,
     }
 
 

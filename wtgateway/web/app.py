@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route, Router
 
 from wtgateway.web import metrics, pages
-from wtgateway.web.api import broadcast_value, session_value, transport_value
+from wtgateway.web.api import broadcast_value, node_value, session_value, transport_value
 from wtgateway.web.assets import Assets, find_client_dir
 from wtgateway.web.forwarded import Network
 from wtgateway.web.headers import SECURITY_HEADERS, SecurityHeaders
@@ -29,6 +29,7 @@ from wtgateway.web.view import BroadcastSummary, GatewayView, is_broadcast_name
 __all__ = ["BroadcastSummary", "GatewayView", "create_app", "find_client_dir"]
 
 _STARTING = "the gateway is starting"
+_DRAINING = "viewers are sent to other nodes"
 _NO_CACHE = {"cache-control": "no-cache"}
 _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
 _ANY_ORIGIN = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
@@ -51,7 +52,12 @@ class _Web:
     async def readyz(self, _: Request) -> Response:
         if self._view.ready():
             return PlainTextResponse("ready\n", headers=_NO_CACHE)
-        return PlainTextResponse(f"not ready: {_STARTING}\n", 503, headers=_NO_CACHE)
+        why = _DRAINING if self._view.node_summary().draining else _STARTING
+        return PlainTextResponse(f"not ready: {why}\n", 503, headers=_NO_CACHE)
+
+    async def node(self, _: Request) -> Response:
+        """For balancers, and for whoever runs the gateway."""
+        return JSONResponse(node_value(self._view.node_summary()), headers=_NO_CACHE)
 
     async def broadcasts(self, _: Request) -> Response:
         return JSONResponse([broadcast_value(b) for b in self._view.broadcasts()], headers=self._open)
@@ -65,7 +71,8 @@ class _Web:
         return Response(text, media_type=metrics.MEDIA_TYPE, headers=_NO_CACHE)
 
     async def transport(self, request: Request) -> Response:
-        if not self._view.ready():
+        # While viewers are sent elsewhere it is still true: what is told leads to the other nodes, too.
+        if not (self._view.ready() or self._view.node_summary().draining):
             raise HTTPException(503, _STARTING, {"retry-after": "1"})
         value = transport_value(self._view, request.headers.get("host", ""))
         return JSONResponse(value, headers=self._open)
@@ -194,6 +201,7 @@ def create_app(
     api = Router(
         [
             Route("/v1/broadcasts", web.broadcasts),
+            Route("/v1/node", web.node),
             Route("/v1/sessions", web.sessions),
             Route("/v1/transport", web.transport),
         ],

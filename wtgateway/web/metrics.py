@@ -37,7 +37,11 @@ _COUNTERS = {
     "bus_lost": "Records of the frame bus overwritten before they were read",
     "frames_undecodable": "Frames left out because one before them was lost on the frame bus",
     "connections_handed_over": "New connections given to a worker with fewer",
+    "connections_refused": "New connections refused: too many, or the gateway is about to go",
+    "tracks_continued": "Tracks that went on with the next frame where another session had stopped",
+    "tracks_begun_anew": "Tracks that could not: too much was missed, or another rendition is sent",
 }
+_RESUMES = "resumes_"
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -68,7 +72,16 @@ def families(view: GatewayView) -> list[Family]:
     """All that is counted now."""
     workers = view.worker_summaries()
     paths = _of_paths(view.session_summaries())
-    return [*_of_workers(workers), *_of_broadcasts(view), *_of_adaptation(view), *paths, *_of_traces(workers)]
+    draining = Family(f"{PREFIX}draining", "gauge", "Whether viewers are sent to other nodes")
+    draining.add(view.node_summary().draining)
+    return [
+        draining,
+        *_of_workers(workers),
+        *_of_broadcasts(view),
+        *_of_adaptation(view),
+        *paths,
+        *_of_traces(workers),
+    ]
 
 
 def exposition(all_families: Iterable[Family]) -> str:
@@ -86,6 +99,7 @@ def _of_workers(workers: list[WorkerSummary]) -> list[Family]:
     restarts = Family(f"{PREFIX}worker_restarts_total", "counter", "How often the worker was replaced")
     connections = Family(f"{PREFIX}connections", "gauge", "QUIC connections now")
     sessions = Family(f"{PREFIX}sessions", "gauge", "Viewers' sessions now")
+    resumes = Family(f"{PREFIX}resumes_total", "counter", "Sessions opened with a resume token, by outcome")
     counted: dict[str, Family] = {}
     for worker in workers:
         up.add(worker.up, worker=worker.worker)
@@ -93,12 +107,15 @@ def _of_workers(workers: list[WorkerSummary]) -> list[Family]:
         connections.add(worker.connections, worker=worker.worker)
         sessions.add(worker.sessions, worker=worker.worker)
         for name, value in worker.counters.items():
+            if name.startswith(_RESUMES):
+                resumes.add(value, worker=worker.worker, outcome=name.removeprefix(_RESUMES))
+                continue
             if name not in counted and _NAME.fullmatch(name):
                 text = _COUNTERS.get(name, name.replace("_", " ").capitalize())
                 counted[name] = Family(f"{PREFIX}{name}_total", "counter", text)
             if name in counted:
                 counted[name].add(value, worker=worker.worker)
-    return [up, restarts, connections, sessions, *(counted[name] for name in sorted(counted))]
+    return [up, restarts, connections, sessions, resumes, *(counted[name] for name in sorted(counted))]
 
 
 def _of_broadcasts(view: GatewayView) -> list[Family]:

@@ -99,6 +99,18 @@ class WorkerSummary:
     stage_times: Mapping[str, list[list[int]]] = field(default_factory=dict)  # StageTimes.rows() by broadcast
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSummary:
+    """The gateway as one of several behind a balancer. It tells no secret."""
+
+    node: str = ""  # as configured
+    server_id: str = ""  # in connection IDs, as hex digits; empty: no balancer reads them
+    instance: str = ""  # made anew whenever the gateway starts
+    draining: bool = False
+    viewers: int = 0
+    lb_config: str = ""  # fingerprint of how connection IDs are made; equal on all nodes that are right
+
+
 class GatewayView(Protocol):
     """The gateway, seen from the web."""
 
@@ -119,6 +131,9 @@ class GatewayView(Protocol):
 
     def ready(self) -> bool:
         """Whether viewers can be served."""
+
+    def node_summary(self) -> NodeSummary:
+        """The gateway as one of several."""
 
     def session_summaries(self) -> list[SessionSummary]:
         """All viewers' sessions, whichever worker serves them."""

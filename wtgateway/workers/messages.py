@@ -70,6 +70,8 @@ class Assign(Message):
     log_level: str
     settings: dict[str, Any] = field(default_factory=dict)
     policies: list[list[Any]] = field(default_factory=list)  # of the broadcasts: values of a Policy
+    member: list[Any] = field(default_factory=list)  # row of wtgateway.workers.resuming.Member
+    used: list[list[Any]] = field(default_factory=list)  # resume tokens: numbers, and when they expire
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,15 @@ class Admit(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Drain(Message):
+    """Take nobody in any more, and send the viewers elsewhere."""
+
+    kind: ClassVar[str] = "drain"
+    within_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stop(Message):
     """Tell the viewers, close, and end."""
 
@@ -87,6 +98,18 @@ class Stop(Message):
     code: int
     reason: str
     retry_after_ms: int
+
+
+# --- from either ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsed(Message):
+    """A resume token was used: nobody takes it any more. The main process tells the other workers."""
+
+    kind: ClassVar[str] = "token-used"
+    number: bytes
+    expires_us: int
 
 
 # --- from a worker -------------------------------------------------------------------------------
@@ -150,6 +173,7 @@ class Report(Message):
 
     kind: ClassVar[str] = "report"
     connections: int
+    sessions: int
     figures: list[Any] | None
 
 
@@ -195,7 +219,8 @@ _wish = operator.attrgetter(*(f.name for f in dataclasses.fields(Wish)))
 _MESSAGES: dict[str, type[Message]] = {
     m.kind: m
     for m in (
-        Certificate, Snapshot, Assign, Admit, Stop, Warm, Ready, Wishes, Keyframe, Overtaken, Report, Stopped,
+        Certificate, Snapshot, Assign, Admit, Drain, Stop, TokenUsed, Warm, Ready, Wishes, Keyframe,
+        Overtaken, Report, Stopped,
     )
 }  # fmt: skip
 

@@ -20,6 +20,7 @@ from wtgateway import clock
 from wtgateway.errors import TransportError
 from wtgateway.hub import Audience, Broadcast
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.resume import UsedTokens
 from wtgateway.transport import steering
 from wtgateway.transport.endpoint import resolve_bind
 from wtgateway.transport.identity import Identity
@@ -28,6 +29,7 @@ from wtgateway.workers import messages
 from wtgateway.workers.board import Board
 from wtgateway.workers.bus import FrameBus
 from wtgateway.workers.process import Stage, WorkerProcess
+from wtgateway.workers.resuming import Member
 from wtgateway.workers.spread import inboxes
 from wtgateway.workers.standby import Standby, backoff
 
@@ -53,6 +55,7 @@ class _Place:
     filled_at: float = 0.0
     paused: bool = False
     connections: int = 0
+    sessions: int = 0
     figures: messages.Figures = field(default_factory=lambda: messages.Figures({}, [], {}))
     reported: bool = False
 
@@ -77,6 +80,7 @@ class WorkerPool:
         log_level: str = "info",
         settings: dict[str, Any] | None = None,
         identity: Identity | None = None,
+        member: Member | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._broadcasts = list(broadcasts)
@@ -86,6 +90,10 @@ class WorkerPool:
         self._identity.check(workers)
         self._places = [_Place(number) for number in range(workers)]
         self._standby = Standby(self._loop, on_message=self._said, on_gone=self._gone, on_change=self._fill)
+        self._member = member or Member()
+        self._used = UsedTokens()  # by any worker
+        self._drained_until: float | None = None
+        self._drain_reason = ""
         self._admitting = self._closing = self._started = False
         self._changed = asyncio.Event()
         self._watchdog: asyncio.Task[None] | None = None
@@ -123,6 +131,17 @@ class WorkerPool:
         self._admitting = True
         self._tell(messages.Admit())
 
+    def drain(self, within_s: float, reason: str) -> None:
+        """Take nobody in any more, and send the viewers elsewhere."""
+        self._admitting = False
+        self._drained_until, self._drain_reason = self._loop.time() + within_s, reason
+        self._tell(messages.Drain(within_s, reason))
+
+    @property
+    def session_count(self) -> int:
+        """How many viewers' sessions there are, as of some tenths of a second ago."""
+        return sum(place.sessions for place in self._places)
+
     def use_certificate(self, certificate: messages.Certificate) -> None:
         """New connections get this one; viewers are told the hashes."""
         self._certificate = certificate
@@ -140,7 +159,7 @@ class WorkerPool:
                 up=place.up,
                 restarts=place.restarts,
                 connections=place.connections,
-                sessions=len(place.figures.sessions),
+                sessions=place.sessions,
                 counters=place.figures.counters,
                 stage_times=place.figures.stage_times,
             )
@@ -180,9 +199,9 @@ class WorkerPool:
         placed = [place.process for place in self._places if place.process is not None]
         return [*placed, *self._standby.processes]
 
-    def _tell(self, message: messages.Message) -> None:
+    def _tell(self, message: messages.Message, *, but: WorkerProcess | None = None) -> None:
         for place in self._places:
-            if place.process is not None:
+            if place.process is not None and place.process is not but:
                 place.process.send(message)
 
     def _fill(self) -> None:
@@ -222,6 +241,8 @@ class WorkerPool:
             log_level=self._log_level,
             settings=self._settings,
             policies=[[b.policy.name, b.policy.floor_bps] for b in self._broadcasts],
+            member=self._member.to_row(),
+            used=[list(used) for used in self._used.all()],
         )
         process.send(assign, fds)
         process.send(self._certificate)
@@ -250,7 +271,8 @@ class WorkerPool:
     def _vacate(self, place: _Place) -> None:
         self._board.down(place.number)
         self._bus.remove_reader(place.event_fd)
-        place.process, place.reported, place.connections = None, False, 0
+        place.process, place.reported = None, False
+        place.connections = place.sessions = 0
         place.figures = messages.Figures({}, [], {})
         for broadcast in self._broadcasts:
             broadcast.serve_elsewhere(place.number, Audience())
@@ -290,8 +312,11 @@ class WorkerPool:
             case messages.Overtaken():
                 snapshot = self._bus.snapshot()
                 process.send(messages.Snapshot(snapshot.position, snapshot.messages))
-            case messages.Report(connections=connections, figures=figures):
-                place.reported, place.connections = True, connections
+            case messages.TokenUsed(number=token, expires_us=expires_us):
+                self._used.note(token, expires_us, clock.now_us())
+                self._tell(message, but=process)
+            case messages.Report(connections=connections, sessions=sessions, figures=figures):
+                place.reported, place.connections, place.sessions = True, connections, sessions
                 if figures is not None:
                     place.figures = messages.Figures(*figures)
 
@@ -301,6 +326,9 @@ class WorkerPool:
         self._standby.failures = 0
         if self._admitting:
             process.send(messages.Admit())
+        elif self._drained_until is not None:
+            left = max(0.0, self._drained_until - self._loop.time())
+            process.send(messages.Drain(left, self._drain_reason))
         if place.restarts:
             away = place.filled_at - place.vacant_since
             log.info("worker replaced worker=%d pid=%d after=%.0fms", place.number, process.pid, away * 1000)

@@ -25,11 +25,14 @@ from wtgateway.transport.session import ViewerSession
 from wtgateway.transport.webtransport import Refusal, SessionHandler, SessionRequest
 from wtgateway.web.histograms import StageTimes
 from wtgateway.web.view import SessionSummary, WorkerSummary
+from wtgateway.workers.resuming import Member, Resuming
 
 TICK_S = 0.25
 GOODBYE_PATIENCE_S = 0.5
 CLOSE_PATIENCE_S = 1.0
 MAX_SESSIONS = 1000
+DRAIN_PAUSE_S = 0.005  # between two viewers who are sent elsewhere
+DRAIN_SHARE = 0.25  # of the time they have, at most, until the last one is told
 
 Hashes = list[dict[str, Any]]
 
@@ -37,7 +40,8 @@ Hashes = list[dict[str, Any]]
 class ViewerService:
     """``find`` gives the broadcast of a name; ``make_endpoint`` the endpoint that asks for sessions.
 
-    ``admitting``: until it is set, and after the end has begun, viewers are told to come back.
+    ``admitting``: until it is set, and after the end has begun, viewers are told to come back. ``member`` is
+    who the gateway is among others; ``on_used`` is told of each resume token used here.
     """
 
     def __init__(
@@ -48,7 +52,12 @@ class ViewerService:
         *,
         make_endpoint: Callable[..., QuicEndpoint] = QuicEndpoint,
         worker: int = 0,
+        member: Member | None = None,
+        on_used: Callable[[bytes, int], None] = lambda number, expires_us: None,
     ) -> None:
+        self.resuming = Resuming(member or Member(), on_used=on_used)
+        self.draining = False
+        self._drains: asyncio.Task[None] | None = None
         self.sessions: dict[str, ViewerSession] = {}
         self.admitting = False
         self.changes = 0  # grows with every session that is opened or closed
@@ -69,9 +78,32 @@ class ViewerService:
         for session in list(self.sessions.values()):
             session.set_certificates(hashes)
 
+    @property
+    def session_count(self) -> int:
+        """How many viewers' sessions there are."""
+        return len(self.sessions)
+
+    def drain(self, within_s: float, reason: str) -> None:
+        """Take nobody in any more, and send the viewers elsewhere: not all at the same moment."""
+        if self._drains is not None:
+            return
+        self.admitting, self.draining = False, True
+        self.endpoint.refuse_connections()
+        self._drains = asyncio.create_task(self._drain(within_s, reason), name="drain")
+
+    async def _drain(self, within_s: float, reason: str) -> None:
+        deadline = time.monotonic() + within_s
+        pause = min(DRAIN_PAUSE_S, DRAIN_SHARE * within_s / (len(self.sessions) or 1))
+        for session in list(self.sessions.values()):
+            if session.id in self.sessions:  # it has not gone by itself meanwhile
+                session.drain(max(0, round((deadline - time.monotonic()) * 1000)), reason)
+                await asyncio.sleep(pause)
+
     async def close(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
         """Tell the viewers, close all sessions and connections."""
         self.admitting = False
+        if self._drains is not None:
+            self._drains.cancel()
         for session in list(self.sessions.values()):
             session.goodbye(code, reason, retry_after_ms)
         # A close overtakes what was said before it, so first let the words arrive.
@@ -94,6 +126,7 @@ class ViewerService:
     def counters(self) -> dict[str, int]:
         """What has been counted since the start; the values only grow."""
         counted = Counter(self.endpoint.stats)
+        counted.update(self.resuming.counters)
         counted.update(self._over)
         for session in self.sessions.values():
             counted.update(_figures(session))
@@ -128,7 +161,7 @@ class ViewerService:
             wish_bps=fitted.wish.bitrate_bps if fitted.wish is not None else 0,
             rendition=-1 if fitted.choice.rendition is None else fitted.choice.rendition,
             rendition_reason=fitted.choice.reason,
-            **_figures(session),
+            **_sent(session),
         )
 
     async def _tick(self) -> None:
@@ -137,10 +170,20 @@ class ViewerService:
             now = time.monotonic()
             for session in list(self.sessions.values()):
                 session.tick(now)
+                if session.former and session.delivers:
+                    self._supersede(session)
+
+    def _supersede(self, session: ViewerSession) -> None:
+        """The viewer has chosen: what is left of its former session sends into the void, and is counted."""
+        former, session.former = self.sessions.get(session.former), ""
+        if former is not None:
+            former.close(CloseCode.NORMAL, f"the viewer goes on with session {session.id}")
 
     # --- viewers ---------------------------------------------------------------------------------
 
     def _on_request(self, request: SessionRequest) -> SessionHandler | Refusal:
+        if self.draining:
+            return Refusal(503, "the gateway is about to go; try again, elsewhere if there is a choice")
         if not self.admitting:
             return Refusal(503, "the gateway is starting or stopping; try again in a moment")
         if len(self.sessions) >= MAX_SESSIONS:
@@ -152,21 +195,36 @@ class ViewerService:
         broadcast = self._find(query.broadcast)
         if broadcast is None:
             return Refusal(404, f"there is no broadcast named {query.broadcast!r} here")
+        begin = self.resuming.begin(query, clock.now_us())
+        member = self.resuming.member
         core = ServerSession(
             session_id=secrets.token_hex(6),
             broadcast=broadcast.name,
-            query=query,
+            query=begin.query,
             limits=SessionLimits(),
             now_us=clock.now_us(),
             server=f"wtgateway/{__version__}",
+            instance=member.instance,
+            node=member.name,
+            wished=begin.wished,
+            goes_on=begin.goes_on,
             policy=broadcast.policy,
         )
         session = ViewerSession(
-            core, broadcast, certificates=self._hashes, on_closed=self._session_closed, on_traced=self._traced
+            core,
+            broadcast,
+            certificates=self._hashes,
+            on_closed=self._session_closed,
+            on_traced=self._traced,
+            make_token=self._make_token,
+            former=begin.former,
         )
         self.sessions[session.id] = session
         self.changes += 1
         return session
+
+    def _make_token(self, session: ViewerSession) -> tuple[str, int]:
+        return self.resuming.token(session.id, session.broadcast.name, session.core.wishes, clock.now_us())
 
     def _traced(self, broadcast: str, frames: tuple[TracedFrame, ...]) -> None:
         self._stage_times.setdefault(broadcast, StageTimes()).observe(frames)
@@ -178,6 +236,13 @@ class ViewerService:
 
 
 def _figures(session: ViewerSession) -> dict[str, int]:
+    return _sent(session) | {
+        "tracks_continued": session.tracks_continued,
+        "tracks_begun_anew": session.tracks_anew,
+    }
+
+
+def _sent(session: ViewerSession) -> dict[str, int]:
     core = session.core
     return {
         "frames_sent": core.frames_sent,

@@ -35,6 +35,7 @@ from wtgateway.workers import bus, messages
 from wtgateway.workers.board import Board
 from wtgateway.workers.channel import Channel
 from wtgateway.workers.replica import Replica
+from wtgateway.workers.resuming import Member
 from wtgateway.workers.service import ViewerService
 from wtgateway.workers.spread import Spread
 
@@ -117,6 +118,13 @@ class Worker:
             case messages.Admit():
                 if self._serving is not None:
                     self._serving.service.admitting = True
+            case messages.Drain():
+                if self._serving is not None:
+                    self._serving.service.drain(message.within_s, message.reason)
+            case messages.TokenUsed():
+                if self._serving is not None:
+                    used = self._serving.service.resuming.used
+                    used.note(message.number, message.expires_us, clock.now_us())
             case messages.Stop():
                 self._start(self._stop(message))
 
@@ -197,7 +205,11 @@ class _Serving:
                 **assigned.settings,
             ),
             worker=assigned.worker,
+            member=Member.from_row(assigned.member),
+            on_used=lambda number, expires_us: channel.send(messages.TokenUsed(number, expires_us)),
         )
+        for number, expires_us in assigned.used:
+            self.service.resuming.used.note(number, expires_us, clock.now_us())
         self.service.admitting = assigned.admit
 
     def begin(self, snapshot: bus.Snapshot) -> None:
@@ -224,7 +236,10 @@ class _Serving:
                 rows = [messages.row(s) for s in service.summaries()]
                 figures = messages.Figures(self._counters(), rows, service.stage_times())
             self._spread.tell()
-            self._channel.send(messages.Report(service.endpoint.connections, figures and list(figures)))
+            report = messages.Report(
+                service.endpoint.connections, len(service.sessions), figures and list(figures)
+            )
+            self._channel.send(report)
             await asyncio.sleep(REPORT_EVERY_S)
 
     def _counters(self) -> dict[str, int]:
