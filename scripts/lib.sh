@@ -15,7 +15,7 @@ deploy_packages=(caddy nginx-light openssl systemd wget) # what reads the files 
 media_packages=(
   ffmpeg gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-plugins-bad
-  gir1.2-gst-rtsp-server-1.0 python3-gi nginx-light libnginx-mod-rtmp
+  gir1.2-gst-rtsp-server-1.0 python3-gi nginx-light libnginx-mod-rtmp caddy
 )
 
 if [[ -t 2 ]]; then mark=$'\033[1m==\033[0m'; else mark='=='; fi

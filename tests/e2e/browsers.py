@@ -202,8 +202,13 @@ class Firefox:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def launch(cls, prefix: Sequence[str] = (), secure: Sequence[str] = ()) -> Firefox:
-        """As Chromium's; the bridge is behind ``prefix`` too, for it meets its browser at an address."""
+    async def launch(
+        cls, prefix: Sequence[str] = (), secure: Sequence[str] = (), *, insecure: bool = False
+    ) -> Firefox:
+        """As Chromium's; the bridge is behind ``prefix`` too, for it meets its browser at an address.
+
+        ``insecure``: it takes any certificate.
+        """
         soundcard = await NullSoundcard.plug_in()
         node = shutil.which("node") or "node"
         process = await asyncio.create_subprocess_exec(
@@ -216,7 +221,9 @@ class Firefox:
         program = "/usr/bin/firefox-esr"
         hosts = ",".join(dict.fromkeys(urlsplit(origin).hostname or "" for origin in secure))
         prefs = {**FIREFOX_PREFS, "dom.securecontext.allowlist": hosts} if secure else FIREFOX_PREFS
-        await firefox.call("launch", executable=program, prefs=prefs, env=soundcard.env)
+        await firefox.call(
+            "launch", executable=program, prefs=prefs, env=soundcard.env, acceptInsecureCerts=insecure
+        )
         return firefox
 
     async def _read(self) -> None:

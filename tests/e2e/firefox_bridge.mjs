@@ -1,8 +1,9 @@
 // Firefox for the Python tests: puppeteer-core over WebDriver BiDi, spoken to in JSON lines.
 //
 // stdin:  {"id": 1, "method": "open", ...parameters}      stdout: {"id": 1, "result": ...} or {"id": 1, "error": "..."}
-// methods: launch {executable, prefs, env}, open {width, height}, goto {tab, url}, evaluate {tab, expression},
-//          click {tab, selector}, press {tab, key}, screenshot {tab, path}, console {tab}, closeTab {tab}, quit {}
+// methods: launch {executable, prefs, env, acceptInsecureCerts}, open {width, height}, goto {tab, url},
+//          evaluate {tab, expression}, click {tab, selector}, press {tab, key}, screenshot {tab, path}, console {tab},
+//          closeTab {tab}, quit {}
 // Calls of different tabs run side by side. puppeteer-core is found through the folder named by argv[2].
 
 import { createRequire } from 'node:module';
@@ -24,11 +25,12 @@ const remember = (tab, line) => {
 };
 
 const methods = {
-  async launch({ executable, prefs, env }) {
+  async launch({ executable, prefs, env, acceptInsecureCerts }) {
     browser = await puppeteer.launch({
       browser: 'firefox',
       executablePath: executable,
       headless: true,
+      acceptInsecureCerts,
       extraPrefsFirefox: prefs,
       env: { ...process.env, ...env },
     });
