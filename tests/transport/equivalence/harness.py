@@ -161,6 +161,7 @@ class Setup:
     peer_max_streams: int = 128
     peer_ack_delay: float = 0.001  # s; how long the stock peer sits on an ACK
     max_datagram_size: int = 1200
+    cid_bytes: int = 8  # of the connection IDs that the lane's side issues
 
 
 @dataclass
@@ -328,6 +329,7 @@ class World:
             alpn_protocols=["wtgateway-test"],
             cipher_suites=[CipherSuite(setup.suite)],
             supported_versions=[setup.version],
+            connection_id_length=setup.cid_bytes if own else 8,
             congestion_control_algorithm=setup.congestion if own else "reno",
             max_datagram_frame_size=65_536,
             max_datagram_size=setup.max_datagram_size if own else 1200,

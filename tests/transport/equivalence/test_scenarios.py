@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -32,10 +33,10 @@ MORE_BYTES, MORE_PACKETS = 1.15, 30  # express may send so much more than stock:
 
 
 @functools.cache
-def run(name: str, driver: str) -> tuple[dict[str, Any], int]:
+def run(name: str, driver: str, cid_bytes: int = 8) -> tuple[dict[str, Any], int]:
     """The outcome of a scenario, and the bytes that it took."""
     scenario = SCENARIOS[name]
-    play = Play(scenario.setup, driver)
+    play = Play(dataclasses.replace(scenario.setup, cid_bytes=cid_bytes), driver)
     scenario.script(play)
     play.finish()
     scenario.proof(play)
@@ -58,3 +59,11 @@ def test_express_comes_to_the_same_as_stock_aioquic(name: str) -> None:
     expected, expected_size = run(name, "stock")
     assert outcome == expected
     assert size <= MORE_BYTES * expected_size + MORE_PACKETS * 1200
+
+
+@pytest.mark.parametrize(
+    ("name", "cid_bytes"), [("migration", 11), ("connection IDs", 18), ("key updates by both", 20)]
+)
+def test_it_makes_no_difference_how_long_connection_ids_are(name: str, cid_bytes: int) -> None:
+    """As a node behind a balancer has them."""
+    assert run(name, "express", cid_bytes)[0] == run(name, "express")[0]
