@@ -79,6 +79,14 @@ class GatewayError(ClientEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayDrains(ClientEvent):
+    """The gateway is gone in ``within_ms``: open another session, and close this one when that delivers."""
+
+    within_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayGoodbye(ClientEvent):
     """The gateway is about to close; ``retry_after_ms`` -1: do not come back."""
 

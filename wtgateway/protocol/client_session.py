@@ -26,15 +26,29 @@ from wtgateway.protocol.wire import PROTOCOL_VERSION
 __all__ = ["ClientLimits", "ClientSession", "DecoderFigures", "TrackState"]
 
 MAX_RTT_US = 10_000_000  # what pings and the gateway say is not trusted beyond reason
+MAX_TOKEN_CHARACTERS = 512
 FIRST_PINGS = 5  # in quick succession: a figure for latency is wanted with the first picture
 
 
 class ClientSession:
-    """One viewer's session, viewer side. See the module for the contract."""
+    """One viewer's session, viewer side. See the module for the contract.
 
-    def __init__(self, *, client: str = "wtgateway", limits: ClientLimits | None = None) -> None:
+    ``former``: the session whose place this one may take. If both are of one instance they share the order of
+    frames and the clock from the catalog on: what either brings first is delivered, once.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: str = "wtgateway",
+        limits: ClientLimits | None = None,
+        former: ClientSession | None = None,
+    ) -> None:
         self.limits = limits or ClientLimits()
         self.clock = ClockSync()
+        self.resume: messages.Resume | None = None  # what another session can take this one's place with
+        self.continues = False  # the former session: its frames, in its order; known from the catalog on
+        self._former = former
         self.catalog: Catalog | None = None
         self.welcome: messages.Welcome | None = None
         self.state: messages.State | None = None
@@ -216,6 +230,12 @@ class ClientSession:
                 self._events.append(events.StatisticsReceived(message))
             case messages.Error():
                 self._events.append(events.GatewayError(message.code, message.message))
+            case messages.Resume():
+                if len(message.token) > MAX_TOKEN_CHARACTERS:
+                    raise ProtocolError(CloseCode.MALFORMED, "a resume token that is too long")
+                self.resume = message
+            case messages.Drain():
+                self._events.append(events.GatewayDrains(message.within_ms, message.reason))
             case messages.Goodbye():
                 goodbye = events.GatewayGoodbye(message.code, message.reason, message.retry_after_ms)
                 self._events.append(goodbye)
@@ -260,6 +280,16 @@ class ClientSession:
             until_us = deadline_us if track.kind is Kind.VIDEO else 0
             track.wait_for(max(retransmission_us, until_us), self.limits)
 
+    def ping(self, now: float) -> None:
+        """Ask the gateway whether it hears us, beyond the pings that go out by themselves."""
+        if self.welcome is not None:
+            self._ping(now)
+
+    def positions(self) -> list[tuple[int, int, int, int]]:
+        """Track, rendition, group and index of the newest frame delivered of each track."""
+        newest = ((track_id, track.order.newest) for track_id, track in sorted(self.tracks.items()))
+        return [(track_id, *position) for track_id, position in newest if position is not None]
+
     def _report(self) -> None:
         for track_id, track in self.tracks.items():
             if track.frames:
@@ -271,6 +301,7 @@ class ClientSession:
     def _set_catalog(self, catalog: Catalog, now: float) -> None:
         self.catalog = catalog
         kinds = {track.id: track.kind for track in catalog.tracks}
+        self._go_on(kinds)
         self.tracks = {i: t for i, t in self.tracks.items() if kinds.get(i) is t.kind}
         for track_id, kind in kinds.items():
             if track_id not in self.tracks:
@@ -281,10 +312,25 @@ class ClientSession:
         for frame in early:
             self._arrived(frame, now)
 
+    def _go_on(self, kinds: dict[int, Kind]) -> None:
+        """Take over what the former session knows, if that was of the same instance."""
+        former, self._former = self._former, None
+        if former is None or former.welcome is None or self.welcome is None:
+            return
+        self.continues = former.welcome.instance == self.welcome.instance != ""
+        if self.continues:
+            self.clock = former.clock
+            for track_id, track in former.tracks.items():
+                if kinds.get(track_id) is track.kind:
+                    self.tracks[track_id] = TrackState(track.kind, track.order)
+
     def _arrived(self, frame: Frame, now: float) -> None:
         track = self.tracks.get(frame.track)
         if track is None:
             self._keep_early(frame)
+            return
+        if self.continues and track.order.delivered(frame):
+            self.frames_twice += 1
             return
         track.count(frame, now)
         self._deliver(frame.track, track, track.order.push(frame, _us(now)), now)

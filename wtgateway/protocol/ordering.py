@@ -76,6 +76,16 @@ class FrameOrder:
         """How many frames are held back."""
         return len(self._held)
 
+    @property
+    def newest(self) -> tuple[int, int, int] | None:
+        """Rendition, group and index of the last frame delivered."""
+        last = self._last
+        return (last.rendition, last.group, last.index) if last is not None else None
+
+    def delivered(self, frame: Frame) -> bool:
+        """Whether that one was delivered, or comes too late for it."""
+        return self._last is not None and _position(frame) <= _position(self._last)
+
     def push(self, frame: Frame, now_us: int) -> list[Frame]:
         """Take in a frame; returns the frames that can be decoded now, in order."""
         self.counters.received += 1

@@ -24,6 +24,17 @@ class SoundOrder:
     _orders: dict[int, FrameOrder] = field(default_factory=dict)  # the last two renditions, newest last
     _newest_us: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def newest(self) -> tuple[int, int, int] | None:
+        """Rendition, group and index of the last frame delivered, of the rendition that came last."""
+        current = next(reversed(self._orders.values()), None)
+        return current.newest if current is not None else None
+
+    def delivered(self, frame: Frame) -> bool:
+        """Whether that one was delivered, or comes too late for it."""
+        order = self._orders.get(frame.rendition)
+        return order is not None and order.delivered(frame)
+
     def push(self, frame: Frame, now_us: int) -> list[Frame]:
         """Take in a frame; returns the frames that can be decoded now."""
         order = self._of(frame)
