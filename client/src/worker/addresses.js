@@ -23,6 +23,12 @@ export class Addresses {
     this.#give(info);
   }
 
+  /** What the page fetched was used before anything else here ran: another attempt asks anew. */
+  async early() {
+    this.#asked = true;
+    await this.first;
+  }
+
   /** @param {CertificateHash[]} hashes pushed on the control stream */
   push(hashes) {
     this.#pushed = hashes;
