@@ -55,7 +55,7 @@ export class Connector {
   #backoff = new Backoff();
   #wake = () => {};
   /** @type {Message | null} */ #goodbye = null;
-  /** @type {Message | null} that came before its script */ #drain = null;
+  #drain = false; // the gateway of the session that plays is about to go
   #away = false;
   #awayUs = 0;
   /** @type {Roamer | null} */ #roamer = null;
@@ -229,8 +229,8 @@ export class Connector {
   #play(session) {
     this.session = session;
     this.place = { instance: '', token: '', tokenUntilUs: 0 };
-    this.#goodbye = this.#drain = null;
-    this.#away = false;
+    this.#goodbye = null;
+    this.#away = this.#drain = false;
     Object.assign(session.handlers, playing(this.engine, () => this.#roamer?.heard()));
     return session;
   }
@@ -251,7 +251,7 @@ export class Connector {
     const { early } = this;
     this.early = null;
     if (early) {
-      await this.addresses.first;
+      await this.addresses.early();
       this.connectUs = early.connectUs;
       this.readyUs = early.readyUs;
       return early.transport;
@@ -270,16 +270,15 @@ export class Connector {
       case 'resume': return void Object.assign(this.place, { token: message.token, tokenUntilUs: arrivalUs + message.valid_ms * 1000 });
       case 'certificates': return this.addresses.push(message.hashes);
       case 'goodbye': return void (this.#goodbye = message);
-      case 'drain': return this.#drained(message);
+      case 'drain': return this.#drained();
       case 'state': return this.#setSource(message);
     }
   }
 
-  /** @param {Message} message */
-  #drained(message) {
-    if (this.#roamer) return this.#roamer.drain(message.within_ms);
-    this.#drain = message;
-    this.#loadRoamer();
+  #drained() {
+    this.#drain = true;
+    if (this.#roamer) this.#roamer.drain();
+    else this.#loadRoamer();
   }
 
   /** @param {Message} message how the source of the broadcast is */
@@ -308,7 +307,7 @@ export class Connector {
       const module = await this.load();
       this.#roamer = new module.Roamer(this);
       this.#roamer.set({ live: !this.#away, visible: this.engine.visible });
-      if (this.#drain) this.#roamer.drain(this.#drain.within_ms);
+      if (this.#drain) this.#roamer.drain();
     } catch { // it plays without; the next session tries again
     }
     this.#loading = false;

@@ -15,28 +15,24 @@ import { nowUs } from './time.js';
 const LATE_US = 60_000; // a timer that comes so late: the whole worker stood still,
 const GRACE_MS = 30; // and what had come meanwhile is read first
 const BROKE_OFF_MS = 2500; // for a session to come up in place of one that broke off
-const SPREAD = 4; // a gateway that goes is left within that part of the time it gives
 
 const SILENT = 'The network is silent. Another way to the gateway is being tried…';
 const BROKEN = 'The connection broke off. Another one is being opened…';
 
 export class Roamer {
   #connector;
-  #random;
   #rules = new Roaming();
   /** @type {Challenger | null} */ #challenger = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   /** @type {number | null} */ #timerUs = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ #drainTimer;
   #silent = false; // as was told last
   #won = false; // the challenger, but it does not play yet
   #beside = false; // it was opened while the other one was there
   /** Told when a session has come up in place of one that broke off, or none has. @type {((up: boolean) => void) | null} */ #waiting = null;
 
-  /** @param {Connector} connector @param {() => number} [random] of 0 to 1 */
-  constructor(connector, random = Math.random) {
+  /** @param {Connector} connector */
+  constructor(connector) {
     this.#connector = connector;
-    this.#random = random;
   }
 
   /** How the session that plays is, and who looks. @param {{live?: boolean, visible?: boolean}} situation */
@@ -61,10 +57,9 @@ export class Roamer {
     this.#do(this.#rules.networkChanged(nowUs()));
   }
 
-  /** The gateway goes: not all viewers knock at the others in the same moment. @param {number} withinMs */
-  drain(withinMs) {
-    clearTimeout(this.#drainTimer);
-    this.#drainTimer = setTimeout(() => this.#do(this.#rules.drain(nowUs())), (withinMs / SPREAD) * this.#random());
+  /** The gateway goes. It does not tell all its viewers at once, so they need not wait for each other. */
+  drain() {
+    this.#do(this.#rules.drain(nowUs()));
   }
 
   /** The session that played is over, and another one is opened at once. @returns {Promise<boolean>} whether one plays now */
@@ -83,7 +78,6 @@ export class Roamer {
   /** No session plays, or what comes has nothing to do with what was. */
   stop() {
     clearTimeout(this.#timer);
-    clearTimeout(this.#drainTimer);
     this.#timerUs = null;
     this.#silent = false;
     this.#drop();
@@ -148,7 +142,6 @@ export class Roamer {
   }
 
   #adopted() {
-    clearTimeout(this.#drainTimer);
     this.#challenger = null;
     this.#won = false;
     if (this.#beside) this.#connector.roams++;

@@ -1,0 +1,84 @@
+"""Roaming on one host: a path that falls silent, and a gateway that hands its viewers over to another one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scripts.support.gateway import Gateway
+from tests.e2e import watching
+from tests.e2e.browsers import Tab
+from tests.e2e.relays import relaying
+
+RELAY_HOST = "127.0.0.2"  # the page names its own address for QUIC: there the relay stands
+SMALL = ("--size", "640x360", "--video-bitrate", "1M")
+RecordProperty = Callable[[str, object], None]
+_TELL_STATES = """window.states = [];
+window.player.addEventListener('state', event => window.states.push(event.detail.state)), 0"""
+
+
+async def test_a_path_falls_silent(tab: Tab, tmp_path: Path, record_property: RecordProperty) -> None:
+    """Another session goes on with the next frame: none is missing, none comes twice."""
+    gateway = Gateway("test:", *SMALL, directory=tmp_path, web_host=RELAY_HOST)
+    listen, target = (RELAY_HOST, gateway.quic_port), (gateway.host, gateway.quic_port)
+    async with gateway, relaying(listen, target) as relay:
+        await watching.watch(tab, f"{gateway.url}/test?deadline=3000")  # a busy machine takes its time
+        await watching.until(tab, "window.player.stats().rttMs > 0", "a clock")
+        await tab.evaluate(_TELL_STATES)
+        before = await watching.stats(tab)
+        relay.silence()
+        after = await roamed(tab)
+        await watching.more_frames(tab, 10)
+        assert await tab.evaluate("window.states") == ["roaming", "playing"]
+        assert len(relay.flows) == 2
+        record_property("gap_ms", after["roamMs"])
+        assert after["roamMs"] >= 250, "that much silence is waited for"
+        frames = await watching.received_frames(tab)
+        assert [(one, two) for one, two in itertools.pairwise(frames) if not follows(one, two)] == []
+        for name in ("reconnects", "framesLost", "keyframeRequests", "framesOutOfOrder", "decoderErrors"):
+            assert after[name] == before[name], name
+        await watching.counters(tab, 2)
+
+
+async def test_a_gateway_hands_its_viewers_over(
+    tab: Tab, tmp_path: Path, record_property: RecordProperty
+) -> None:
+    """SIGTERM: the page plays on at another gateway behind the same address, and nothing is said."""
+    first, second = (
+        Gateway("test:", *SMALL, "--drain-timeout", "20s", directory=tmp_path, web_host=RELAY_HOST)
+        for _ in range(2)
+    )
+    listen, target = (RELAY_HOST, first.quic_port), (first.host, first.quic_port)
+    async with first, second, relaying(listen, target) as relay:
+        await watching.watch(tab, f"{first.url}/test", sound=True)
+        await watching.counters(tab, 1)  # what reads them is fetched while its server is there
+        await tab.evaluate(_TELL_STATES)
+        before = await watching.stats(tab)
+        relay.target = (second.host, second.quic_port)
+        leaving = asyncio.ensure_future(first.stop(signal.SIGTERM))
+        after = await roamed(tab)
+        assert await leaving == 0, "it is empty before its time is over"
+        await watching.more_frames(tab, 20)
+        assert await tab.evaluate("window.states") == []
+        record_property("gap_ms", after["roamMs"])
+        for name in ("reconnects", "framesOutOfOrder", "decoderErrors"):
+            assert after[name] == before[name], name
+        await watching.counters(tab, 2)
+
+
+def follows(one: tuple[int, int], two: tuple[int, int]) -> bool:
+    """Whether no frame is missing between the two, nor a whole group."""
+    return two in ((one[0], one[1] + 1), (one[0] + 1, 0))
+
+
+async def roamed(tab: Tab) -> dict[str, Any]:
+    """Statistics when another session has taken the first one's place, and delivers."""
+    await watching.until(
+        tab, "(s => s.roams === 1 && s.state === 'playing')(window.player.stats())", "another session plays"
+    )
+    await watching.more_frames(tab, 10)
+    return await watching.stats(tab)
