@@ -159,7 +159,9 @@ class FakeGateway:
         self.changed = asyncio.Event()
         self.on_session: Callable[[FakeSession], None] = lambda session: None
 
-    async def connect(self, url: str, handler: Any, *, certificate_hashes: Any, insecure: bool) -> Any:
+    async def connect(
+        self, url: str, handler: Any, *, certificate_hashes: Any, insecure: bool, **_: Any
+    ) -> Any:
         self.hashes.append(certificate_hashes)
         if self.refusals:
             raise self.refusals.pop(0)
@@ -576,10 +578,10 @@ async def test_an_unknown_recording_format_is_a_usage_error(tmp_path: Path) -> N
 
 
 @contextlib.contextmanager
-def page(status: int, body: bytes) -> Iterator[str]:
+def page(status: int, body: bytes, prefix: str = "") -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            self.send_response(status if self.path == f"{prefix}/api/v1/transport" else 404)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -628,6 +630,17 @@ def test_a_page_is_asked_for_address_and_hashes() -> None:
 def test_a_page_that_says_something_else(status: int, body: bytes, words: str) -> None:
     with page(status, body) as base, pytest.raises(TransportError, match=words):
         resolve(f"{base}/cam")
+
+
+def test_a_page_may_be_under_a_path_of_a_proxy() -> None:
+    body = json.dumps({"url": "https://gateway.test:4433", "certificateHashes": []}).encode()
+    for path, name in (("/live/hall/cam", "hall/cam"), ("/live/cam", "cam"), ("/live/a/b/c/d/e", "a/b/c/d/e")):
+        with page(200, body, "/live") as base:
+            assert resolve(f"{base}{path}") == Address("https://gateway.test:4433", name, None)
+    with page(200, body, "/live") as base, pytest.raises(TransportError, match=f"{base}/api/v1/transport answ"):
+        resolve(f"{base}/other/cam")
+    with page(200, body, "/live") as base, pytest.raises(TransportError, match="answers 404"):
+        resolve(f"{base}/live")  # no broadcast
 
 
 def test_https_with_a_hash_is_the_quic_address_itself() -> None:

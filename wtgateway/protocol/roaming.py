@@ -103,6 +103,11 @@ class Roaming:
         """Whether there is a second session, if only being opened."""
         return self._spare is not None
 
+    @property
+    def patience_us(self) -> int:
+        """How long the spare has until something must be heard of it; of the last one opened."""
+        return self._next_open_us - self._opened_us if self._opened_us is not None else BACKOFF_US[0]
+
     # --- main --------------------------------------------------------------------------------------
 
     def heard(self, now_us: int) -> list[Action]:

@@ -10,6 +10,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -18,6 +19,11 @@ from wtgateway.errors import ConfigError, TransportError
 API_PATH = "/api/v1/transport"
 MAX_ANSWER_BYTES = 64 * 1024
 PATIENCE_S = 5.0
+MAX_PREFIX_SEGMENTS = 4  # of the path under which a proxy may show the pages
+
+
+class NoGatewayError(TransportError):
+    """Something answers there, but no gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +36,27 @@ class Address:
     insecure: bool = False
 
     def url(
-        self, kinds: tuple[str, ...], version: int, *, delivery: str = "stream", deadline_ms: int = 0
+        self,
+        kinds: tuple[str, ...],
+        version: int,
+        *,
+        delivery: str = "stream",
+        deadline_ms: int = 0,
+        resume: str = "",
+        after: Sequence[tuple[int, int, int, int]] = (),
     ) -> str:
-        """The CONNECT address of docs/protocol.md; ``deadline_ms`` 0: the gateway's default."""
+        """The CONNECT address of docs/protocol.md; ``deadline_ms`` 0: the gateway's default.
+
+        ``resume`` is the token of the session whose place is taken, ``after`` the newest frame of each track.
+        """
         words: dict[str, str | int] = {"v": version, "subscribe": ",".join(kinds), "codecs": "all"}
         if delivery != "stream":
             words["delivery"] = delivery
         if deadline_ms:
             words["deadline"] = deadline_ms
+        if resume:
+            words["resume"] = resume
+            words["after"] = ",".join(".".join(map(str, position)) for position in after)
         query = urlencode(words, safe=",")
         return f"{self.base}/{quote(self.broadcast, safe='/~')}?{query}"
 
@@ -46,8 +65,9 @@ def resolve(url: str, *, hashes: tuple[bytes, ...] = (), insecure: bool = False)
     """Find out where to connect for ``url``.
 
     ``http://`` is a page; ``https://`` with hashes the QUIC address itself; ``https://`` without is
-    asked for the API like a page, and taken for the QUIC address if nothing answers there. Raises
-    ConfigError for an address that cannot be, TransportError if the page does not answer.
+    asked for the API like a page, and taken for the QUIC address if nothing answers there. A proxy may show
+    the pages under a path of its own, so each beginning of the path is asked in turn. Raises ConfigError for
+    an address that cannot be, TransportError if the page does not answer.
     """
     parts = urlsplit(url)
     name = parts.path.strip("/")
@@ -57,12 +77,25 @@ def resolve(url: str, *, hashes: tuple[bytes, ...] = (), insecure: bool = False)
     if parts.scheme == "https" and hashes:
         return Address(base, name, hashes)
     try:
-        target, offered = _ask(base, insecure)
+        target, offered, name = _find(base, name, insecure)
         return Address(target, name, hashes or offered or None, insecure)
     except TransportError:
         if parts.scheme == "http":
             raise
         return Address(base, name, None, insecure)
+
+
+def _find(base: str, path: str, insecure: bool) -> tuple[str, tuple[bytes, ...], str]:
+    """What the gateway says that is under the shortest beginning of ``path``, and the rest: its broadcast."""
+    segments = path.split("/")
+    problems: list[NoGatewayError] = []
+    for length in range(min(len(segments), MAX_PREFIX_SEGMENTS + 1)):
+        prefix = "".join(f"/{quote(segment)}" for segment in segments[:length])
+        try:
+            return (*_ask(base + prefix, insecure), "/".join(segments[length:]))
+        except NoGatewayError as error:
+            problems.append(error)
+    raise problems[0]
 
 
 def _ask(base: str, insecure: bool) -> tuple[str, tuple[bytes, ...]]:
@@ -79,12 +112,12 @@ def _ask(base: str, insecure: bool) -> tuple[str, tuple[bytes, ...]]:
         hashes = tuple(base64.b64decode(entry["value"], validate=True) for entry in body["certificateHashes"])
     except urllib.error.HTTPError as error:
         error.close()
-        raise TransportError(f"{base}{API_PATH} answers {error.code}: is this a wtgateway?") from error
+        raise NoGatewayError(f"{base}{API_PATH} answers {error.code}: is this a wtgateway?") from error
     except OSError as error:
         reason = getattr(error, "reason", None) or error
         raise TransportError(f"{base} does not answer: {reason}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise TransportError(f"{base}{API_PATH} says something else than a wtgateway would") from error
+        raise NoGatewayError(f"{base}{API_PATH} says something else than a wtgateway would") from error
     if not isinstance(url, str) or urlsplit(url).scheme != "https":
         raise TransportError(f"{base}{API_PATH} names no QUIC address")
     return url.rstrip("/"), hashes

@@ -27,6 +27,7 @@ from wtgateway.viewer.decode import Decoded
 from wtgateway.viewer.link import ViewerLink
 from wtgateway.viewer.reception import Reception
 from wtgateway.viewer.record import check_path
+from wtgateway.viewer.roamer import Roamer
 from wtgateway.viewer.stats import ViewerFigures
 
 __all__ = ["Decoded", "ViewOptions", "Viewer"]
@@ -88,11 +89,10 @@ class Viewer:
             check_path(options.record)
         self.options = options
         self.figures = ViewerFigures(time.monotonic())
-        self.core: ClientSession | None = None
         self._on_notice = on_notice
-        self._connect, self._disconnect = connect, disconnect
+        self._connect = connect
         self._stopped = asyncio.Event()
-        self._link: ViewerLink | None = None
+        self._address: Address | None = None
         self._pause = FIRST_PAUSE_S
         self._reception = Reception(
             self.figures,
@@ -101,9 +101,17 @@ class Viewer:
             on_frame=on_frame,
             on_media=on_media,
             on_notice=on_notice,
-            on_said=lambda: self._link.settle() if self._link else None,
+            on_said=lambda: self._roamer.settle(),
             on_broken=self.stop,
         )
+        self._roamer = Roamer(
+            self._reception, make_core=self._make_core, open_=self._open, disconnect=disconnect
+        )
+
+    @property
+    def core(self) -> ClientSession | None:
+        """The session that plays, or is to."""
+        return self._roamer.core
 
     def stop(self) -> None:
         """Leave in order; :meth:`run` returns soon."""
@@ -178,45 +186,60 @@ class Viewer:
         return address
 
     async def _watch(self, address: Address) -> str:
-        """One session from CONNECT to its end; the reason of the end."""
-        core = self.core = ClientSession(client="wtgateway view", limits=self._limits())
-        self._reception.begin(core)
-        link = self._link = ViewerLink(core, self._reception.handle)
+        """Sessions that take each other's place, from CONNECT to the last one's end; the reason of that."""
+        self._address = address
+        roamer = self._roamer
         self.figures.state = "connecting"
         began = time.monotonic()
-        session = await self._unless_stopped(self._open(address, link))
-        if session is None:
-            return "stopped"
+        roamer.start()
+        either: set[asyncio.Future[Any]] = {roamer.opened, roamer.ended}
+        try:
+            await self._unless_stopped(asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED))
+            if roamer.opened.done():
+                self._connected(address, began)
+            end = await self._unless_stopped(asyncio.shield(roamer.ended))
+        finally:
+            self._reception.absorb()
+            await roamer.stop()
+        if end is not None and end.error is not None:
+            raise end.error
+        return self._judge(end.code, end.reason) if end is not None else "stopped"
+
+    def _connected(self, address: Address, began: float) -> None:
         if self.figures.state == "connecting":
             self.figures.state = "joining"
         if self.figures.connected_at is None:
             self.figures.connected_at = began
         self._on_notice(f"connected to {address.base}/{address.broadcast}")
-        try:
-            ended = await self._unless_stopped(asyncio.shield(link.ended))
-            if ended is None:
-                core.say_goodbye()
-                link.settle()
-        finally:
-            self._reception.absorb()
-            await self._disconnect(session, CloseCode.NORMAL, "")
-        return self._judge(*ended) if ended else "stopped"
 
-    def _limits(self) -> ClientLimits:
+    def _make_core(self, former: ClientSession | None) -> ClientSession:
         deadline_ms = self.options.deadline_ms
-        return ClientLimits(deadline=deadline_ms / 1000) if deadline_ms else ClientLimits()
+        limits = ClientLimits(deadline=deadline_ms / 1000) if deadline_ms else ClientLimits()
+        return ClientSession(client="wtgateway view", limits=limits, former=former)
 
-    async def _open(self, address: Address, link: ViewerLink) -> WebTransportSession:
+    async def _open(
+        self, link: ViewerLink, former: ClientSession | None, patience_s: float | None
+    ) -> WebTransportSession:
+        address = self._address
+        assert address is not None
+        resume = former.resume if former is not None else None
+        url = address.url(
+            self.options.kinds,
+            PROTOCOL_VERSION,
+            delivery=self.options.delivery,
+            deadline_ms=self.options.deadline_ms,
+            resume=resume.token if resume is not None else "",
+            after=former.positions() if former is not None else (),
+        )
+        hashes = address.hashes
+        if hashes:  # another node may show another certificate, that it was told of meanwhile
+            hashes = tuple(dict.fromkeys((*hashes, *self._reception.pushed_hashes)))
         return await self._connect(
-            address.url(
-                self.options.kinds,
-                PROTOCOL_VERSION,
-                delivery=self.options.delivery,
-                deadline_ms=self.options.deadline_ms,
-            ),
+            url,
             link,
-            certificate_hashes=address.hashes,
+            certificate_hashes=hashes,
             insecure=address.insecure and not address.hashes,
+            **({} if patience_s is None else {"timeout": patience_s}),
         )
 
     def _judge(self, code: int, reason: str) -> str:

@@ -25,6 +25,7 @@ class ViewerLink:
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[tuple[int, str]] = self._loop.create_future()
         self._on_events = on_events
+        self.on_heard: Callable[[], None] = lambda: None  # before anything is made of what came
         self._session: WebTransportSession | None = None
         self._control: int | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -38,6 +39,7 @@ class ViewerLink:
     def stream_data(self, stream_id: int, data: bytes, fin: bool) -> None:
         """Bytes of the control stream (the first bidirectional one) or of media."""
         now = time.monotonic()
+        self.on_heard()
         try:
             if stream_id & 0x02:  # unidirectional (RFC 9000, section 2.1)
                 self.core.receive_stream(stream_id, data, fin, now)
@@ -57,6 +59,7 @@ class ViewerLink:
         if stream_id == self._control:
             self.close(CloseCode.NORMAL, "the gateway reset the control stream")
             return
+        self.on_heard()
         self.core.reset_stream(stream_id, time.monotonic())
         self.settle()
 
@@ -65,6 +68,7 @@ class ViewerLink:
 
     def datagram(self, data: bytes) -> None:
         """A piece of a frame, most likely."""
+        self.on_heard()
         try:
             self.core.receive_datagram(data, time.monotonic())
         except ProtocolError as error:

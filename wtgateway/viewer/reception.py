@@ -16,6 +16,8 @@ from wtgateway.errors import WtgatewayError
 from wtgateway.media import Frame, Kind, Track
 from wtgateway.protocol import client_events as events
 from wtgateway.protocol.client_session import ClientSession
+from wtgateway.protocol.ordering import OrderCounters
+from wtgateway.protocol.roaming import Roaming
 from wtgateway.viewer.decode import Decoded, Decoder, Encoded
 from wtgateway.viewer.record import Recorder
 from wtgateway.viewer.stats import ViewerFigures
@@ -56,7 +58,7 @@ class Reception:
         self._decoder: BoundedWorker[Encoded] | None = None
         self._skipping: set[int] = set()
         self._keyframe_asked: dict[int, float] = {}
-        self._absorbed: dict[int, tuple[int, int]] = {}
+        self._absorbed: dict[int, tuple[OrderCounters, int, int]] = {}  # as they were, and whose
         self._absorbed_datagrams = _DATAGRAMS_NONE
         if decode:
             decoder = Decoder(self._decoded_in_thread, self._failed_in_thread)
@@ -68,8 +70,18 @@ class Reception:
         """A new session; what follows comes from it."""
         self.absorb()
         self._core = core
-        self._absorbed, self._skipping = {}, set()
+        self._skipping = set()
         self._absorbed_datagrams = _DATAGRAMS_NONE
+
+    def roaming_changed(self, roaming: Roaming) -> None:
+        """The viewer looks for another path, has found one, or needs none any more."""
+        figures = self.figures
+        figures.roams, figures.roam_us = roaming.roams, roaming.gap_us
+        if roaming.roaming and figures.state == "playing":
+            figures.state = "roaming"
+            self._on_notice("nothing comes: trying another path")
+        elif figures.state == "roaming" and not roaming.roaming:
+            figures.state = "playing"
 
     def close(self) -> None:
         """Decode and write what is queued, then end the threads; blocks until that is done."""
@@ -107,6 +119,10 @@ class Reception:
                     self.pushed_hashes = tuple(v for v in values if isinstance(v, bytes))
                 case events.GatewayError(message=message):
                     self._on_notice(f"the gateway says: {message}")
+                case events.GatewayDrains(within_ms=within_ms, reason=reason):
+                    self._on_notice(
+                        f"the gateway goes in {within_ms / 1000:.2g} s{f': {reason}' if reason else ''}"
+                    )
                 case events.GatewayGoodbye(reason=reason, retry_after_ms=retry_after_ms):
                     self.retry_after_ms = retry_after_ms
                     self._on_notice(f"the gateway says goodbye: {reason}")
@@ -228,10 +244,11 @@ class Reception:
                 continue
             counters = track.order.counters
             gaps, dropped = counters.gaps, counters.late + counters.discarded
-            known = self._absorbed.get(track_id, (0, 0))
-            self._absorbed[track_id] = (gaps, dropped)
-            figures.gaps += gaps - known[0]
-            figures.frames_dropped += dropped - known[1]
+            known = self._absorbed.get(track_id)  # a session that continues another one goes on counting
+            before = known[1:] if known is not None and known[0] is counters else (0, 0)
+            self._absorbed[track_id] = (counters, gaps, dropped)
+            figures.gaps += gaps - before[0]
+            figures.frames_dropped += dropped - before[1]
             figures.jitter_us = track.jitter_us
 
     def _absorb_datagrams(self, core: ClientSession) -> None:

@@ -84,6 +84,8 @@ class ViewerFigures:
     width: int = 0
     height: int = 0
     reconnects: int = 0
+    roams: int = 0  # sessions opened beside another one that took its place
+    roam_us: int | None = None  # the gap in the picture, when that happened last
     keyframe_requests: int = 0
     rtt_us: int = 0
     connected_at: float | None = None
@@ -149,6 +151,8 @@ class ViewerFigures:
             "audio": {"codec": audio.codec, **_track_dict(audio), "latencyMs": _latency_dict(audio)},
             "firstFrameMs": None if self.first_frame_s is None else round(self.first_frame_s * 1e3, 1),
             "reconnects": self.reconnects,
+            "roams": self.roams,
+            "roamMs": None if self.roam_us is None else round(self.roam_us / 1e3, 1),
             "keyframeRequests": self.keyframe_requests,
             "rttMs": round(self.rtt_us / 1e3, 2),
             "fragmentsReceived": self.fragments_received,
