@@ -90,7 +90,7 @@ def _find(base: str, path: str, insecure: bool) -> tuple[str, tuple[bytes, ...],
     segments = path.split("/")
     problems: list[NoGatewayError] = []
     for length in range(min(len(segments), MAX_PREFIX_SEGMENTS + 1)):
-        prefix = "".join(f"/{quote(segment)}" for segment in segments[:length])
+        prefix = "".join(f"/{quote(segment, safe='%~')}" for segment in segments[:length])
         try:
             return (*_ask(base + prefix, insecure), "/".join(segments[length:]))
         except NoGatewayError as error:
