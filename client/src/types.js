@@ -95,8 +95,8 @@
  * @property {number} firstFrameMs CONNECT to first painted frame; 0 before
  * @property {{ready: number, received: number, decoded: number}} joinMs the way to it, all from CONNECT:
  *   session accepted, first whole frame received, first picture decoded
- * @property {number} reconnects sessions that broke off
- * @property {number} roams sessions that were opened beside another one and took its place
+ * @property {number} reconnects sessions that broke off, and nothing took their place at once
+ * @property {number} roams sessions that took the place of another one: of one that is silent, about to go, or just broken off
  * @property {number} roamMs the longest time without a new picture around the last of them, or while the network was last silent; 0: never
  * @property {SinkKind | ''} sink
  * @property {LatencyMode} latencyMode

@@ -298,8 +298,9 @@ test('sessions that fail are tried again ever later, and the first one is kept u
   await pass(1200);
   assert.equal(first.end?.reason, 'nothing was heard from the gateway for 4 s');
   assert.equal(states.filter((state) => state === 'reconnecting').length, 0, 'one more is opened in its place first');
+  Transport.refuses = true;
   Transport.all.at(-1)?.lose();
-  await pass(10);
+  await pass(2500);
   assert.deepEqual([connector.state, connector.reconnects], ['reconnecting', 1]);
 });
 
@@ -359,24 +360,48 @@ test('a session that breaks off: another one goes on at once where it was', asyn
   second.say(...opening('i1'));
   second.frame(picture(10));
   await pass(20);
-  assert.deepEqual([connector.state, painted.length, connector.reconnects, connector.roams], ['playing', 11, 1, 0]);
+  assert.deepEqual([connector.state, painted.length, connector.reconnects, connector.roams], ['playing', 11, 0, 1]);
   assert.deepEqual([engine.video.lost, Decoder.opened], [0, 1]);
   assert.ok(!states.includes('reconnecting'));
-  await pass(40);
-  second.lose();
+});
+
+test('a session that breaks off before there is another network', async (t) => {
+  const { engine, connector, states, pass, first } = await playing(t);
+  Transport.refuses = true;
+  first.lose();
+  await pass(30);
+  Transport.refuses = false;
+  engine.receive({ type: 'network', event: 'online' });
   await pass(10);
-  Transport.all[2]?.lose();
+  assert.equal(Transport.all.length, 2, 'at once when it is told');
+  Transport.all[1]?.lose();
+  await pass(80);
+  assert.equal(Transport.all.length, 3, 'and soon by itself');
+  Transport.all[2]?.say(...opening('i1'));
   await pass(10);
-  assert.deepEqual([connector.state, connector.reconnects], ['reconnecting', 2]);
+  assert.deepEqual([connector.state, connector.roams, connector.reconnects], ['playing', 1, 0]);
+  assert.deepEqual(states.slice(2), ['playing', 'roaming', 'playing']);
+});
+
+test('a session that breaks off, and none comes up in its place', async (t) => {
+  const { connector, states, pass, first } = await playing(t);
+  first.lose();
+  for (let seen = 1; connector.state !== 'reconnecting' && nowMs < 5000;) {
+    await pass(10);
+    if (Transport.all.length > seen) Transport.all[seen++]?.lose();
+  }
+  assert.ok(Transport.all.length > 6 && Transport.all.length < 14, `${Transport.all.length} attempts in 2.5 s`);
+  assert.deepEqual([connector.reconnects, connector.roams, states.slice(2)], [1, 0, ['playing', 'roaming', 'reconnecting']]);
+  const { length } = Transport.all;
   await pass(400);
-  assert.deepEqual(Transport.all[3]?.query.get('resume'), null, 'and then as ever');
+  assert.deepEqual(Transport.all.slice(length).map(({ query }) => query.get('resume')), [null], 'and then as ever');
 });
 
 test('a session that breaks off where no address is of use', async (t) => {
   const { connector, pass, first } = await playing(t);
   Transport.refuses = true;
   first.lose();
-  await pass(10);
+  await pass(2520);
   assert.equal(connector.state, 'reconnecting');
 });
 

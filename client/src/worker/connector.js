@@ -51,6 +51,7 @@ export class Connector {
   /** @type {StartMessage | null} */ wish = null;
   #run = 0;
   #open = false;
+  #dropped = false;
   #openedUs = 0;
   #backoff = new Backoff();
   #wake = () => {};
@@ -126,8 +127,9 @@ export class Connector {
     this.networkChanged('visible');
   }
 
-  /** For tests: the session ends as if the network had gone. */
+  /** For tests: the session ends as if the network had gone, and nothing takes its place at once. */
   drop() {
+    this.#dropped = true;
     this.session?.close(0, 'dropped by a test');
   }
 
@@ -213,11 +215,11 @@ export class Connector {
 
   /** Whether another session plays now in place of one that has ended. @param {import('./session.js').End} end */
   async #replaced({ clean, code }) {
-    const { roams } = this;
     const broken = !clean && code === 0; // what was closed for a reason would be closed again
-    const replaced = broken && this.#roamer !== null && await this.#roamer.brokeOff();
-    if (roams === this.roams) this.reconnects++;
-    return replaced;
+    if (broken && !this.#dropped && await this.#roamer?.brokeOff()) return true;
+    this.#dropped = false;
+    this.reconnects++;
+    return false;
   }
 
   /** @param {WebTransport} transport @param {import('./session.js').SessionHandlers} handlers that hear of it until it plays */

@@ -3,6 +3,7 @@
  * silent, or has changed, or the gateway is about to go. A script of its own, fetched with the first picture.
  */
 
+import { Backoff } from '../media/backoff.js';
 import { Roaming } from '../media/roaming.js';
 import { Challenger } from './challenger.js';
 import { openBeside, silenceEnds } from './handover.js';
@@ -15,6 +16,7 @@ import { nowUs } from './time.js';
 const LATE_US = 60_000; // a timer that comes so late: the whole worker stood still,
 const GRACE_MS = 30; // and what had come meanwhile is read first
 const BROKE_OFF_MS = 2500; // for a session to come up in place of one that broke off
+const AGAIN = { firstMs: 60, factor: 2, maxMs: 600 }; // meanwhile: an interface may be down before the next one is up
 
 const SILENT = 'The network is silent. Another way to the gateway is being tried…';
 const BROKEN = 'The connection broke off. Another one is being opened…';
@@ -27,7 +29,9 @@ export class Roamer {
   /** @type {number | null} */ #timerUs = null;
   #silent = false; // as was told last
   #won = false; // the challenger, but it does not play yet
-  #beside = false; // it was opened while the other one was there
+  #instead = false; // it is opened in place of one that is over
+  #again = new Backoff(AGAIN);
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #againTimer;
   /** Told when a session has come up in place of one that broke off, or none has. @type {((up: boolean) => void) | null} */ #waiting = null;
 
   /** @param {Connector} connector */
@@ -53,7 +57,10 @@ export class Roamer {
 
   /** The browser told of another network, or that the page has come back to life. */
   networkChanged() {
-    if (this.#waiting && !this.#beside) return this.#open(true);
+    if (this.#waiting && this.#instead) {
+      this.#again.reset();
+      return this.#open(true);
+    }
     this.#do(this.#rules.networkChanged(nowUs()));
   }
 
@@ -88,6 +95,8 @@ export class Roamer {
 
   /** @param {boolean} up */
   #settle(up) {
+    clearTimeout(this.#againTimer);
+    this.#again.reset();
     this.#waiting?.(up);
     this.#waiting = null;
   }
@@ -118,9 +127,9 @@ export class Roamer {
 
   /** @param {boolean} [instead] of a session that is over, not beside it */
   #open(instead = false) {
+    clearTimeout(this.#againTimer);
     this.#drop();
-    this.#beside = !instead;
-    this.#won = instead;
+    this.#won = this.#instead = instead;
     /** @type {WebTransport} */ let transport;
     try {
       transport = openBeside(this.#connector);
@@ -144,7 +153,7 @@ export class Roamer {
   #adopted() {
     this.#challenger = null;
     this.#won = false;
-    if (this.#beside) this.#connector.roams++;
+    this.#connector.roams++;
     this.#connector.engine.report.gap.around(nowUs());
     this.#settle(true);
     this.#do(this.#rules.heard(nowUs()));
@@ -154,7 +163,10 @@ export class Roamer {
     const won = this.#won;
     this.#challenger = null;
     this.#won = false;
-    if (won && this.#waiting) return this.#settle(false);
+    if (this.#waiting && won) {
+      this.#againTimer = setTimeout(() => this.#open(true), this.#again.next());
+      return;
+    }
     // It was to follow a gateway that goes, which is still there.
     this.#do(won ? this.#rules.drain(nowUs()) : this.#rules.spareFailed(nowUs()));
   }
