@@ -181,33 +181,36 @@ def test_a_lock_held_for_ever_is_a_typed_error(tmp_path: Path) -> None:
         pass
 
 
-def _process(directory: str, now: float, gate: object, results: object) -> None:
-    store = CertificateStore(Path(directory), 60.0, NAMES)
-    gate.wait()  # type: ignore[attr-defined]
-    results.put([bytes(h["value"]) for h in store.load_or_create(now).hashes()])  # type: ignore[attr-defined]
+def _process(stores: list[tuple[str, float]], gate: object, results: object) -> None:
+    for directory, now in stores:
+        store = CertificateStore(Path(directory), 60.0, NAMES)
+        gate.wait()  # type: ignore[attr-defined]
+        answer = [bytes(h["value"]) for h in store.load_or_create(now).hashes()]
+        results.put((directory, answer))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("state", ["empty", "rotation due", "damaged"])
-def test_processes_on_one_store_agree(tmp_path: Path, state: str) -> None:
-    now = NOW
-    if state != "empty":
-        first = CertificateStore(tmp_path, 60.0, NAMES).load_or_create(NOW)
-        now = NOW + 61
-        if state == "damaged":
-            (tmp_path / STORE_FILE).write_bytes(to_pem(first.current)[:200])
+def test_processes_on_one_store_agree(tmp_path: Path) -> None:
+    """Four at once, on a store that is empty, then on one whose rotation is due, then on a damaged one."""
+    stores = [(str(tmp_path / "empty"), NOW)]
+    for state in ("rotation due", "damaged"):
+        first = CertificateStore(tmp_path / state, 60.0, NAMES).load_or_create(NOW)
+        stores.append((str(tmp_path / state), NOW + 61))
+    (tmp_path / "damaged" / STORE_FILE).write_bytes(to_pem(first.current)[:200])
     context = multiprocessing.get_context("spawn")
     gate, results = context.Barrier(4), context.Queue()
-    arguments = (str(tmp_path), now, gate, results)
-    processes = [context.Process(target=_process, args=arguments) for _ in range(4)]
+    processes = [context.Process(target=_process, args=(stores, gate, results)) for _ in range(4)]
     for process in processes:
         process.start()
-    answers = [results.get(timeout=60) for _ in processes]
+    answers = [results.get(timeout=60) for _ in range(len(processes) * len(stores))]
     for process in processes:
         process.join(60)
         process.close()
     results.close()
     results.join_thread()
-    assert answers.count(answers[0]) == 4
+    for directory, _ in stores:
+        given = [answer for where, answer in answers if where == directory]
+        assert len(given) == 4
+        assert given.count(given[0]) == 4, directory
 
 
 _KILLED = """

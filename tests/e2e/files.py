@@ -1,7 +1,10 @@
-"""Media files that tests write: a burnt-in frame counter and a steady tone."""
+"""Media files that tests write: a burnt-in frame counter and a steady tone. Each is encoded once a run."""
 
 from __future__ import annotations
 
+import functools
+import tempfile
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +25,15 @@ CHANNELS = {"stereo": 2, "5.1": 6}
 CENTRE = 2  # of 5.1, in FFmpeg's order: FL FR FC LFE BL BR
 
 
+@functools.cache
+def _encoded(write: Callable[..., None], name: str, *arguments: object) -> bytes:
+    """The file of that name that ``write`` makes; each test has a copy of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        write(path, *arguments)
+        return path.read_bytes()
+
+
 def write_movie(
     path: Path,
     *,
@@ -35,6 +47,11 @@ def write_movie(
 
     The tone is in both channels of stereo, and in the centre alone of 5.1.
     """
+    name = f"movie{path.suffix}"
+    path.write_bytes(_encoded(_encode_movie, name, seconds, fps, tone_hz, layout, rate))
+
+
+def _encode_movie(path: Path, seconds: float, fps: int, tone_hz: float, layout: str, rate: int) -> None:
     options = {"preset": "veryfast", "bf": "3", "g": "50"}
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=fps, options=options)
@@ -69,9 +86,14 @@ DEEP = {"av1-10": "av1"}  # the same with ten bits a sample
 
 def write_coded(folder: Path, codec: str, *, seconds: float = 6.0, fps: int = 25) -> Path:
     """The movie above in any codec, as a camera or an archive has it: B-frames, short groups, Opus or AAC."""
-    encoder, options, suffix, sound = CODED[DEEP.get(codec, codec)]
+    path = folder / f"{codec}{CODED[DEEP.get(codec, codec)][2]}"
+    path.write_bytes(_encoded(_encode_coded, path.name, codec, seconds, fps))
+    return path
+
+
+def _encode_coded(path: Path, codec: str, seconds: float, fps: int) -> None:
+    encoder, options, _, sound = CODED[DEEP.get(codec, codec)]
     pix_fmt = "yuv420p10le" if codec in DEEP else "yuv420p"
-    path = folder / f"{codec}{suffix}"
     with without_real_time(), av.open(str(path), "w") as container:
         video = container.add_stream(encoder, rate=fps, options=options)
         video.width, video.height, video.pix_fmt, video.bit_rate = WIDTH, HEIGHT, pix_fmt, 1_000_000
@@ -87,11 +109,14 @@ def write_coded(folder: Path, codec: str, *, seconds: float = 6.0, fps: int = 25
             for part in [block] if sound == "aac" else resampler.resample(block):
                 container.mux(audio.encode(part))
         container.mux(audio.encode(None))
-    return path
 
 
 def write_text(path: Path, pix_fmt: str, *, seconds: float = 3.0, fps: int = 25) -> None:
     """VP9 of coloured lines one pixel wide, as letters on a desktop have them, red and blue in turn."""
+    path.write_bytes(_encoded(_encode_text, path.name, pix_fmt, seconds, fps))
+
+
+def _encode_text(path: Path, pix_fmt: str, seconds: float, fps: int) -> None:
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     rgb[:, 0::2, 0], rgb[:, 1::2, 2] = 255, 255
     options = {"deadline": "realtime", "cpu-used": "6", "crf": "4", "g": "25"}
