@@ -193,3 +193,15 @@ def test_derived_certificates_are_shown_and_not_rotated_by_hand(
     said = capsys.readouterr().out
     assert "derived from" in said and "10.0.0.0/8, ::1/128" in said
     assert not (tmp_path / "certs").exists()
+
+
+def test_one_that_is_there_already_may_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For containers that are started again: the first start makes it. A damaged one is not passed over."""
+    file = tmp_path / "secret"
+    assert main(["cluster", "secret", "--if-missing", str(file)]) == 0
+    before = file.read_bytes()
+    assert main(["cluster", "secret", "--if-missing", str(file)]) == 0
+    assert "is there already" in capsys.readouterr().out
+    assert file.read_bytes() == before
+    file.write_text("# empty")
+    assert main(["cluster", "secret", "--if-missing", str(file)]) == 2

@@ -22,6 +22,8 @@ def ready_facts(gateway: Gateway) -> dict[str, Any]:
     scheme = "https" if config.public or config.web_tls_cert else "http"
     host, port = gateway.web_address
     shown = "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0", "::") else host  # noqa: S104
+    if config.web.host == "::1":
+        shown = "::1"  # a browser may take "localhost" for 127.0.0.1 alone
     page = config.public_url or f"{scheme}://{in_url(shown)}:{port}/"
     names = [b.name for b in gateway.hub]
     certificate = gateway.certificate

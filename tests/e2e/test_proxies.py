@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -122,6 +123,18 @@ async def test_behind_nginx_that_is_trusted_and_takes_the_path_away(
         tab = await browser.open(ignore_https_errors=True)
         stack.push_async_callback(tab.close)
         await plays_everywhere(tab, gateway, url)
+
+
+async def test_with_ipv6_alone(launched: Callable[[str], Awaitable[Browser]], tmp_path: Path) -> None:
+    ports = {"quic_port": free_port(socket.SOCK_DGRAM), "web_port": free_port()}
+    async with Gateway("test:?size=640x360", directory=tmp_path, host="::1", **ports) as gateway:
+        assert gateway.ready["page"] == f"{gateway.url}/test" == f"http://[::1]:{gateway.web_port}/test"
+        tab = await (await launched("chromium")).open()
+        try:
+            await watching.watch(tab, gateway.ready["page"])
+            assert len(set(await watching.counters(tab, 2))) == 2
+        finally:
+            await tab.close()
 
 
 async def test_behind_caddy_that_is_nobody_and_leaves_the_path(tmp_path: Path) -> None:
