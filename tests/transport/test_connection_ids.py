@@ -214,6 +214,16 @@ def test_a_packet_for_another_node_is_not_answered() -> None:
     assert StatelessResets(other).answer(b"\x40" + unroutable + bytes(40), 1.0) is None
 
 
+def test_reset_tokens_of_another_configuration_are_others() -> None:
+    """It may issue the same ID again, to somebody else."""
+    configs = [FOUR_PASS, LbConfig(2, 2, 7, KEY[::-1]), LbConfig(2, 2, 7), LbConfig(3, 2, 7, KEY)]
+    tokens = {
+        ConnectionIds(secret=SECRET, lb=LbIdentity(config, b"ab")).reset_token(bytes(11))
+        for config in configs
+    }
+    assert len(tokens) == 4
+
+
 def test_a_connection_behind_a_balancer_has_only_ids_of_its_node() -> None:
     lb = LbIdentity(FOUR_PASS, b"ab")
     quic = connection(ConnectionIds(worker=5, workers=7, secret=SECRET, lb=lb))

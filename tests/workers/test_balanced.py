@@ -55,7 +55,7 @@ def sends_to(watcher: Watcher) -> bytes:
 
 
 async def test_workers_of_a_node_behind_a_balancer(tmp_path: Path) -> None:
-    """Each viewer has proved its address, perhaps to the other worker; of a death its viewer hears at once."""
+    """Each viewer has proved its address, perhaps to the other worker; a death is told at once."""
     config = balanced(tmp_path, workers=2, transport=TransportConfig(retry_above=0.0))
     async with running(config) as gateway, one_viewer_each(gateway) as watchers:
         assert gateway.pool is not None

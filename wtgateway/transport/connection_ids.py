@@ -106,7 +106,9 @@ class ConnectionIds:
         self._secret = secret or random(SECRET_BYTES)
         self.rule = steering_rule(workers, self._secret, lb)
         self._nonces: Nonces | None = None
+        self._reset_key = self._secret
         if lb is not None:
+            self._reset_key = _key_of_configuration(self._secret, lb.config)
             key = hmac.digest(self._secret, b"nonces", "sha256")[:16]
             self._nonces = Nonces(lb.config.nonce_bytes, key=key, part=worker, parts=workers, random=random)
 
@@ -168,7 +170,15 @@ class ConnectionIds:
 
     def reset_token(self, cid: bytes) -> bytes:
         """The token that resets the connection of ``cid`` without any state."""
-        return hmac.digest(self._secret, b"stateless reset" + cid, "sha256")[:RESET_TOKEN_BYTES]
+        return hmac.digest(self._reset_key, b"stateless reset" + cid, "sha256")[:RESET_TOKEN_BYTES]
+
+
+def _key_of_configuration(secret: bytes, config: LbConfig) -> bytes:
+    """Another one for another configuration under the same codepoint, which may give the same IDs again
+    to others: they must not have each other's tokens (draft-ietf-quic-load-balancers-21, section 9.5).
+    """
+    sizes = bytes((config.rotation, config.server_id_bytes, config.nonce_bytes))
+    return hmac.digest(secret, b"stateless resets of " + sizes + (config.key or b""), "sha256")
 
 
 class ServerConnection(ResetStreamAtConnection):
