@@ -116,6 +116,35 @@ test('what comes late of the rendition that was left is not heard again', () => 
   assert.deepEqual(seams(written(ring).slice(960)), []);
 });
 
+test('what another instance sends goes on where the sound is, and nothing is heard twice', () => {
+  const { path, ring } = begun();
+  path.configure(RENDITIONS);
+  for (let i = 0; i < 20; i++) path.push(frame(1, i));
+  path.newSession(true);
+  for (let i = 15; i < 30; i++) path.push({ ...frame(1, i), group: 70, index: i - 15 });
+  assert.equal(opened.length, 1, 'its decoder goes on');
+  const samples = written(ring).slice(960);
+  assert.deepEqual(seams(samples), []);
+  assert.ok(Math.abs(/** @type {number} */ (samples.at(-1)) - (30 * 960 - 1) / RATE) < 1e-4);
+  assert.deepEqual([path.outOfOrder, path.lost, path.dropped], [0, 0, 0]);
+  assert.deepEqual([path.delivered?.group, path.delivered?.index], [70, 14]);
+});
+
+test('what was captured during silence came late because of that, and nothing else is concluded from it', () => {
+  const late = (/** @type {AudioPath} */ path) => {
+    path.configure(RENDITIONS);
+    for (let i = 0; i < 200; i++) path.push({ ...frame(1, i), arrivalUs: i * 20_000 });
+    const [depth, jitter] = [path.playout.need.delayUs, path.jitter.value];
+    if (path === one) path.silentUntilUs = 230 * 20_000;
+    for (let i = 200; i < 230; i++) path.push({ ...frame(1, i), arrivalUs: 230 * 20_000 });
+    return [path.playout.need.delayUs - depth, path.jitter.value - jitter];
+  };
+  const one = begun().path;
+  assert.deepEqual(late(one), [0, 0]);
+  const [deeper = 0, jitter = 0] = late(begun().path);
+  assert.ok(deeper > 100_000 && jitter > 0, `${deeper}, ${jitter}: else it would be jitter`);
+});
+
 test('a source that begins anew is heard though its times are before', () => {
   const { path } = begun();
   path.configure(RENDITIONS);

@@ -47,11 +47,11 @@ class Decoder {
   }
 }
 
-/** @returns {{readable: ReadableStream<any>, put: (value: any) => void, end: () => void}} */
+/** @returns {{readable: ReadableStream<any>, put: (value: any) => void, end: () => void, fail: () => void}} */
 function source() {
   /** @type {any} */ let controller;
   const readable = new ReadableStream({ start(made) { controller = made; } });
-  return { readable, put: (value) => controller.enqueue(value), end: () => { try { controller.close(); } catch { /* was closed */ } } };
+  return { readable, put: (value) => controller.enqueue(value), end: () => { try { controller.close(); } catch { /* was closed */ } }, fail: () => controller.error(new Error('reset')) };
 }
 
 class Transport {
@@ -101,6 +101,15 @@ class Transport {
     this.#streams.put(stream.readable);
     stream.put(encodeFrame(frame));
     stream.end();
+  }
+
+  /** One that is given up on its way. @param {Frame} frame */
+  async reset(frame) {
+    const stream = source();
+    this.#streams.put(stream.readable);
+    stream.put(encodeFrame(frame).subarray(0, 50));
+    await settle();
+    stream.fail();
   }
 
   /** @param {string} kind */
@@ -192,6 +201,8 @@ test('silence: a ping, then a second session that goes on behind the first', asy
   const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
   assert.deepEqual([second.query.get('resume'), second.query.get('after'), second.query.get('subscribe')], ['T1', '0.3.7.9', 'video,audio']);
   assert.equal(connector.state, 'roaming');
+  connector.playing(); // what had come is still shown
+  assert.equal(connector.state, 'roaming');
   second.frame(picture(11)); // before all that says what it is
   second.frame(picture(10));
   await pass(20);
@@ -223,9 +234,42 @@ test('the first session speaks again before the second one delivers: it stays', 
   second.frame(picture(30));
   await play(first, 400);
   assert.deepEqual([painted.length, Transport.all.length, engine.video.lost], [22, 2, 0]);
+  assert.ok(Math.abs(engine.video.silentUntilUs - EPOCH_US - 700_000) < 50_000, 'what was captured before came late because of that');
 });
 
-test('a session that has nothing newer does not win, but fills what is missing', async (t) => {
+test('a ping that is answered: the network is there, and the source has nothing', async (t) => {
+  const { pass, first, answer } = await playing(t);
+  for (let times = 0; times < 20; times++) {
+    await pass(100);
+    answer(first);
+  }
+  assert.equal(Transport.all.length, 1);
+});
+
+test('a frame that the second session lost is not waited for', async (t) => {
+  const { connector, pass } = await playing(t);
+  await pass(260);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  second.say(...opening('i1'));
+  await second.reset(picture(10));
+  second.frame(picture(11));
+  await pass(20);
+  assert.equal(connector.state, 'playing');
+  assert.deepEqual(second.heard('keyframe').map(({ reason }) => reason), ['gap']);
+});
+
+test('what the page wished for is said again', async (t) => {
+  const { engine, pass, first } = await playing(t);
+  engine.receive({ type: 'rendition', id: 3 });
+  await pass(260);
+  const [, second] = /** @type {[Transport, Transport]} */ (Transport.all);
+  second.say(...opening('i1'));
+  second.frame(picture(10));
+  await pass(20);
+  for (const transport of [first, second]) assert.deepEqual(transport.heard('subscribe').map(({ rendition }) => rendition), [3]);
+});
+
+test('a session that has nothing newer does not win', async (t) => {
   const { connector, painted, pass, first } = await playing(t);
   first.frame(picture(11)); // 10 was lost
   await pass(260);
@@ -255,6 +299,12 @@ test('another instance: what is shown goes on, and nothing is shown twice or bac
   assert.deepEqual(painted.slice(9), [EPOCH_US + 9 * FRAME_US, EPOCH_US + 10 * FRAME_US - 10_000]);
   assert.deepEqual([connector.state, connector.roams, Decoder.opened, engine.video.outOfOrder], ['playing', 1, 1, 0]);
   assert.equal(connector.place.instance, 'i2');
+  const [{ id, client_us }] = second.heard('ping');
+  nowMs += 10;
+  const theirs = EPOCH_US + nowMs * 1000 + 90_000;
+  second.say({ kind: 'pong', id, client_us, received_us: theirs, sent_us: theirs });
+  await settle();
+  assert.ok(Math.abs(engine.clock.toGateway(nowMs * 1000 + performance.timeOrigin * 1000) - theirs) < 50_000, 'the clock is the new one');
 });
 
 test('another instance with another idea of time begins anew', async (t) => {
@@ -349,6 +399,22 @@ test('drain: a node that refuses is asked again while the first still plays', as
   await play(first, 400);
   assert.equal(Transport.all.length, 3);
   assert.deepEqual([states.at(-1), connector.reconnects], ['playing', 0]);
+});
+
+test('drain of a page that nobody sees: a session that says something is enough, if it can be used', async (t) => {
+  const { engine, connector, pass, play, first } = await playing(t);
+  engine.receive({ type: 'visible', visible: false });
+  first.say({ kind: 'drain', within_ms: 4000, reason: '' });
+  await play(first, 80);
+  Transport.all[1]?.say({ kind: 'state', state: 'live', reason: '', retry_in_ms: 0 });
+  await play(first, 80);
+  assert.equal(Boolean(first.end), false, 'it has not said what it is');
+  Transport.all[1]?.lose();
+  await play(first, 1000);
+  assert.equal(Transport.all.length, 3);
+  Transport.all[2]?.say(...opening('i2'));
+  await pass(10);
+  assert.deepEqual([first.end?.closeCode, connector.state, connector.place.instance], [0, 'playing', 'i2']);
 });
 
 test('a session that breaks off: another one goes on at once where it was', async (t) => {

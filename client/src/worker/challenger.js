@@ -72,7 +72,7 @@ export class Challenger {
       heard: () => this.#watcher.heard(),
       bytes: (count) => engine.report.bytes.add(count, nowUs() / 1000),
       frame: (frame) => this.#hold(frame),
-      coming: (position) => this.#follows && engine.video.coming(position),
+      coming: () => {},
       lost: (position) => void (this.#lost.length < MAX_HELD && this.#lost.push(position)),
       message: (message, arrivalUs) => this.#take(message, arrivalUs),
       noDatagrams: () => { this.#noDatagrams = true; },
@@ -105,7 +105,7 @@ export class Challenger {
     this.#offer();
   }
 
-  /** Tells of the frames that are of use now. One that follows is the engine's, whichever session is kept. */
+  /** Tells of the frames that are of use now. */
   #offer() {
     const { engine } = this.#connector;
     const follows = this.#follows;
@@ -116,9 +116,6 @@ export class Challenger {
       if (kind !== 'video' && kind !== 'audio') continue;
       if (follows) this.#watcher.frame(kind, isNewer(engine, frame));
       else if (kind === 'audio' || frame.keyframe) this.#watcher.frame(kind, true);
-      if (this.#over || !follows) continue;
-      this.#frames.splice(--this.#offered, 1);
-      engine.frame(frame);
     }
   }
 
