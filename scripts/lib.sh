@@ -11,11 +11,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 DEBIAN_FRONTEND=noninterac
 # What the tests and benchmarks need from Debian. Kept in one place: scripts/test and scripts/bench use it.
 browser_packages=(chromium firefox-esr xvfb x11-utils libx11-6 libxdamage1 libxext6 fonts-dejavu-core pulseaudio)
 network_packages=(iproute2 nftables conntrack) # namespaces with routers that translate addresses
-deploy_packages=(caddy nginx-light openssl systemd wget) # what reads the files of docs/deploy
+deploy_packages=(caddy nginx-light openssl systemd wget) # proxies before the pages, and what reads docs/deploy
 media_packages=(
   ffmpeg gstreamer1.0-tools
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-plugins-bad
-  gir1.2-gst-rtsp-server-1.0 python3-gi nginx-light libnginx-mod-rtmp caddy
+  gir1.2-gst-rtsp-server-1.0 python3-gi nginx-light libnginx-mod-rtmp
 )
 
 if [[ -t 2 ]]; then mark=$'\033[1m==\033[0m'; else mark='=='; fi
