@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 DEBIAN_FRONTEND=noninterac
 
 # What the tests and benchmarks need from Debian. Kept in one place: scripts/test and scripts/bench use it.
 browser_packages=(chromium firefox-esr xvfb x11-utils libx11-6 libxdamage1 libxext6 fonts-dejavu-core pulseaudio)
-network_packages=(iproute2 nftables conntrack) # namespaces with routers that translate addresses
+network_packages=(iproute2 nftables conntrack nginx-light libnginx-mod-stream) # namespaces, routers, balancers
 deploy_packages=(caddy nginx-light openssl systemd wget) # proxies before the pages, and what reads docs/deploy
 media_packages=(
   ffmpeg gstreamer1.0-tools

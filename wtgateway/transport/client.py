@@ -38,6 +38,7 @@ log = logging.getLogger("wtgateway.transport")
 IDLE_TIMEOUT_S = 20.0
 RECEIVE_WINDOW_BYTES = 16 << 20
 CLOSE_PATIENCE_S = 1.0
+REFUSED_S = 2.0  # nothing but ICMP refusals for so long: nobody is there any more
 
 
 _clients: weakref.WeakKeyDictionary[WebTransportSession, _Client] = weakref.WeakKeyDictionary()
@@ -131,6 +132,7 @@ class _Client:
             verify_mode=ssl.CERT_NONE if insecure or self._hashes is not None else ssl.CERT_REQUIRED,
         )
         self._link: Link | None = None
+        self._received, self._refused_at = -1, 0.0  # datagrams until the last refusals began, and when
 
     async def open(
         self,
@@ -246,9 +248,16 @@ class _Client:
     def _socket_error(self, error: TransportError) -> None:
         if not self._done.done():
             self._done.set_exception(error)
-        elif self._link is not None and not self._link.gone:
+        elif self._link is not None and not self._link.gone and self._refused_for_long():
             self._link.webtransport.lost(str(error))
             self._engine.mark_dirty(self._link)
+
+    def _refused_for_long(self) -> bool:
+        """Whether refusals are all that has come for a while: a balancer that starts again refuses too."""
+        now, received = self._loop.time(), self._engine.counters["datagrams_in"]
+        if received != self._received:
+            self._received, self._refused_at = received, now
+        return now - self._refused_at >= REFUSED_S
 
     def _gone(self, link: Link) -> None:
         self._loop.call_soon(self._engine.shut)
