@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 from aioquic.quic.configuration import QuicConfiguration
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.transport.ends import Recorder, fingerprint, make_certificate
@@ -116,6 +116,7 @@ def nodes(draw: st.DrawFn) -> LbIdentity:
     return LbIdentity(config, draw(st.binary(min_size=sizes[0], max_size=sizes[0])))
 
 
+@settings(deadline=None)
 @given(lb=nodes(), place=PLACES)
 def test_an_id_leads_to_its_node_and_its_worker(lb: LbIdentity, place: tuple[int, int]) -> None:
     worker, workers = place
@@ -189,6 +190,7 @@ def test_when_all_nonces_are_used_up_ids_say_that_they_lead_nowhere(
         assert not ids.may_reset(cid)
 
 
+@settings(deadline=None)
 @given(cid=st.binary(max_size=20), key=st.none() | st.just(KEY))
 def test_ids_that_others_made_up_break_nothing(cid: bytes, key: bytes | None) -> None:
     ids = ConnectionIds(worker=1, workers=3, secret=SECRET, lb=LbIdentity(LbConfig(2, 2, 7, key), b"ab"))

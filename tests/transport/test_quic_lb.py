@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wtgateway.transport.quic_lb import LbConfig, Nonces, encode, permuted, server_id_of
@@ -54,6 +54,7 @@ def issued(draw: st.DrawFn) -> tuple[LbConfig, bytes, bytes, bytes]:
     return config, octets[0], octets[1], server_use
 
 
+@settings(deadline=None)
 @given(issued(), st.integers(0, 31), st.binary(max_size=40))
 def test_what_is_encoded_is_found_again(
     made: tuple[LbConfig, bytes, bytes, bytes], low_bits: int, behind: bytes
@@ -99,6 +100,7 @@ CONFIGS = {rotation: LbConfig(rotation, 2, 6 + 8 * (rotation % 2), KEY if rotati
            for rotation in range(7)}  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=30))
 def test_any_bytes_lead_somewhere_or_nowhere_and_nothing_breaks(cid: bytes) -> None:
     found = server_id_of(CONFIGS, cid)
