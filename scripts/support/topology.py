@@ -50,10 +50,16 @@ class Topology:
         await self.net.run("router", "nft", "-f", "-", stdin="delete table ip nat\n" + self.translation())
         await self.net.run("router", "conntrack", "-F")
 
-    async def move(self, link: str) -> None:
-        """The client loses the link that it has, and gets ``link``."""
+    async def move(self, link: str, *, overlapping: bool = False) -> None:
+        """The client loses the link that it has and gets ``link``; ``overlapping``: in the other order.
+
+        While both are up the old one is preferred if it is the earlier one of ``LINKS``.
+        """
+        if overlapping:
+            await self.net.up("client", link)
         await self.net.down("client", self.link)
-        await self.net.up("client", link)
+        if not overlapping:
+            await self.net.up("client", link)
         self.link = link
 
     def mapped_ports(self) -> tuple[int, int]:

@@ -61,4 +61,27 @@ async def viewer(
         await tab.close()
 
 
-__all__ = ["HOST", "ORIGIN", "launched_inside", "needs_networks", "only_world", "viewer", "world"]
+async def note_states(tab: Tab) -> None:
+    """From now on the page remembers each state of its player."""
+    await tab.evaluate(
+        "(() => { window.states = [];"
+        " window.player.addEventListener('state', ({detail}) => window.states.push(detail.state)); })()"
+    )
+
+
+async def states(tab: Tab) -> set[str]:
+    """All that there were since :func:`note_states`."""
+    return set(await tab.evaluate("window.states"))
+
+
+__all__ = [
+    "HOST",
+    "ORIGIN",
+    "launched_inside",
+    "needs_networks",
+    "note_states",
+    "only_world",
+    "states",
+    "viewer",
+    "world",
+]

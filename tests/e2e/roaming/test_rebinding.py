@@ -56,7 +56,7 @@ async def test_a_router_forgets_its_mappings(viewer: Tab, world: Topology, edge:
     await watching.more_frames(viewer, 60)
     after = await watching.stats(viewer)
     assert sessions(world, edge) == told, "the same session"
-    assert (after["reconnects"], after.get("roams", 0)) == (before["reconnects"], before.get("roams", 0))
+    assert (after["reconnects"], after["roams"]) == (before["reconnects"], before["roams"])
     for lost in ("framesDropped", "framesLost", "framesExpired"):
         assert after[lost] == before[lost], lost
     assert watching.breaks(await watching.received_frames(viewer)) == []
