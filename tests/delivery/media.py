@@ -26,6 +26,8 @@ class Camera:
     offer: Callable[[Frame, bytes, Kind], None]
     bps: float = 1_500_000.0
     group: float = 4.0
+    keyframe_size: float = 5.0  # times what frames are in the mean
+    every: int = 1  # so manieth picture is encoded
     seed: int = 1
     sent: dict[tuple[int, int, int], Frame] = field(default_factory=dict)  # by track, group, index
     _position: tuple[int, int] = (-1, 0)
@@ -40,7 +42,7 @@ class Camera:
         self._dice = random.Random(self.seed)
         start = self.time.now
         for n in range(round(seconds * FPS)):
-            self.time.at(start + n / FPS + ENCODING, self._picture)
+            self.time.at(start + n / FPS + ENCODING, lambda n=n: n % self.every or self._picture())  # type: ignore[misc]
         for n in range(round(seconds * SOUNDS)):
             self.time.at(start + n / SOUNDS + ENCODING, lambda n=n: self._sound(n))  # type: ignore[misc]
 
@@ -50,7 +52,7 @@ class Camera:
             group, index, self._keyframe = group + 1, 0, False
         self._position = (group, index + 1)
         mean = self.bps / 8 / FPS
-        size = round(mean * (5 if index == 0 else self._dice.uniform(0.6, 1.3)))
+        size = round(mean * (self.keyframe_size if index == 0 else self._dice.uniform(0.6, 1.3)))
         self._give(VIDEO, group, index, size, 33_333)
 
     def _sound(self, n: int) -> None:

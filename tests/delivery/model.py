@@ -16,7 +16,9 @@ from tests.protocol.pair import AUDIO, CATALOG, CONTROL, GATEWAY_AHEAD_US, VIDEO
 from wtgateway.media import Frame, Kind
 from wtgateway.protocol import client_events, messages, session
 from wtgateway.protocol.client_session import ClientLimits, ClientSession
+from wtgateway.protocol.lane import MOST_CATCH_UP_US
 from wtgateway.protocol.outgoing import Whole
+from wtgateway.protocol.reassembly import KEYFRAME_US
 from wtgateway.protocol.session import ServerSession, parse_connect_path
 
 DATAGRAM_BYTES = 1_150
@@ -90,7 +92,7 @@ class Model:
         self._look_at_path()
         self.settle()
         self.camera.run(seconds)
-        self.time.run(seconds + self.deadline + 1.0)
+        self.time.run(seconds + self.deadline + (KEYFRAME_US + MOST_CATCH_UP_US) / 1e6 + 0.5)
         held = self.client.datagrams.reassembly
         assert held.held_frames == held.held_bytes == 0, "something is held for ever"
         assert self.client.frames_ignored == 0

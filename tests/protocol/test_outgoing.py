@@ -41,6 +41,13 @@ def put(
     return queued
 
 
+def begin(out: Outgoing) -> None:
+    """A group began so long ago that nothing waits for its keyframe any more."""
+    put(out, make_frame(size=100), -5.0)
+    while out.next(-5.0, MUCH, LOSSY):
+        pass
+
+
 def ask(frame: Frame, first: int = 0, last: int = 0xFFFF) -> NackEntry:
     return NackEntry(frame.track, frame.rendition, frame.group, frame.index, first, last)
 
@@ -93,12 +100,27 @@ def test_sound_and_answers_overtake_the_rest_of_a_frame(out: Outgoing) -> None:
 
 
 def test_the_rest_of_a_frame_that_is_too_late_is_not_sent_nor_what_depends_on_it(out: Outgoing) -> None:
-    put(out, make_frame(size=20_000), 0.0, deadline=0.1)
-    put(out, make_frame(index=1, size=500), 0.03, deadline=0.1)
+    begin(out)
+    put(out, make_frame(index=1, size=20_000), 0.0, deadline=0.1)
+    put(out, make_frame(index=2, size=500), 0.03, deadline=0.1)
     out.next(0.0, DATAGRAM, LOSSY)
     assert out.next(0.1, MUCH, LOSSY) is None
     assert out.counters["frames_late"] == 1
     assert out.queue.drops == {DropReason.ABANDONED: 1}
+    assert out.queue.starved == {VIDEO}
+
+
+def test_a_keyframe_goes_on_though_it_is_late_and_what_follows_catches_up(out: Outgoing) -> None:
+    thin = replace(LOSSY, loss=0.0, estimate_bps=800_000)
+    key, delta = make_frame(size=20_000), make_frame(index=1, size=500)
+    put(out, key, 0.0, deadline=0.1)
+    put(out, delta, 0.03, deadline=0.1)
+    given = [out.next(now, 7 * DATAGRAM, thin) for now in (0.0, 0.1, 0.2)]
+    assert [len(numbers(item)) for item in given] == [7, 7, 7]
+    late = out.next(0.6, MUCH, thin)
+    assert isinstance(late, Pieces) and late.queued.frame == delta
+    put(out, make_frame(index=2, size=500), 0.7, deadline=0.1)
+    assert out.next(1.2, MUCH, thin) is None, "a second after the keyframe at the latest it is level again"
     assert out.queue.starved == {VIDEO}
 
 
@@ -129,7 +151,8 @@ def test_an_answer_is_not_given_twice_within_a_round_trip_nor_for_ever(out: Outg
 
 
 def test_nothing_is_answered_that_was_not_sent_or_would_come_too_late(out: Outgoing) -> None:
-    frame = make_frame(size=10_000)
+    begin(out)
+    frame = make_frame(index=1, size=10_000)
     put(out, frame, 0.0, deadline=0.1)
     out.asked([ask(frame)], 0.0, LOSSY)
     assert out.counters["nacks_unknown"] == 1
@@ -163,7 +186,8 @@ def test_what_a_newer_group_has_replaced_is_not_answered_late(out: Outgoing) -> 
 
 
 def test_an_answer_that_is_the_last_chance_is_given_twice(out: Outgoing) -> None:
-    frame = make_frame(size=5_000)
+    begin(out)
+    frame = make_frame(index=1, size=5_000)
     put(out, frame, 0.0, deadline=0.2)
     out.next(0.0, MUCH, LOSSY)
     for now, copies in ((0.05, 1), (0.14, 2)):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.protocol.pair import AUDIO, VIDEO, assert_decodable, make_frame
 from wtgateway.media import Kind
-from wtgateway.protocol.send_queue import DropReason, QueuedFrame, SendQueue
+from wtgateway.protocol.send_queue import KEYFRAME_S, DropReason, QueuedFrame, SendQueue
 
 MS = 0.001
 
@@ -58,12 +58,13 @@ def test_video_begins_at_a_keyframe_and_what_comes_before_is_no_loss() -> None:
 
 def test_a_late_frame_takes_the_rest_of_its_group_with_it() -> None:
     queue = SendQueue()
-    push(queue, queued(), queued(index=1, at=0.4))
+    push(queue, queued(), queued(index=1, at=0.0), queued(index=2, at=0.4))
+    assert queue.pop(0.0) is not None
     assert queue.next_deadline() == 0.5
     assert queue.expire(0.5) == 2
     assert queue.drops == {DropReason.EXPIRED: 2}
     assert queue.starved == {VIDEO}
-    push(queue, queued(index=2, at=0.51))
+    push(queue, queued(index=3, at=0.51))
     assert queue.drops[DropReason.UNDECODABLE] == 1
     push(queue, queued(group=1, at=0.52))
     assert drain(queue, 0.53) == [(VIDEO, 1, 0)]
@@ -90,8 +91,38 @@ def test_late_sound_goes_alone() -> None:
 
 def test_the_wait_is_bounded_whatever_the_deadline() -> None:
     queue = SendQueue(max_time=1.0)
-    push(queue, queued(worth=30.0))
+    push(queue, queued(worth=30.0), queued(index=1, worth=30.0))
+    assert queue.pop(0.0) is not None
     assert drain(queue, 1.0) == []
+
+
+def test_a_keyframe_may_be_late_because_all_that_follows_needs_it() -> None:
+    queue = SendQueue()
+    push(queue, queued(), queued(track=AUDIO))
+    assert queue.next_deadline() == 0.5, "of the sound"
+    assert queue.expire(KEYFRAME_S - 0.01) == 1
+    assert queue.next_deadline() == KEYFRAME_S
+    push(queue, queued(group=1, at=KEYFRAME_S - 0.01))
+    assert drain(queue, KEYFRAME_S - 0.01) == [(VIDEO, 1, 0)], "but for a newer one"
+    push(queue, queued(group=2, at=3.0))
+    assert queue.expire(3.0 + KEYFRAME_S) == 1
+    assert queue.starved == {VIDEO}
+
+
+def test_what_follows_a_keyframe_that_took_long_may_be_late_up_to_then() -> None:
+    queue = SendQueue()
+    key = queued()
+    push(queue, key, queued(index=1, at=0.03))
+    assert queue.pop(0.0) == key
+    queue.hold_up(key, 0.9)
+    assert queue.next_deadline() == 0.9
+    assert queue.expire(0.89) == 0
+    push(queue, queued(index=2, at=0.85))
+    assert drain(queue, 0.89) == [(VIDEO, 0, 1), (VIDEO, 0, 2)]
+    push(queue, queued(index=3, at=0.86), queued(group=1, at=0.88), queued(group=1, index=1, at=0.9))
+    assert queue.pop(0.9) is not None
+    assert queue.pop(0.9) is not None
+    assert queue.expire(1.41) == 1, "another group has had its own keyframe"
 
 
 def test_a_keyframe_overtakes_a_group_that_has_piled_up() -> None:

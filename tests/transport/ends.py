@@ -138,6 +138,8 @@ class End:
         self._transmit()
         while self.lane.can_send:
             self._transmit()
+        if self.lane.hungry and self.lane.room() > 0:
+            self.mark_dirty()  # what was handed over a little at a time goes on
         self._arm()
 
     def _transmit(self) -> None:

@@ -187,8 +187,9 @@ def test_the_pacer_gives_bursts_and_then_its_rate() -> None:
     assert pacer.bytes_per_second == pytest.approx(200 * 1200)
     burst = pacer.available(0.0)
     assert burst == INITIAL_BURST_PACKETS
-    pacer.spend(0.0, burst)
-    assert pacer.available(0.0) == 0
+    pacer.spend(0.0, burst * 1200 - 600)
+    assert pacer.available(0.0) == 0, "half a packet's worth is left"
+    pacer.spend(0.0, 600)
     later = pacer.next_send_time(0.0)
     assert later is not None
     assert pacer.available(later + 1e-6) == 1

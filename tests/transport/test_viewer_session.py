@@ -264,16 +264,20 @@ def test_frames_wait_above_quic_while_the_path_is_full(rig: Rig) -> None:
 def test_a_late_stream_is_reset_and_the_group_given_up(rig: Rig, clock: Clock) -> None:
     rig.broadcast.publish(frame(0, 0))
     rig.session.writable()
-    (stream,) = (k for k in rig.transport.sent if k != CONTROL)
+    before = set(rig.transport.sent)
+    clock.now += 2.0  # so much later that nothing waits for the keyframe any more
+    rig.broadcast.publish(frame(0, 1))
+    rig.session.writable()
+    (stream,) = (k for k in rig.transport.sent if k not in before)
     rig.transport.stuck.add(stream)
     asked = rig.producer.keyframes
     clock.now += 0.6
     rig.session.tick(clock.now)
     assert rig.transport.resets == {stream: ResetCode.LATE}
     assert rig.session.streams_reset == 1
-    rig.broadcast.publish(frame(0, 1))
+    rig.broadcast.publish(frame(0, 2))
     rig.session.writable()
-    assert len(rig.transport.frames()) == 1
+    assert len(rig.transport.frames()) == 2
     assert rig.producer.keyframes == asked + 1
 
 

@@ -9,6 +9,8 @@ Position = tuple[int, int]  # group, index
 MAX_DONE = 256  # frames that are remembered as done with; what is older is refused
 LEAST_OVERDUE_US = 8_000
 MOST_JITTER_US = 100_000
+CATCH_UP = 3  # times what a keyframe took: a path that carries 4/3 of what is sent is level again by then
+MOST_CATCH_UP_US = 1_000_000
 PARITY_LASTS = 2  # frames without parity after which none is expected
 
 
@@ -29,6 +31,7 @@ class Lane:
     expected_rows: int = 0
     frames_since_parity: int = 0
     parity_of: Position = (-1, -1)
+    keyframe: tuple[int, int, int] = (-1, 0, 0)  # the newest: its group, when it began to come and was here
 
     def advance(self, position: Position, capture_us: int, in_datagrams: bool, now_us: int) -> None:
         """Something of a frame that is newer than all others is here."""
@@ -46,6 +49,19 @@ class Lane:
         self.frames_since_parity += 1
         if self.frames_since_parity > PARITY_LASTS:
             self.expected_rows = 0
+
+    def note_keyframe(self, group: int, first_us: int, last_us: int) -> None:
+        """One came, from its first to its last piece; of what is told twice the first time counts as well."""
+        if group == self.keyframe[0]:
+            first_us = min(first_us, self.keyframe[1])
+        self.keyframe = (group, first_us, last_us)
+
+    def caught_up_us(self, group: int, deadline_us: int) -> int:
+        """Until when frames that waited for the keyframe of ``group`` are worth something; 0: unknown."""
+        newest, first_us, last_us = self.keyframe
+        if group != newest:
+            return 0
+        return last_us + deadline_us + min(CATCH_UP * (last_us - first_us), MOST_CATCH_UP_US)
 
     def overdue_us(self) -> int | None:
         """When the frame after the newest is later than frames usually are; None: not known, or asked for."""

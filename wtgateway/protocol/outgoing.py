@@ -19,6 +19,7 @@ from typing import Any
 from wtgateway.media import Kind
 from wtgateway.protocol import fragments
 from wtgateway.protocol.delivery import LOSSY, Path, Plan, Reason, plan_frame
+from wtgateway.protocol.lane import CATCH_UP, MOST_CATCH_UP_US
 from wtgateway.protocol.nacks import NackEntry
 from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
 
@@ -30,6 +31,9 @@ MOST_ANSWERS = 6  # of one piece
 MOST_WISHES = 256  # pieces that are looked up for one NACK: 14 bytes may name 65536
 GRACE_RTT = 1.0  # what was asked for before the deadline is answered, and arrives, so much later at most
 LAST_CHANCE_RTT = 1.75  # half a round trip for an answer, and 5/4 until it is missed and asked for again
+TAKES = 1.25  # times what a keyframe takes by the estimate: parity, answers and sound want some as well
+UNKNOWN_TAKES_RTT = 2.0  # round trips that a keyframe takes while the window opens and no rate is known
+UNKNOWN_TAKES_S = 0.3  # the same where no round trip is known, either
 ANSWERS_SHARE = 0.5  # of the path's rate may go into answers
 LEAST_ANSWERS_BPS = 512_000
 MOST_REPEATED_BYTES = 600  # sound that is larger is not repeated, but asked for
@@ -161,6 +165,11 @@ class Outgoing:
                 self._drop_parity()
             return self._begin(queued, now, room, path)
 
+    def next_ahead(self, now: float, path: Path) -> Whole | Pieces | None:
+        """What goes before video and is to leave next, whatever room there is for video."""
+        ahead = self.queue.pop(now, ahead_of_video=True)
+        return None if ahead is None else self._begin(ahead, now, 0, path)
+
     def _begin(self, queued: QueuedFrame, now: float, room: int, path: Path) -> Whole | Pieces:
         time_left = queued.deadline - now
         plan = self._plan(
@@ -168,6 +177,8 @@ class Outgoing:
         )
         if queued.kind is Kind.VIDEO:
             self.reason = plan.reason
+            if queued.frame.keyframe:
+                self._hold_up(queued, now, path)
         self._prune(now, path)
         if not plan.datagrams:
             self._remember(Sent(queued, now))
@@ -179,6 +190,15 @@ class Outgoing:
         if queued.kind is not Kind.VIDEO:
             return self._sound_pieces(sent, plan)
         return self._slice(sent, room)
+
+    def _hold_up(self, queued: QueuedFrame, now: float, path: Path) -> None:
+        """What follows a keyframe has the time to catch up that the keyframe takes."""
+        if path.estimate_bps:
+            takes = TAKES * len(queued.data) * 8 / path.estimate_bps
+        else:
+            takes = max(UNKNOWN_TAKES_RTT * path.rtt, UNKNOWN_TAKES_S)
+        level = now + (1 + CATCH_UP) * takes + max(0.0, queued.deadline - queued.queued_at)
+        self.queue.hold_up(queued, min(level, queued.queued_at + MOST_CATCH_UP_US / 1e6))
 
     def _sound_pieces(self, sent: Sent, plan: Plan) -> Pieces:
         """A frame of sound, and those before it once more: they share a packet."""

@@ -93,6 +93,7 @@ class PartialFrame:
     object_bytes: int = 0
     count: int = 0
     piece_bytes: int = 0
+    keyframe: bool = False  # as its first piece said
     on_stream: bool = False  # begun on a stream, which needs no asking
     belated: bool = False  # what told of it was too late itself: the sender does not go by its capture
     held_bytes: int = OVERHEAD_BYTES
@@ -138,6 +139,7 @@ class PartialFrame:
     def _begin(self, fragment: Fragment) -> None:
         self.object_bytes, self.count = fragment.object_bytes, fragment.count
         self.piece_bytes, self.capture_us = fragment.piece_bytes, fragment.capture_us
+        self.keyframe = fragment.keyframe
         asked = self.holes[0] if self.holes and self.holes[0].times else Hole(0, 0)
         self.holes = [asked.part(0, self.count - 1)]
 

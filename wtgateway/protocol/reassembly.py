@@ -7,10 +7,13 @@ The rules, which the JavaScript client follows too (tests/vectors/reassembly.jso
 2. A frame is worth something until ``capture + deadline``, in the clock of the viewer. Not later than its
    first piece and the deadline, which also counts while the clock is not known, and for a frame that comes
    only after its deadline: the sender thought it worth sending. What is not complete then is lost, unless
-   it was asked for less than 5/4 of a round trip and 5 ms ago: the answer is likely to be there soon. A frame
-   of which nothing is here is taken to be captured between its neighbours, as far from the later one as
-   frames are usually apart; where that is too long ago, it is lost at once, unless what told of it was
-   too late itself.
+   it was asked for less than 5/4 of a round trip and 5 ms ago: the answer is likely to be there soon.
+   Pieces of a keyframe may go on coming for two seconds, each within the deadline of the one before: all
+   that follows needs it, and another in its place would come later. Frames that follow a keyframe had to
+   wait for it: they are worth something for the deadline from when it was here, and three times what it
+   took from its first piece on (a second at most), at least. A frame of which nothing is here is taken to
+   be captured between its neighbours, as far from the later one as frames are usually apart; where that is
+   too long ago, it is lost at once, unless what told of it was too late itself.
 3. At most ``max_frames`` and ``max_bytes`` are held; the oldest are lost when it is more.
 4. A missing fragment is *known* when a later one of its frame is here. The end of a frame is when
    something of a later frame, or parity, is here. Frames between two of a group, and before the first
@@ -46,6 +49,7 @@ MAX_ABSENT = 32  # frames of which nothing is here, known by one later one
 MAX_LANES = 32
 LOSSES_LAST_US = 10_000_000  # after the last loss frames are asked for that are merely overdue
 LEAST_REORDER_US = 3_000
+KEYFRAME_US = 2_000_000  # for which pieces of a keyframe may go on coming
 
 
 @dataclass(slots=True)
@@ -133,6 +137,8 @@ class Reassembly:
         lane = self._lane(name, capture_us, keyframe, now_us)
         if lane.is_done(name[2:]):
             return
+        if keyframe:
+            lane.note_keyframe(name[2], now_us, now_us)
         self._show(name, lane, capture_us, False, now_us)
         lane.stream(name[2:])
         frame = self._frames.get(name)
@@ -199,6 +205,13 @@ class Reassembly:
 
     def deadline_of(self, frame: PartialFrame) -> int:
         """Until when a frame is worth something."""
+        if frame.keyframe:
+            going_on_us = min(frame.last_us + self.deadline_us, frame.first_us + KEYFRAME_US)
+            return max(self._usual_deadline_of(frame), going_on_us)
+        lane = self._lanes[frame.name[:2]]
+        return max(self._usual_deadline_of(frame), lane.caught_up_us(frame.name[2], self.deadline_us))
+
+    def _usual_deadline_of(self, frame: PartialFrame) -> int:
         latest_us = frame.first_us + self.deadline_us
         if self.clock_offset_us is None:
             return latest_us
@@ -269,6 +282,8 @@ class Reassembly:
             return None
         self._forget(frame)
         lane.finish(frame.position)
+        if frame.keyframe:
+            lane.note_keyframe(frame.name[2], frame.first_us, frame.last_us)
         done = frame.assemble()
         self.counters.completed += 1
         self.counters.recovered += frame.lacking > 0

@@ -67,7 +67,7 @@ class _Lane:
     begun: bool = False  # a keyframe was accepted once
     newest_group: int = -1
     newest_keyframe: int = -1  # the group of the newest one queued; those before it are superseded
-    held_up: tuple[int, float] = (-1, 0.0)  # a group, and until when its keyframe holds up the rest
+    held_up: tuple[int, float] = (-1, 0.0)  # a group, and until when its frames may be late
 
     @property
     def independent(self) -> bool:
@@ -101,6 +101,11 @@ class SendQueue:
         """Frames not sent, for whatever reason; those before a track's first keyframe do not count."""
         return self.drops.total()
 
+    @property
+    def ahead(self) -> bool:
+        """Whether something waits that goes before video."""
+        return any(lane.frames for lane in self._order if lane.independent)
+
     def keyframe_needed(self, track: int) -> bool:
         """True while only a keyframe of that track would be accepted."""
         lane = self._lanes.get(track)
@@ -116,10 +121,10 @@ class SendQueue:
         return queued.deadline if lane is None else self._expiry(lane, queued)
 
     def hold_up(self, queued: QueuedFrame, until: float) -> None:
-        """A keyframe that was taken keeps the path busy for so long: what follows it is due only then."""
+        """What follows a keyframe that was taken may be late up to then: it had to wait for it."""
         lane = self._lanes.get(queued.frame.track)
         if lane is not None and not lane.independent:
-            lane.held_up = (queued.frame.group, until + max(0.0, queued.deadline - queued.queued_at))
+            lane.held_up = (queued.frame.group, until)
 
     def push(self, queued: QueuedFrame, now: float) -> None:
         """Queue a frame; it is dropped and counted if the viewer could not decode it."""

@@ -332,6 +332,13 @@ class ServerSession:
         item = self.outgoing.next(now, room, self.path)
         if self.queue.starved:
             self._ask_for_keyframes(now)
+        return self._counted(item, now)
+
+    def next_ahead(self, now: float) -> Whole | Pieces | None:
+        """Of what goes before video the next, or None: it need not wait for the room that video needs."""
+        return self._counted(self.outgoing.next_ahead(now, self.path), now)
+
+    def _counted(self, item: Whole | Pieces | None, now: float) -> Whole | Pieces | None:
         if isinstance(item, Whole):
             self._count(item.queued, len(item.queued.data), now)
         elif item is not None:

@@ -75,6 +75,11 @@ class Datagrams:
     def __len__(self) -> int:
         return len(self._payloads) - self._sent
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of the payloads that wait."""
+        return sum(map(len, self._payloads[self._sent :]))
+
     def extend(self, payloads: Sequence[bytes]) -> None:
         """More of the kind."""
         self._payloads, self._sent = (*self._payloads[self._sent :], *payloads), 0

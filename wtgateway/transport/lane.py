@@ -143,18 +143,21 @@ class Lane:
         """What fits one DATAGRAM frame now, the prefix included; 0: the peer takes none."""
         return internals.max_datagram_frame_payload(self.quic)
 
-    def room(self) -> int:
+    def room(self, urgency: Urgency | None = None) -> int:
         """Bytes that may be handed over so that little waits here; <= 0: wait for acknowledgements.
 
         At most what the path takes in a few milliseconds, so that a decision of above can still
-        overtake what was handed over before.
+        overtake what was handed over before. With ``urgency``: for what is of that class, which
+        what waits in the classes behind it does not keep.
         """
         quic = self.quic
         free = internals.window_room(quic)
         pace = internals.pace(quic)
         if pace:
             free = min(free, max(int(pace * SHALLOW_S), SMALLEST_MAX_DATAGRAM_SIZE))
-        free -= self._media.unsent + internals.queued_bytes(quic)
+        media = self._media
+        unsent = media.unsent if urgency is None else media.unsent_up_to(urgency)
+        free -= unsent + internals.queued_bytes(quic)
         return min(free, 0) if self._media.stalled or internals.streams_blocked(quic) else free
 
     def unsent_bytes(self, stream_id: int) -> int:
@@ -287,7 +290,7 @@ class Lane:
         number = quic._packet_number
         packets = self._sealer.seal(self._cid, quic._spin_bit, number, batch.payloads)
         self._record(packets, batch.contents, number, now)
-        _spend(pacer, now, len(packets))
+        _spend(pacer, now, packets)
         return run_of(path.addr, packets)
 
     def _update_key(self) -> None:
@@ -442,10 +445,10 @@ def _paced(pacer: Any, now: float) -> int:
     return max(1, int(pacer.bucket_time / pacer.packet_time)) if pacer.packet_time else BATCH_PACKETS
 
 
-def _spend(pacer: Any, now: float, packets: int) -> None:
+def _spend(pacer: Any, now: float, packets: list[bytes]) -> None:
     spend = getattr(pacer, "spend", None)
     if spend is not None:
-        spend(now, packets)
+        spend(now, sum(map(len, packets)))
     else:
-        for _ in range(packets):
+        for _ in packets:
             pacer.update_after_send(now=now)

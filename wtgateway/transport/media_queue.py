@@ -48,6 +48,10 @@ class MediaQueue:
         """Whether something waits that flow control does not hold back."""
         return any(self._queues)
 
+    def unsent_up_to(self, urgency: Urgency) -> int:
+        """Bytes that wait in the classes up to that one; what flow control holds back does not count."""
+        return sum(item.unsent for queue in self._queues[: urgency + 1] for item in queue)
+
     # --- in ----------------------------------------------------------------------------------------
 
     def add_stream(self, stream: FrameStream) -> None:

@@ -54,11 +54,11 @@ class MediaPacer:
         self._fill(now)
         return int(self._tokens + 1.0 - _ONE)
 
-    def spend(self, now: float, packets: int) -> None:
-        """So many packets left."""
+    def spend(self, now: float, size: int) -> None:
+        """Packets of ``size`` bytes in all left. A small one takes little of a slow path."""
         if self._rate:
             self._fill(now)
-            self._tokens = max(0.0, self._tokens - packets)
+            self._tokens = max(0.0, self._tokens - size / self._packet_bytes)
 
     @property
     def bytes_per_second(self) -> float:

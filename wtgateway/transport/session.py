@@ -16,7 +16,7 @@ from wtgateway.hub import Broadcast, CutFrame, Status
 from wtgateway.media import Catalog, Frame, Kind, Track
 from wtgateway.protocol.codes import CloseCode, ResetCode
 from wtgateway.protocol.messages import Feedback, State
-from wtgateway.protocol.outgoing import PieceKind, Whole
+from wtgateway.protocol.outgoing import PieceKind, Pieces, Whole
 from wtgateway.protocol.resume import RENEW_US
 from wtgateway.protocol.send_queue import QueuedFrame
 from wtgateway.protocol.session import (
@@ -182,18 +182,24 @@ class ViewerSession:
             item = core.next_send(now, room)
             if item is None:
                 break
-            if isinstance(item, Whole):
-                stream_id = transport.send_frame(item.queued.data, _urgency(item.queued))
-                self._streams[stream_id] = item.queued
-            else:  # what is refused is lost, as on the way: the viewer asks for it
-                transport.send_datagrams(item.payloads, _URGENCY[item.kind])
+            self._hand_over(transport, item)
             room = transport.room()
+        # Sound overtakes what was handed over of the picture: a keyframe, say, that takes the path a while.
+        while core.queue.ahead and transport.room(Urgency.AUDIO) > 0 and (item := core.next_ahead(now)):
+            self._hand_over(transport, item)
         # A path that is shut is waited for as well where a keyframe is lacking: it is asked for then.
         transport.await_room(outgoing.pending or (bool(core.queue.starved) and room <= 0))
         self._probe(transport, now)
         if core.has_events:
             self._handle(core.poll_events())
         self._send_control()
+
+    def _hand_over(self, transport: WebTransportSession, item: Whole | Pieces) -> None:
+        if isinstance(item, Whole):
+            stream_id = transport.send_frame(item.queued.data, _urgency(item.queued))
+            self._streams[stream_id] = item.queued
+        else:  # what is refused is lost, as on the way: the viewer asks for it
+            transport.send_datagrams(item.payloads, _URGENCY[item.kind])
 
     def closed(self, code: int, reason: str) -> None:
         """The session is over, whoever ended it."""

@@ -222,11 +222,14 @@ class WebTransportSession:
         """Have the connection flushed at the end of this turn of the loop, once."""
         self._connection.mark_sending()
 
-    def room(self) -> int:
-        """Bytes that may be handed over now so that QUIC's own queue stays shallow; may be <= 0."""
+    def room(self, urgency: Urgency | None = None) -> int:
+        """Bytes that may be handed over now so that QUIC's own queue stays shallow; may be <= 0.
+
+        ``urgency``: of that class, whatever waits in those behind it.
+        """
         if self.closed:
             return 0
-        room = self._connection.lane.room()
+        room = self._connection.lane.room(urgency)
         return room if self.credit is None else min(room, self.credit.room())
 
     @property

@@ -8,6 +8,8 @@
 const MAX_DONE = 256; // frames that are remembered as done with; what is older is refused
 const LEAST_OVERDUE_US = 8_000;
 const MOST_JITTER_US = 100_000;
+const CATCH_UP = 3; // times what a keyframe took: a path that carries 4/3 of what is sent is level again by then
+const MOST_CATCH_UP_US = 1_000_000;
 const PARITY_LASTS = 2; // frames without parity after which none is expected
 
 /** @param {Position} a @param {Position} b */
@@ -28,6 +30,7 @@ export class Lane {
   expectedRows = 0;
   framesSinceParity = 0;
   /** @type {Position} */ #parityOf = { group: -1, index: -1 };
+  /** The newest keyframe: its group, when it began to come and was here. */ #keyframe = { group: -1, firstUs: 0, lastUs: 0 };
 
   /** @param {Position} newest @param {number} captureUs @param {number} nowUs when it was first heard of */
   constructor(newest, captureUs, nowUs) {
@@ -60,6 +63,21 @@ export class Lane {
     this.overdueAskedUs = null;
     this.framesSinceParity++;
     if (this.framesSinceParity > PARITY_LASTS) this.expectedRows = 0;
+  }
+
+  /**
+   * A keyframe came, from its first to its last piece; where it is told of twice, the first time counts as well.
+   * @param {number} group @param {number} firstUs @param {number} lastUs
+   */
+  noteKeyframe(group, firstUs, lastUs) {
+    const known = this.#keyframe;
+    this.#keyframe = { group, firstUs: group === known.group ? Math.min(firstUs, known.firstUs) : firstUs, lastUs };
+  }
+
+  /** Until when frames that had to wait for the keyframe of `group` are worth something; 0: for none. @param {number} group @param {number} deadlineUs */
+  caughtUpUs(group, deadlineUs) {
+    const { group: newest, firstUs, lastUs } = this.#keyframe;
+    return group === newest ? lastUs + deadlineUs + Math.min(CATCH_UP * (lastUs - firstUs), MOST_CATCH_UP_US) : 0;
   }
 
   /** When the frame after the newest is later than frames usually are; null: not known, or asked for. */

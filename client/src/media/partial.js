@@ -85,6 +85,7 @@ export class PartialFrame {
   objectBytes = 0;
   count = 0;
   pieceBytes = 0;
+  keyframe = false; // as its first piece said
   /** Begun on a stream, which needs no asking. */ onStream = false;
   /** What told of it was too late itself: the sender does not go by its capture. */ belated = false;
   heldBytes = OVERHEAD_BYTES;
@@ -115,9 +116,9 @@ export class PartialFrame {
   }
 
   /** Whether a fragment's layout is that of the first one; the first one decides. @param {Fragment} fragment */
-  fits({ objectBytes, count, pieceBytes, captureUs }) {
+  fits({ objectBytes, count, pieceBytes, captureUs, keyframe }) {
     if (this.count === 0) {
-      Object.assign(this, { objectBytes, count, pieceBytes, captureUs });
+      Object.assign(this, { objectBytes, count, pieceBytes, captureUs, keyframe });
       const [asked] = this.holes;
       this.holes = [{ ...(asked?.times ? asked : newHole(0, 0)), first: 0, last: count - 1 }];
     }

@@ -17,6 +17,7 @@ const MAX_ABSENT = 32; // frames of which nothing is here, known by one later on
 const MAX_LANES = 32;
 const LEAST_REORDER_US = 3_000;
 const LOSSES_LAST_US = 10_000_000; // after the last loss frames are asked for that are merely overdue
+const KEYFRAME_US = 2_000_000; // for which pieces of a keyframe may go on coming
 const FIRST_RTT_US = 100_000; // before it is known
 
 /** All of a session's datagrams in, whole frames out. */
@@ -102,6 +103,7 @@ export class Reassembly {
   arrivedAsStream(frame, nowUs) {
     const lane = this.#lane(frame, nowUs);
     if (lane.isDone(frame)) return;
+    if (frame.keyframe) lane.noteKeyframe(frame.group, nowUs, nowUs);
     this.#show(frame, lane, false, nowUs);
     lane.stream(frame);
     const partial = this.partial(frame);
@@ -198,7 +200,15 @@ export class Reassembly {
   }
 
   /** Until when a frame is worth something. @param {PartialFrame} frame */
-  deadlineOf({ firstUs, captureUs, count, belated }) {
+  deadlineOf(frame) {
+    const { keyframe, firstUs, lastUs, name } = frame;
+    const usual = this.#usualDeadlineOf(frame);
+    if (keyframe) return Math.max(usual, Math.min(lastUs + this.deadlineUs, firstUs + KEYFRAME_US));
+    return Math.max(usual, this.#laneOf(name)?.caughtUpUs(name.group, this.deadlineUs) ?? 0);
+  }
+
+  /** @param {PartialFrame} frame */
+  #usualDeadlineOf({ firstUs, captureUs, count, belated }) {
     const latest = firstUs + this.deadlineUs;
     if (this.clockOffsetUs === null) return latest;
     const deadline = captureUs - this.clockOffsetUs + this.deadlineUs;
@@ -255,6 +265,7 @@ export class Reassembly {
     }
     this.#forget(frame);
     lane.finish(frame.name, true);
+    if (frame.keyframe) lane.noteKeyframe(frame.name.group, frame.firstUs, frame.lastUs);
     const done = frame.assemble(nowUs);
     counters.completed++;
     if (frame.lacking > 0) counters.recovered++;

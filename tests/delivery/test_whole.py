@@ -1,0 +1,58 @@
+"""Hub, session, QUIC and the viewer's core together: also where a keyframe takes longer than its deadline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.delivery.whole import Whole
+from tests.netsim import Conditions
+from wtgateway.transport import internals
+
+pytestmark = pytest.mark.skipif(not internals.EXPRESS, reason="urgency within a connection is the lane's")
+NEAR = Conditions(delay=0.020, rate_bps=20e6)
+
+
+def test_a_clean_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Whole(NEAR, monkeypatch=monkeypatch)
+    outcome = whole.play(5)
+    assert outcome.video_on_time == outcome.audio_on_time == 1.0
+    assert whole.outgoing["parity_sent"] == 0
+
+
+def test_reordering_and_duplicates_are_as_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Whole(replace(NEAR, reorder=0.05, duplicate=0.02), monkeypatch=monkeypatch)
+    outcome = whole.play(8)
+    assert outcome.video_settled == 1.0
+    assert whole.outgoing["parity_sent"] <= 0.02 * whole.outgoing["fragments_sent"]
+
+
+def test_pictures_go_on_where_keyframes_come_after_their_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And sound does not wait for it: it overtakes what QUIC was given of the picture."""
+    whole = Whole(Conditions(delay=0.020, rate_bps=0.5e6), monkeypatch=monkeypatch)
+    whole.play(10)
+    pictures, sounds = whole.delivered(0, since=4.0), whole.delivered(1, since=3.0)
+    assert sum(delay < 1.0 for delay in pictures) >= 0.9 * len(pictures)
+    assert sum(delay < 0.15 for delay in sounds) >= 0.98 * len(sounds)
+
+
+def test_what_was_made_while_the_rate_fell_is_late_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = Whole(replace(NEAR, rate_bps=8e6, steps=((3.0, 1e6), (8.0, 8e6))), monkeypatch=monkeypatch)
+    whole.play(10)
+    thin = whole.delivered(0, since=4.0, until=7.5)
+    assert sum(delay < 1.2 for delay in thin) >= 0.7 * len(thin)
+    assert all(delay < 0.15 for delay in whole.delivered(1, since=4.0))
+
+
+def test_a_second_without_any_network_costs_little_more_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    hole = ((4.0, 1.0),)
+    up = Conditions(delay=0.020, blackouts=hole)
+    whole = Whole(replace(NEAR, rate_bps=8e6, blackouts=hole), up=up, monkeypatch=monkeypatch)
+    outcome = whole.play(8)
+    assert outcome.longest_freeze < 1.45
+    assert all(delay < 0.15 for delay in whole.delivered(0, since=6.0))
