@@ -27,7 +27,8 @@ from wtgateway.media import Catalog, Frame, Kind, Rendition, Track
 from wtgateway.protocol import messages
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.outgoing import Whole
-from wtgateway.protocol.session import Event, KeyframeNeeded, ServerSession, parse_connect_path
+from wtgateway.protocol.session import Event, KeyframeNeeded, PeerGoodbye, ServerSession, parse_connect_path
+from wtgateway.protocol.subscribe_query import Position
 from wtgateway.protocol.wire import encode_frame
 from wtgateway.sources import RawVideo
 from wtgateway.viewer import Viewer, ViewOptions
@@ -100,7 +101,9 @@ class FakeSession:
             broadcast="cam",
             query=parse_connect_path(url.split(":4433")[1]),
             now_us=clock.now_us(),
+            instance=gateway.instance,
         )
+        self.dead = False  # nothing goes through any more
         self.events: list[Event] = []
         self.closed_with: tuple[int, str] | None = None
         self.next_stream = 3
@@ -110,6 +113,8 @@ class FakeSession:
 
     def send(self, stream_id: int, data: bytes, fin: bool = False) -> None:
         assert stream_id == 1
+        if self.dead:
+            return
         now = asyncio.get_running_loop().time()
         self.events += self.core.receive_control(data, now, clock.now_us())
         asyncio.get_running_loop().call_soon(self.pump)
@@ -132,7 +137,7 @@ class FakeSession:
 
     def pump(self) -> None:
         """The gateway's glue: all that is to be sent, at once."""
-        if self.closed_with is not None:
+        if self.closed_with is not None or self.dead:
             return
         if data := self.core.control_to_send():
             self.handler.stream_data(1, data, False)
@@ -156,6 +161,7 @@ class FakeGateway:
         self.sessions: list[FakeSession] = []
         self.refusals: list[Exception] = []
         self.hashes: list[Any] = []
+        self.instance = "i1"
         self.changed = asyncio.Event()
         self.on_session: Callable[[FakeSession], None] = lambda session: None
 
@@ -170,6 +176,7 @@ class FakeGateway:
         handler.opened(session)
         session.core.set_catalog(CATALOG)
         session.core.set_state(messages.State(state="live"))
+        session.core.set_resume(f"token-{len(self.sessions)}", 120_000)
         session.pump()
         asyncio.get_running_loop().call_soon(self.on_session, session)
         self.changed.set()
@@ -202,13 +209,24 @@ def media_frame(track: int, n: int, start_us: int, *, group: int = 0) -> Frame:
 
 
 def play(
-    session: FakeSession, *, video: int = 30, audio: int = 50, group: int = 0, start: int | None = None
+    session: FakeSession,
+    *,
+    video: int = 30,
+    audio: int = 50,
+    group: int = 0,
+    start: int | None = None,
+    begin: tuple[int, int] = (0, 0),
 ) -> None:
-    """The gateway sends a second of everything at once."""
+    """The gateway sends a second of everything at once; ``begin``: what it has sent of it already."""
     start_us = clock.now_us() if start is None else start
     now = asyncio.get_running_loop().time()
-    for track, count, kind in ((VIDEO, video, Kind.VIDEO), (AUDIO, audio, Kind.AUDIO)):
-        for n in range(count):
+    for track, first, count, kind in (
+        (VIDEO, begin[0], video, Kind.VIDEO),
+        (AUDIO, begin[1], audio, Kind.AUDIO),
+    ):
+        if first:
+            session.core.go_on(track, kind)
+        for n in range(first, count):
             frame = media_frame(track, n, start_us, group=group)
             session.core.offer(frame, encode_frame(frame), kind, now)
     session.pump()
@@ -225,7 +243,7 @@ class Watching:
         self._loop = asyncio.get_running_loop()
         self.viewer = Viewer(
             ViewOptions(**{"url": URL, "hashes": HASHES, **options}),
-            on_frame=self.frames.append,
+            on_frame=self._on_frame,
             on_media=self._on_media,
             on_notice=self._on_notice,
             connect=self.gateway.connect,
@@ -239,6 +257,10 @@ class Watching:
             self.gateway.changed.set()
 
         self._loop.call_soon_threadsafe(heard)
+
+    def _on_frame(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self.gateway.changed.set()
 
     def _on_notice(self, words: str) -> None:
         self.notices.append(words)
@@ -372,6 +394,96 @@ async def test_only_what_is_wished_is_subscribed() -> None:
         play(session)
         await watching.finish()
     assert {frame.track for frame in watching.frames} == {VIDEO}
+
+
+# --- roaming ---------------------------------------------------------------------------------------
+
+
+def of(watching: Watching, track: int) -> list[tuple[int, int]]:
+    return [(frame.group, frame.index) for frame in watching.frames if frame.track == track]
+
+
+async def test_a_silent_path_is_left_and_the_next_frame_follows(tmp_path: Path) -> None:
+    path, start = tmp_path / "out.mkv", clock.now_us()
+    async with Watching(record=path) as watching:
+        gateway = watching.gateway
+        first = gateway.sessions[0]
+        play(first, video=10, audio=20, start=start)
+        await gateway.until(lambda: watching.viewer.figures.state == "playing")
+        first.dead = True
+        await gateway.until(lambda: len(gateway.sessions) == 2)
+        second = gateway.sessions[1]
+        assert second.core.query.resume == "token-1"
+        assert second.core.query.after == (Position(VIDEO, 0, 0, 9), Position(AUDIO, 0, 0, 19))
+        assert watching.viewer.figures.state == "roaming"
+        play(second, begin=(8, 18), start=start)  # two come again
+        await gateway.until(lambda: (watching.count(Kind.VIDEO), watching.count(Kind.AUDIO)) == (30, 50))
+        await gateway.until(lambda: first.closed_with is not None)
+        await watching.finish()
+    assert of(watching, VIDEO) == [(0, n) for n in range(30)]
+    assert of(watching, AUDIO) == [(0, n) for n in range(50)]
+    stats = watching.viewer.stats()
+    assert (stats["roams"], stats["reconnects"], stats["gaps"], stats["framesDropped"]) == (1, 0, 0, 0)
+    assert stats["framesDecoded"] == 30
+    assert stats["roamMs"] > 0
+    with av.open(str(path)) as recording:
+        times = [round(p.pts * p.time_base * 30) for p in recording.demux(video=0) if p.size]
+    assert times == list(range(30))
+
+
+async def test_a_path_that_comes_back_first_is_kept() -> None:
+    async with Watching() as watching:
+        gateway = watching.gateway
+        first = gateway.sessions[0]
+        play(first, video=10, audio=0)
+        first.dead = True
+        await gateway.until(lambda: len(gateway.sessions) == 2)
+        first.dead = False
+        play(first, video=11, audio=0, begin=(10, 0))
+        await gateway.until(lambda: gateway.sessions[1].closed_with is not None)
+        assert first.closed_with is None
+        assert watching.viewer.figures.roams == 0
+        assert watching.viewer.figures.state != "roaming"
+
+
+async def test_the_viewer_goes_when_the_gateway_drains() -> None:
+    async with Watching() as watching:
+        gateway = watching.gateway
+        first = gateway.sessions[0]
+        play(first, video=5, audio=5, group=7)
+        gateway.instance = "i2"
+        first.core.set_drain(30_000, "restart")
+        first.pump()
+        await gateway.until(lambda: len(gateway.sessions) == 2)
+        second = gateway.sessions[1]
+        play(second, video=0, audio=5)
+        assert first.closed_with is None, "there is no picture of the other yet"
+        play(first, video=6, audio=5, group=7, begin=(5, 5))
+        play(second, video=3, audio=0)
+        play(second, video=3, audio=6, begin=(3, 5))
+        await gateway.until(lambda: first.closed_with is not None)
+        assert first.closed_with == (CloseCode.NORMAL, "")
+        assert any(isinstance(event, PeerGoodbye) for event in first.events)
+    assert of(watching, VIDEO) == [(7, n) for n in range(6)] + [(0, n) for n in range(3)]
+    assert of(watching, AUDIO) == [(7, n) for n in range(5)] + [(0, 5)]
+    stats = watching.viewer.stats()
+    assert (stats["roams"], stats["reconnects"]) == (1, 0)
+    assert "the gateway goes in 30 s: restart" in watching.notices
+
+
+async def test_a_refused_spare_leaves_the_session_as_it_is() -> None:
+    async with Watching() as watching:
+        gateway = watching.gateway
+        first = gateway.sessions[0]
+        play(first, video=5, audio=5)
+        gateway.refusals.append(SessionRefused(503, "full"))
+        first.core.set_drain(30_000, "restart")
+        first.pump()
+        await gateway.until(lambda: not gateway.refusals)
+        play(first, video=8, audio=5, begin=(5, 5))
+        await gateway.until(lambda: watching.count(Kind.VIDEO) == 8)
+        assert first.closed_with is None
+    assert watching.viewer.stats()["reconnects"] == 0
 
 
 # --- coming back -----------------------------------------------------------------------------------
@@ -546,7 +658,8 @@ async def test_a_recording_goes_on_after_a_reconnect(tmp_path: Path) -> None:
         play(gateway.sessions[0], start=start)
         gateway.sessions[0].close(1, "restart")
         await gateway.until(lambda: len(gateway.sessions) == 2)
-        play(gateway.sessions[1], start=start + 3_000_000)
+        play(gateway.sessions[1], start=start + 3_000_000, group=1)
+        await gateway.until(lambda: len(of(watching, VIDEO)) == 60)
         await watching.finish()
     with av.open(str(path)) as recording:
         times = [float(p.pts * p.time_base) for p in recording.demux(video=0) if p.size]
@@ -634,13 +747,13 @@ def test_a_page_that_says_something_else(status: int, body: bytes, words: str) -
 
 def test_a_page_may_be_under_a_path_of_a_proxy() -> None:
     body = json.dumps({"url": "https://gateway.test:4433", "certificateHashes": []}).encode()
-    for path, name in (("/live/hall/cam", "hall/cam"), ("/live/cam", "cam"), ("/live/a/b/c/d/e", "a/b/c/d/e")):
-        with page(200, body, "/live") as base:
-            assert resolve(f"{base}{path}") == Address("https://gateway.test:4433", name, None)
-    with page(200, body, "/live") as base, pytest.raises(TransportError, match=f"{base}/api/v1/transport answ"):
-        resolve(f"{base}/other/cam")
-    with page(200, body, "/live") as base, pytest.raises(TransportError, match="answers 404"):
-        resolve(f"{base}/live")  # no broadcast
+    with page(200, body, "/live") as base:
+        for name in ("hall/cam", "cam", "a/b/c/d/e"):
+            assert resolve(f"{base}/live/{name}") == Address("https://gateway.test:4433", name, None)
+        with pytest.raises(TransportError, match=f"{base}/api/v1/transport answers 404"):
+            resolve(f"{base}/other/cam")
+        with pytest.raises(TransportError, match="answers 404"):
+            resolve(f"{base}/live")  # no broadcast
 
 
 def test_https_with_a_hash_is_the_quic_address_itself() -> None:

@@ -20,6 +20,7 @@ from wtgateway.protocol.clock_sync import ClockSync
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.datagram_reception import DatagramReception
 from wtgateway.protocol.incoming_track import ClientLimits, DecoderFigures, FrameStream, TrackState
+from wtgateway.protocol.ordering import FrameOrder
 from wtgateway.protocol.partial import Name
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 
@@ -284,6 +285,12 @@ class ClientSession:
         """Ask the gateway whether it hears us, beyond the pings that go out by themselves."""
         if self.welcome is not None:
             self._ping(now)
+
+    def alone(self) -> None:
+        """The former session brings nothing any more: what had begun to come there is not waited for."""
+        for track in self.tracks.values():
+            if isinstance(track.order, FrameOrder):
+                track.order.none_coming()
 
     def positions(self) -> list[tuple[int, int, int, int]]:
         """Track, rendition, group and index of the newest frame delivered of each track."""

@@ -115,6 +115,10 @@ class FrameOrder:
             self._ask(now_us)
         return self.advance(now_us)
 
+    def none_coming(self) -> None:
+        """Nothing more comes of what has begun to come."""
+        self._coming.clear()
+
     def coming(self, group: int, index: int) -> None:
         """A part of that frame is here: the rest may be waited for."""
         if len(self._coming) < self.max_frames and (not self._last or (group, index) > _position(self._last)):

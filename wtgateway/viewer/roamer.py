@@ -261,6 +261,7 @@ class Roamer:
         self._main, self._spare = spare, None
         if former is not None:
             self._leave(former)
+        spare.core.alone()
         self._audience.begin(spare.core)
         self.roaming.live = spare.core.state is not None and spare.core.state.state == "live"
         said, spare.said = spare.said, []
