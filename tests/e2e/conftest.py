@@ -1,4 +1,4 @@
-"""Fixtures: one browser of each kind for the whole run, a tab and a gateway for each test.
+"""Fixtures: one browser of each kind for the whole run, a tab for each test, gateways for a file or a test.
 
 All of them live on the session's event loop; the tests here are put on it too.
 """
@@ -78,6 +78,13 @@ async def gateways(tmp_path: Path) -> AsyncIterator[StartGateway]:
             return await stack.enter_async_context(gateway)
 
         yield make
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """One for all tests of a file that only watch it; its test broadcast runs while somebody does."""
+    async with Gateway("test:", "--on-demand", directory=tmp_path_factory.mktemp("gateway")) as shared:
+        yield shared
 
 
 @pytest.fixture

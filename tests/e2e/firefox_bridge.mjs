@@ -64,6 +64,9 @@ const methods = {
   async closeTab({ tab }) {
     const { page } = tabs.get(tab);
     tabs.delete(tab);
+    // All tabs share one context: what a page remembers is not for the next test on the same origin.
+    const forgotten = page.evaluate(() => localStorage.clear()).catch(() => {});
+    await Promise.race([forgotten, new Promise(resolve => setTimeout(resolve, 1000))]);
     await page.close();
   },
 

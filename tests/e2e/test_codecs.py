@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scripts.support.gateway import Gateway
 from tests.e2e import watching
 from tests.e2e.browsers import Tab
 from tests.e2e.conftest import StartGateway
@@ -12,9 +13,8 @@ SMALL = ("--size", "640x360", "--fps", "30", "--video-bitrate", "1M")
 CODEC_STRINGS = {"av1": "av01.0.", "vp9": "vp09.00."}
 
 
-async def test_abilities_are_proven_by_decoding(tab: Tab, gateways: StartGateway) -> None:
+async def test_abilities_are_proven_by_decoding(tab: Tab, gateway: Gateway) -> None:
     """Debian's Chromium and Firefox decode HEVC with hardware only, which is not here."""
-    gateway = await gateways("test:")
     await watching.watch(tab, f"{gateway.url}/test")
     able = await tab.evaluate(
         "import('/_client/worker/abilities.js')"
@@ -25,9 +25,8 @@ async def test_abilities_are_proven_by_decoding(tab: Tab, gateways: StartGateway
     assert able == {"avc1": True, "hvc1": False, "av01": True, "vp09": True, "made": False}
 
 
-async def test_sound_is_proven_by_decoding(tab: Tab, gateways: StartGateway) -> None:
+async def test_sound_is_proven_by_decoding(tab: Tab, gateway: Gateway) -> None:
     """Debian's Chromium and Firefox have a decoder for AAC; others may have none."""
-    gateway = await gateways("test:")
     await tab.goto(f"{gateway.url}/test")
     able = await tab.evaluate(
         "import('/_client/worker/abilities.js').then(async ({canHear}) => "

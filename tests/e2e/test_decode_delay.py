@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from scripts.support.gateway import Gateway
 from tests.bitstream import streams
 from tests.e2e.browsers import Tab
-from tests.e2e.conftest import StartGateway
 from wtgateway.bitstream import h264
 
 # Chunks are fed one by one, each when the one before has been digested; no flush. What has come out when
@@ -62,10 +62,9 @@ def rewritten(unit: bytes) -> bytes:
 
 
 async def test_an_sps_that_announces_reordering_costs_it_and_the_rewritten_one_does_not(
-    tab: Tab, gateways: StartGateway
+    tab: Tab, gateway: Gateway
 ) -> None:
     """Without B-frames in fact: pictures wait for an order that never comes."""
-    gateway = await gateways("test:")
     await tab.goto(f"{gateway.url}/")
     stream = streams.x264(only_p=True, bf="3", b_strategy="0")
     assert max(await held(tab, stream)) == 2
@@ -74,18 +73,16 @@ async def test_an_sps_that_announces_reordering_costs_it_and_the_rewritten_one_d
 
 @pytest.mark.parametrize("strip", [streams.without_restriction, streams.without_vui])
 async def test_a_silent_sps_is_taken_at_its_best_by_software(
-    tab: Tab, gateways: StartGateway, strip: Callable[[bytes], bytes]
+    tab: Tab, gateway: Gateway, strip: Callable[[bytes], bytes]
 ) -> None:
     """What hardware does by the letter of H.264 C.4.5.3 cannot be seen here; rewriting harms nobody."""
-    gateway = await gateways("test:")
     await tab.goto(f"{gateway.url}/")
     stream = streams.map_units(streams.x264(only_p=True, bf="0"), strip)
     assert max(await held(tab, stream)) == 0
     assert max(await held(tab, streams.map_units(stream, rewritten))) == 0
 
 
-async def test_b_frames_are_held_as_long_as_reordering_needs(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:")
+async def test_b_frames_are_held_as_long_as_reordering_needs(tab: Tab, gateway: Gateway) -> None:
     await tab.goto(f"{gateway.url}/")
     behind = await held(tab, streams.x264())
     assert behind[-1] == 2

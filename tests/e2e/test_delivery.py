@@ -14,7 +14,6 @@ from scripts.support.gateway import Gateway
 from scripts.support.processes import ROOT, Program, running
 from tests.e2e import watching
 from tests.e2e.browsers import Tab
-from tests.e2e.conftest import StartGateway
 
 RELAY_HOST = "127.0.0.2"  # the page names its own address for QUIC: there the relay stands
 LOSSY = ("--loss", "5%", "--delay", "20ms", "--seed", "7")  # each way
@@ -34,8 +33,7 @@ LOST = ("framesLost", "framesOutOfOrder", "framesExpired", "decoderErrors", "rec
     ],
     ids=["by-itself", "datagram", "stream", "nonsense"],
 )
-async def test_a_broadcast_plays(tab: Tab, gateways: StartGateway, query: str, mode: str) -> None:
-    gateway = await gateways("test:")
+async def test_a_broadcast_plays(tab: Tab, gateway: Gateway, query: str, mode: str) -> None:
     await watching.watch(tab, f"{gateway.url}/test{query}")
     before = await watching.stats(tab)
     await watching.more_frames(tab, 60)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.support.gateway import Gateway
 from scripts.support.screenshots import PICTURES, take
 from tests.e2e import watching
 from tests.e2e.browsers import NAME_OF_NO_SECURE_ORIGIN, Tab
@@ -26,24 +27,21 @@ async def test_the_list_names_each_broadcast_and_leads_to_it(tab: Tab, gateways:
     await watching.until(tab, "window.player?.stats().state === 'playing'", "playing")
 
 
-async def test_an_unknown_broadcast_is_explained(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:")
+async def test_an_unknown_broadcast_is_explained(tab: Tab, gateway: Gateway) -> None:
     assert await tab.goto(f"{gateway.url}/nothing-here") == 404
     await watching.until(
         tab, "document.body.innerText.includes('There is no broadcast “nothing-here”')", "it says so"
     )
 
 
-async def test_an_insecure_origin_is_explained(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:")
+async def test_an_insecure_origin_is_explained(tab: Tab, gateway: Gateway) -> None:
     await tab.goto(f"http://{NAME_OF_NO_SECURE_ORIGIN}:{gateway.web_port}/test")
     assert await tab.evaluate("isSecureContext") is False
     await watching.until(tab, "document.body.innerText.includes('a secure page')", "what is missing")
     await watching.until(tab, "/--public|https:/.test(document.body.innerText)", "what to do")
 
 
-async def test_sound_needs_one_click(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:")
+async def test_sound_needs_one_click(tab: Tab, gateway: Gateway) -> None:
     await watching.watch(tab, f"{gateway.url}/test")
     assert await tab.evaluate("window.player.muted") is True
     await tab.click("#mute")
@@ -51,8 +49,7 @@ async def test_sound_needs_one_click(tab: Tab, gateways: StartGateway) -> None:
     await watching.until(tab, "window.player.stats().audioPlayedMs > 0", "sound")
 
 
-async def test_the_statistics_open_with_a_key(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:")
+async def test_the_statistics_open_with_a_key(tab: Tab, gateway: Gateway) -> None:
     await watching.watch(tab, f"{gateway.url}/test")
     await tab.press("s")
     await watching.until(
@@ -63,8 +60,7 @@ async def test_the_statistics_open_with_a_key(tab: Tab, gateways: StartGateway) 
     )
 
 
-async def test_a_page_of_the_gateway_leaves_no_error_in_the_console(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:")
+async def test_a_page_of_the_gateway_leaves_no_error_in_the_console(tab: Tab, gateway: Gateway) -> None:
     await watching.watch(tab, f"{gateway.url}/test", sound=True)
     assert [line for line in await tab.console() if line.startswith(("error", "pageerror"))] == []
 

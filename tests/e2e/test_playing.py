@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from scripts.benchmarks.glass.barcode import crc8
+from scripts.support.gateway import Gateway
 from tests.e2e import watching
 from tests.e2e.browsers import BROWSERS, Browser, Tab
 from tests.e2e.conftest import StartGateway
@@ -23,8 +24,7 @@ FPS = 30
 RecordProperty = Callable[[str, object], None]
 
 
-async def test_decoded_pixels_carry_the_frame_counter(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:")
+async def test_decoded_pixels_carry_the_frame_counter(tab: Tab, gateway: Gateway) -> None:
     await watching.watch(tab, f"{gateway.url}/test")
     seen = await watching.counters(tab, 5)
     assert seen == sorted(set(seen)), "the counter goes up with each frame looked at"
@@ -33,10 +33,7 @@ async def test_decoded_pixels_carry_the_frame_counter(tab: Tab, gateways: StartG
     assert stats["codec"].startswith("avc1.")
 
 
-async def test_a_screenshot_shows_the_counter_to_the_eye(
-    tab: Tab, gateways: StartGateway, tmp_path: Path
-) -> None:
-    gateway = await gateways("test:")
+async def test_a_screenshot_shows_the_counter_to_the_eye(tab: Tab, gateway: Gateway, tmp_path: Path) -> None:
     await watching.watch(tab, f"{gateway.url}/test")
     before = (await watching.picture(tab))["counter"]
     await tab.screenshot(tmp_path / "player.png")
@@ -171,9 +168,8 @@ async def test_viewers_are_counted_and_share_the_broadcast(
 
 
 async def test_a_page_of_another_origin_can_embed_the_player(
-    tab: Tab, gateways: StartGateway, http_page: str, tmp_path: Path
+    tab: Tab, gateway: Gateway, http_page: str, tmp_path: Path
 ) -> None:
-    gateway = await gateways("test:")
     transport = gateway.get("/api/v1/transport")
     (tmp_path / "embed.html").write_text(
         f"""<!doctype html><title>embeds</title><div id="screen"></div><script type="module">

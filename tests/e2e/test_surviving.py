@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.support.gateway import Gateway
 from scripts.support.processes import Program, free_port, running
 from tests.e2e import watching
 from tests.e2e.browsers import BROWSERS, Browser, Tab
@@ -33,8 +34,7 @@ async def test_the_gateway_is_restarted(tab: Tab, gateways: StartGateway, kill: 
     await watching.counters(tab, 2)
 
 
-async def test_the_session_is_lost(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:")
+async def test_the_session_is_lost(tab: Tab, gateway: Gateway) -> None:
     await watching.watch(tab, f"{gateway.url}/test")
     await tab.evaluate("window.player.debug.dropSession().then(() => 0)")
     await watching.until(
@@ -43,8 +43,7 @@ async def test_the_session_is_lost(tab: Tab, gateways: StartGateway) -> None:
     await watching.more_frames(tab, 30)
 
 
-async def test_the_decoder_fails(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:")
+async def test_the_decoder_fails(tab: Tab, gateway: Gateway) -> None:
     await watching.watch(tab, f"{gateway.url}/test")
     await tab.evaluate("window.player.debug.failDecoder().then(() => 0)")
     await watching.until(tab, "window.player.stats().decoderErrors >= 1", "an error of the decoder")
