@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 
+import httpx
 import pytest
 
 from wtgateway.media import Rendition
 from wtgateway.web.api import rendition_value
 from wtgateway.web.app import create_app
+from wtgateway.web.view import NodeSummary
 
 from .conftest import CLIENT_DIR, FakeView, client_for
 
@@ -193,3 +195,29 @@ def test_a_forwarded_rendition_says_what_is_special_about_it() -> None:
         "reorderFrames": 2,
         "rotation": 90,
     }
+
+
+async def test_balancers_are_told_which_node_this_is(view: FakeView, http: httpx.AsyncClient) -> None:
+    view.node = NodeSummary(
+        node="a", server_id="0001", instance="5f0c", draining=True, viewers=7, lb_config="c0ffee00"
+    )
+    assert (await http.get("/api/v1/node")).json() == {
+        "node": "a",
+        "serverId": "0001",
+        "draining": True,
+        "viewers": 7,
+        "instance": "5f0c",
+        "lbConfig": "c0ffee00",
+    }
+
+
+async def test_a_draining_gateway_is_not_ready_and_still_says_where_to_connect(
+    view: FakeView, http: httpx.AsyncClient
+) -> None:
+    view.is_ready, view.node = False, NodeSummary(draining=True)
+    answer = await http.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "not ready: viewers are sent to other nodes\n")
+    assert (await http.get("/api/v1/transport")).status_code == 200
+    view.node = NodeSummary()
+    assert (await http.get("/readyz")).text == "not ready: the gateway is starting\n"
+    assert (await http.get("/api/v1/transport")).status_code == 503

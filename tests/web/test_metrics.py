@@ -10,7 +10,7 @@ import pytest
 from tests.web.conftest import CLIENT_DIR, FakeView, client_for
 from wtgateway.web import metrics
 from wtgateway.web.app import create_app
-from wtgateway.web.view import SessionSummary, WorkerSummary
+from wtgateway.web.view import NodeSummary, SessionSummary, WorkerSummary
 
 # The exposition format 0.0.4: comments, and samples of a name, labels and a number.
 LINE = re.compile(
@@ -117,3 +117,13 @@ async def test_pages_of_other_origins_may_not_read_them_even_where_the_rest_is_o
         answer = await client.get(path, headers={"origin": "https://elsewhere.example"})
         assert answer.status_code == 200
         assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_resumes_have_their_outcome_as_a_label(view: FakeView) -> None:
+    view.workers = [WorkerSummary(worker=1, counters={"resumes_used": 3, "resumes_here": 2})]
+    view.node = NodeSummary(draining=True)
+    lines = metrics.exposition(metrics.families(view)).splitlines()
+    assert 'wtgateway_resumes_total{worker="1",outcome="used"} 3' in lines
+    assert 'wtgateway_resumes_total{worker="1",outcome="here"} 2' in lines
+    assert not any("resumes_used" in line for line in lines)
+    assert "wtgateway_draining 1" in lines
