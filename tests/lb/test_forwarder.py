@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -16,9 +17,11 @@ import pytest
 
 from scripts.support.processes import Program, free_port, running
 from tests.lb.files import PLAIN, lb_path, lb_text, long_header, short_header
+from wtgateway.errors import ConfigError
 from wtgateway.lb import transparent
 from wtgateway.lb.checks import NodeChecks
 from wtgateway.lb.forwarder import Forwarder
+from wtgateway.lb.inherited import inherited_sockets
 from wtgateway.lb.routing import Node, NodeState, Router
 from wtgateway.lb.web import create_app, families
 from wtgateway.web.metrics import exposition
@@ -261,6 +264,56 @@ async def test_the_program_forwards_says_so_and_ends_in_order(tmp_path: Path, st
         status, text = await asyncio.to_thread(get, f"{facts['web']}metrics")
         assert (status, "wtgateway_lb_routed_by_server_id_total 1" in text) == (200, True)
         assert await program.stop(signal.SIGTERM) == 0, program.output()
+
+
+async def test_a_port_that_is_passed_on_loses_nothing_while_the_process_is_replaced(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """As systemd does it: descriptor 3, which outlives who reads it."""
+    nodes = {node.name: "{}:{}".format(*node.address) for node in stage.nodes}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        port.bind((HOST, 0))
+        stage.port = port.getsockname()[1]
+        listen = f"{HOST}:{stage.port}"
+        path = lb_path(tmp_path, lb_text(nodes=nodes, listen=listen, client_addresses="hidden", health=False))
+        script = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); "
+            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
+            "os.execv(sys.argv[2], sys.argv[2:])"
+        )
+        words = [sys.executable, "-c", script, str(port.fileno()), *command(path, "--web", "none")]
+
+        async def start() -> asyncio.subprocess.Process:
+            started = await asyncio.create_subprocess_exec(
+                *words, pass_fds=[port.fileno()], stdout=asyncio.subprocess.PIPE
+            )
+            assert started.stdout is not None
+            facts = json.loads(await asyncio.wait_for(started.stdout.readline(), 30))
+            assert facts["listen"] == [listen]
+            return started
+
+        viewer = await stage.viewer()
+        first = await start()
+        assert await viewer.ask(packet("b", 1)) == b"b" + packet("b", 1)
+        first.kill()
+        await first.wait()
+        viewer.transport.sendto(packet("b", 2))  # nobody reads now
+        second = await start()
+        async with asyncio.timeout(10):
+            assert await viewer.got.get() == b"b" + packet("b", 2)
+        second.terminate()
+        assert await second.wait() == 0
+
+
+@pytest.mark.parametrize("count", ["", "x", "0", "65", "99999"])
+def test_a_wrong_number_of_sockets_is_said(count: str) -> None:
+    with pytest.raises(ConfigError, match="LISTEN_FDS"):
+        inherited_sockets({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count})
+
+
+def test_sockets_for_somebody_else_are_left_alone() -> None:
+    assert inherited_sockets({"LISTEN_PID": "1", "LISTEN_FDS": "1"}) == []
+    assert inherited_sockets({}) == []
 
 
 def get(url: str) -> tuple[int, str]:

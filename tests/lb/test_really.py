@@ -79,6 +79,7 @@ class Scene:
     world: Topology
     nodes: dict[str, Gateway]
     directory: Path
+    balancer: Program = field(init=False)  # the one that runs, where it is a process
     spread: dict[str, dict[str, int]] = field(default_factory=dict)  # by balancer: viewers by node
 
     @property
@@ -94,7 +95,7 @@ class Scene:
     def viewers(self) -> dict[str, int]:
         """How many each node has, as its API says. Blocks."""
         with self.net.inside("edge"):
-            return {name: self._viewers(node) for name, node in self.nodes.items()}
+            return {name: self._viewers(node) for name, node in self.nodes.items() if node.program.running}
 
     def _viewers(self, node: Gateway) -> int:
         with urllib.request.urlopen(f"{node.url}/api/v1/node", timeout=10) as answer:
@@ -201,18 +202,18 @@ Ready = Callable[[Scene, Program], Awaitable[None]]
 async def balancer(scene: Scene, *words: str | Path, ready: Ready) -> AsyncIterator[Restart]:
     """A balancer that is a process; started again means killed and started."""
     async with contextlib.AsyncExitStack() as stack:
-        started: list[Program] = []
 
-        async def start() -> None:
-            started.append(await stack.enter_async_context(running(*scene.net.command("edge", *words))))
-            await ready(scene, started[-1])
+        async def start() -> Program:
+            begun = await stack.enter_async_context(running(*scene.net.command("edge", *words)))
+            await ready(scene, begun)
+            return begun
 
         async def restart() -> None:
-            started[-1].send(signal.SIGKILL)
-            await started[-1].wait()
-            await start()
+            scene.balancer.send(signal.SIGKILL)
+            await scene.balancer.wait()
+            scene.balancer = await start()
 
-        await start()
+        scene.balancer = await start()
         yield restart
 
 
@@ -281,6 +282,27 @@ async def test_sessions_outlive_the_replacement_of_their_balancer(scene: Scene, 
                 assert watcher.facts["reconnects"] == [0] * VIEWERS
                 if name == "nftables-forward-kept":
                     await viewing.aclose()
+
+
+@pytest.mark.parametrize("kind", ["run", "nftables"])
+async def test_a_node_that_dies_gets_nobody_and_is_there_again_when_it_is_back(
+    scene: Scene, watcher: Watcher, kind: str
+) -> None:
+    words = ["lb", kind, "-c", scene.lb_file(HIDDEN), "--json-log"]
+    ready = said('"event": "ready"') if kind == "run" else said("watching 2 nodes")
+    dying = scene.nodes["b"]
+    async with balancer(scene, *wtgateway(*words, *(["--watch"] * (kind == "nftables"))), ready=ready):
+        await dying.stop(signal.SIGKILL)
+        await scene.balancer.until(lambda: "node b is down" in scene.balancer.output(), "notice of the death")
+        if kind == "nftables":
+            await scene.balancer.until(lambda: "a up, b down" in scene.balancer.output(), "other rules")
+        async with watcher.watching():
+            assert await asyncio.to_thread(scene.viewers) == {"a": VIEWERS}
+            assert watcher.facts["reconnects"] == [0] * VIEWERS
+        await dying.start()
+        await scene.balancer.until(lambda: "node b is up" in scene.balancer.output(), "notice of its return")
+    await scene.net.run("edge", "nft", "-f", "-", stdin=nftables.removal())
+    await scene.net.run("edge", "conntrack", "-F")
 
 
 async def test_new_viewers_are_spread(scene: Scene) -> None:

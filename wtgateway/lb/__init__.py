@@ -5,7 +5,7 @@ cannot do is in docs/balancing.md.
 
 * ``packets``, ``routing``, ``health``: which node a datagram belongs to, and which nodes take new
   connections (pure);
-* ``checks``, ``forwarder``, ``flows``, ``transparent``, ``web``, ``run``: the reference forwarder;
+* ``checks``, ``run``, ``forwarder``, ``flows``, ``transparent``, ``inherited``, ``web``: the reference one;
 * ``nftables``, ``nft``: a ruleset for the kernel of Linux, loaded and kept up to date;
 * ``nginx``, ``envoy``, ``nlb``: configuration for other people's balancers.
 

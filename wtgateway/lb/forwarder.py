@@ -12,7 +12,7 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from wtgateway.errors import ConfigError, TransportError
@@ -61,8 +61,22 @@ class Forwarder:
         """Flows now."""
         return len(self._flows)
 
-    async def start(self, host: str, port: int) -> list[tuple[str, int]]:
-        """Listen on all addresses of ``host``; returns them. Raises ConfigError."""
+    async def start(
+        self, host: str, port: int, inherited: Sequence[socket.socket] = ()
+    ) -> list[tuple[str, int]]:
+        """Listen on all addresses of ``host``, or on sockets that are bound already; returns where.
+
+        Raises ConfigError.
+        """
+        self._listeners += [UdpSocket.adopt(sock, counters=self.counters) for sock in inherited]
+        if not inherited:
+            await self._bind(host, port)
+        for listener in self._listeners:
+            self._watch(listener, self._from_viewers, listener)
+        self._sweeper = asyncio.create_task(self._sweep())
+        return [(str(udp.address[0]), int(udp.address[1])) for udp in self._listeners]
+
+    async def _bind(self, host: str, port: int) -> None:
         try:
             found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
             for family, address in dict.fromkeys((item[0], item[4]) for item in found):
@@ -71,10 +85,6 @@ class Forwarder:
             self.close()
             reason = f"an address of this machine that is free ({error.strerror or error})"
             raise ConfigError("LB file", "listen", f"{host}:{port}", reason) from None
-        for listener in self._listeners:
-            self._watch(listener, self._from_viewers, listener)
-        self._sweeper = asyncio.create_task(self._sweep())
-        return [(str(udp.address[0]), int(udp.address[1])) for udp in self._listeners]
 
     def close(self) -> None:
         """Stop; nothing that waits is sent."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from wtgateway.lb import transparent
 from wtgateway.lb.checks import CheckSettings, NodeChecks
 from wtgateway.lb.flows import files_for_flows
 from wtgateway.lb.forwarder import Forwarder
+from wtgateway.lb.inherited import inherited_sockets
 from wtgateway.lb.resolved import resolve
 from wtgateway.lb.routing import Node, Router
 from wtgateway.lb.web import create_app
@@ -76,7 +78,7 @@ async def _main(options: RunOptions) -> None:
         on_refused=lambda node: hurry[node](),
     )
     async with contextlib.AsyncExitStack() as stack:
-        addresses = await forwarder.start(*lb.listen)
+        addresses = await forwarder.start(*lb.listen, inherited_sockets(os.environ))
         stack.callback(forwarder.close)
         tasks = [asyncio.create_task(check.run(), name=f"check:{check.node.name}") for check in checks]
         stack.push_async_callback(_cancel, *tasks)
