@@ -18,8 +18,9 @@ from wtgateway.errors import TransportError
 from wtgateway.gateway import Gateway
 from wtgateway.media import Frame
 from wtgateway.protocol.codes import CloseCode
-from wtgateway.protocol.messages import Drain, Goodbye, Resume, Welcome
+from wtgateway.protocol.messages import Drain, Feedback, Goodbye, Resume, Welcome, pack
 from wtgateway.transport import client as transport_client
+from wtgateway.transport import session as session_module
 from wtgateway.transport import steering
 from wtgateway.viewer.client import Viewer, ViewOptions
 
@@ -150,7 +151,10 @@ def token(watcher: Watcher) -> str:
     return str(watcher.of(Resume)[-1].token)
 
 
-async def test_a_session_goes_on_where_another_stopped_and_closes_it(tmp_path: Path) -> None:
+async def test_a_session_goes_on_where_another_stopped_and_closes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "SETTLED_S", 0.0)
     async with running(settings(tmp_path)) as gateway, watching(gateway) as first:
         await first.until(lambda: len(first.track(0)) > 10 and bool(first.of(Resume)))
         place = max((f.group, f.index) for f in first.track(0))
@@ -160,6 +164,14 @@ async def test_a_session_goes_on_where_another_stopped_and_closes_it(tmp_path: P
             begins = min((f.group, f.index) for f in second.track(0))
             assert begins in ((place[0], place[1] + 1), (place[0] + 1, 0))
             assert counted(gateway)["tracks_continued"] == 1
+            assert first.end is None
+            assert second.session is not None
+            second.session.send(second.control, pack(Feedback(track=0, frames_received=5)))
+            second.session.flush()
+            await first.until(lambda: first.end is not None)
+            assert first.end is not None
+            assert first.end[0] == CloseCode.NORMAL
+            assert list(gateway.sessions) == [second.of(Welcome)[0].session]
         assert resumes(gateway) == {"here": 1}
 
 

@@ -57,7 +57,7 @@ class LiveLine:
 def summary(stats: dict[str, Any]) -> str:
     """A few lines on what was seen."""
     sound = stats["audio"]
-    lines = [f"watched {stats['seconds']:.1f} s, {stats['reconnects']} reconnects"]
+    lines = [f"watched {stats['seconds']:.1f} s, {stats['reconnects']} reconnects{_roams(stats)}"]
     if stats["framesReceived"]:
         lines.append(
             f"picture  {stats['codec']} {stats['width']}x{stats['height']}, {_counts(stats)}, "
@@ -80,6 +80,13 @@ def summary(stats: dict[str, Any]) -> str:
     if not stats["framesReceived"] and not sound["framesReceived"]:
         lines.append("nothing was received")
     return "\n".join(lines)
+
+
+def _roams(stats: dict[str, Any]) -> str:
+    if not stats["roams"]:
+        return ""
+    gap = "" if stats["roamMs"] is None else f" (the last with {stats['roamMs']:.0f} ms without a picture)"
+    return f", {stats['roams']} changes of path{gap}"
 
 
 def _counts(track: dict[str, Any]) -> str:

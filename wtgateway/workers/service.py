@@ -31,7 +31,7 @@ TICK_S = 0.25
 GOODBYE_PATIENCE_S = 0.5
 CLOSE_PATIENCE_S = 1.0
 MAX_SESSIONS = 1000
-DRAIN_PAUSE_S = 0.005  # between two viewers who are sent elsewhere
+DRAIN_PAUSE_S = 0.01  # between two viewers who are sent elsewhere: each costs another node a handshake
 DRAIN_SHARE = 0.25  # of the time they have, at most, until the last one is told
 
 Hashes = list[dict[str, Any]]
