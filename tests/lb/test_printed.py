@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from scripts.support import namespaces
 from tests.lb.files import KEY, lb_file, lb_path, lb_text
 from wtgateway.cli import main
 from wtgateway.config.balancing import HIDDEN, KEPT, LbFile
-from wtgateway.errors import ConfigError
+from wtgateway.errors import ConfigError, TransportError
 from wtgateway.lb import envoy, nft, nftables, nlb
 from wtgateway.lb.routing import NodeState
 
@@ -67,6 +68,29 @@ def test_server_ids_of_all_lengths_can_be_matched(tmp_path: Path) -> None:
         lb = lb_file(tmp_path, lb_text(nodes=NODES, server_id_bytes=length))
         done = in_a_network_of_its_own(str(NFT), "-c", "-f", "-", stdin=rules(lb))
         assert done.returncode == 0, f"{length}: {done.stderr}"
+
+
+@needs_nft
+def test_rules_are_loaded_and_taken_away_by_the_command(tmp_path: Path) -> None:
+    path = lb_path(tmp_path, lb_text(nodes={"a": "10.0.0.11:4433"}))
+    command = f"{sys.executable} -m wtgateway lb nftables -c {path}"
+    done = in_a_network_of_its_own(
+        "sh", "-ec", f"{command} --apply; {NFT} list tables; {command} --remove; echo --; {NFT} list tables"
+    )
+    assert (done.returncode, done.stdout) == (0, f"table inet {nftables.TABLE}\n--\n"), done.stderr
+    assert "does not forward IPv4: sysctl -w net.ipv4.ip_forward=1" in done.stderr
+
+
+def test_what_nft_complains_of_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*words: object, **more: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(
+            [], 1, "", "Error: Could not process rule:\n Operation not permitted"
+        )
+
+    monkeypatch.setattr(shutil, "which", lambda *words, **more: "nft")
+    monkeypatch.setattr(subprocess, "run", refuse)
+    with pytest.raises(TransportError, match="Operation not permitted; it needs root or CAP_NET_ADMIN"):
+        nft.load("table")
 
 
 def test_who_gets_new_connections(tmp_path: Path) -> None:

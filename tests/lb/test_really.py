@@ -10,6 +10,7 @@ import contextlib
 import json
 import shutil
 import signal
+import socket
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,7 +35,8 @@ from wtgateway.lb.transparent import ROUTING
 pytestmark = [needs_networks, pytest.mark.asyncio(loop_scope="module")]
 
 NODES = {name: f"{node_address(name)}:{QUIC_PORT}" for name in ("a", "b")}
-LISTEN = f"10.9.0.2:{QUIC_PORT}"
+NODES6 = {name: f"[{node_address(name, socket.AF_INET6)}]:{QUIC_PORT}" for name in NODES}
+LISTEN, LISTEN6 = f"10.9.0.2:{QUIC_PORT}", f"[fd09::2]:{QUIC_PORT}"
 VIEWERS = 6  # all on one node in one case of 32
 MORE = 8  # frames that count as playing
 SEEN_KEPT, SEEN_HIDDEN = "10.9.0.1", {"a": "10.21.0.1", "b": "10.22.0.1"}
@@ -54,10 +56,10 @@ class Watcher:
             self.facts = json.loads(line)
 
     @contextlib.asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
+    async def watching(self, listen: str = LISTEN) -> AsyncIterator[None]:
         """Viewers come and play, and leave with the block."""
         self.round += 1
-        await self.program.write("begin\n")
+        await self.program.write(f"begin https://{listen}/test\n")
         await self.program.until(lambda: self.facts.get("round") == self.round, "viewers")
         await self.play("first frames")
         yield
@@ -86,16 +88,18 @@ class Scene:
     def net(self) -> Network:
         return self.world.net
 
-    def lb_file(self, client_addresses: str) -> Path:
-        path = self.directory / f"{client_addresses}.yml"
-        text = lb_text(nodes=NODES, listen=LISTEN, client_addresses=client_addresses)
-        path.write_text(text)
+    def lb_file(self, client_addresses: str, *, ipv6: bool = False) -> Path:
+        path = self.directory / f"{client_addresses}{6 if ipv6 else 4}.yml"
+        nodes, listen = (NODES6, LISTEN6) if ipv6 else (NODES, LISTEN)
+        path.write_text(
+            lb_text(nodes=nodes, listen=listen, client_addresses=client_addresses, health=not ipv6)
+        )
         return path
 
-    def viewers(self) -> dict[str, int]:
-        """How many each node has, as its API says. Blocks."""
+    def viewers(self, *names: str) -> dict[str, int]:
+        """How many these nodes have, or all of them, as their API says. Blocks."""
         with self.net.inside("edge"):
-            return {name: self._viewers(node) for name, node in self.nodes.items() if node.program.running}
+            return {name: self._viewers(self.nodes[name]) for name in names or self.nodes}
 
     def _viewers(self, node: Gateway) -> int:
         with urllib.request.urlopen(f"{node.url}/api/v1/node", timeout=10) as answer:
@@ -136,7 +140,8 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
                 ),
                 directory=directory / name,
                 prefix=world.net.command(name),
-                host=node_address(name),
+                host="::",
+                web_host=node_address(name),
                 quic_port=QUIC_PORT,
                 web_port=WEB_PORT,
             )
@@ -146,7 +151,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def watcher(scene: Scene) -> AsyncIterator[Watcher]:
-    command = (sys.executable, "-m", "tests.lb.watcher", f"https://{LISTEN}/test", str(VIEWERS))
+    command = (sys.executable, "-m", "tests.lb.watcher", str(VIEWERS))
     async with running(*scene.net.command("client", *command), stdin=asyncio.subprocess.PIPE) as program:
         yield Watcher(program)
 
@@ -157,9 +162,11 @@ Restart = Callable[[], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def rules(scene: Scene, client_addresses: str, mode: str) -> AsyncIterator[Restart]:
+async def rules(
+    scene: Scene, client_addresses: str, mode: str, *, ipv6: bool = False
+) -> AsyncIterator[Restart]:
     """nftables: started again means loaded anew, with nothing left that connection tracking knew."""
-    text = nft.Rules(nft.NftOptions(config=scene.lb_file(client_addresses), mode=mode)).text()
+    text = nft.Rules(nft.NftOptions(config=scene.lb_file(client_addresses, ipv6=ipv6), mode=mode)).text()
 
     async def load() -> None:
         await scene.net.run("edge", "nft", "-f", "-", stdin=text)
@@ -271,6 +278,19 @@ async def test_viewers_play_through_rebindings_and_restarts(
         assert await asyncio.to_thread(scene.viewers) == viewers
 
 
+@pytest.mark.parametrize(("addresses", "mode"), [(HIDDEN, "dnat"), (KEPT, "forward")])
+async def test_ipv6_is_the_same(scene: Scene, watcher: Watcher, addresses: str, mode: str) -> None:
+    await scene.world.move("six")
+    try:
+        async with rules(scene, addresses, mode, ipv6=True) as again, watcher.watching(LISTEN6):
+            await again()
+            await watcher.play("frames after the rules were loaded again")
+            assert watcher.facts["reconnects"] == [0] * VIEWERS
+            assert sum((await asyncio.to_thread(scene.viewers)).values()) == VIEWERS
+    finally:
+        await scene.world.move("wifi")
+
+
 async def test_sessions_outlive_the_replacement_of_their_balancer(scene: Scene, watcher: Watcher) -> None:
     """Whatever reads server IDs can take over from whatever did, and nobody notices."""
     async with contextlib.AsyncExitStack() as viewing:
@@ -284,22 +304,25 @@ async def test_sessions_outlive_the_replacement_of_their_balancer(scene: Scene, 
                     await viewing.aclose()
 
 
-@pytest.mark.parametrize("kind", ["run", "nftables"])
+@pytest.mark.parametrize(("kind", "number"), [("run", signal.SIGKILL), ("nftables", signal.SIGSTOP)])
 async def test_a_node_that_dies_gets_nobody_and_is_there_again_when_it_is_back(
-    scene: Scene, watcher: Watcher, kind: str
+    scene: Scene, watcher: Watcher, kind: str, number: int
 ) -> None:
+    """Its port refuses, or nothing answers any more."""
     words = ["lb", kind, "-c", scene.lb_file(HIDDEN), "--json-log"]
     ready = said('"event": "ready"') if kind == "run" else said("watching 2 nodes")
     dying = scene.nodes["b"]
     async with balancer(scene, *wtgateway(*words, *(["--watch"] * (kind == "nftables"))), ready=ready):
-        await dying.stop(signal.SIGKILL)
+        dying.program.send(number)
         await scene.balancer.until(lambda: "node b is down" in scene.balancer.output(), "notice of the death")
         if kind == "nftables":
             await scene.balancer.until(lambda: "a up, b down" in scene.balancer.output(), "other rules")
         async with watcher.watching():
-            assert await asyncio.to_thread(scene.viewers) == {"a": VIEWERS}
+            assert (await asyncio.to_thread(scene.viewers, "a")) == {"a": VIEWERS}
             assert watcher.facts["reconnects"] == [0] * VIEWERS
-        await dying.start()
+        dying.program.send(signal.SIGCONT)
+        if number == signal.SIGKILL:
+            await dying.start()
         await scene.balancer.until(lambda: "node b is up" in scene.balancer.output(), "notice of its return")
     await scene.net.run("edge", "nft", "-f", "-", stdin=nftables.removal())
     await scene.net.run("edge", "conntrack", "-F")

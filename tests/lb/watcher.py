@@ -1,8 +1,8 @@
 """Several native viewers in one process, for balancers: says every 50 ms how far each is.
 
-    python -m tests.lb.watcher URL COUNT
+    python -m tests.lb.watcher COUNT
 
-With ``begin`` on its input viewers come, with ``leave`` they leave in order. One JSON object a line of
+With ``begin URL`` on its input viewers come, with ``leave`` they leave in order. One JSON object a line of
 output: ``round``, and ``frames`` and ``reconnects``, a number for each viewer; or ``left``, a round. They do
 not roam: it is their sessions themselves that are to live on.
 """
@@ -54,7 +54,7 @@ class Round:
         await asyncio.gather(*self.running)
 
 
-async def watch(url: str, count: int) -> None:
+async def watch(count: int) -> None:
     """Watch until standard input is closed."""
     roaming.SILENT_US = NEVER_US
     reading = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
@@ -65,7 +65,8 @@ async def watch(url: str, count: int) -> None:
                 await current.leave()
                 print(json.dumps({"left": number}), flush=True)
                 current = None
-            if reading.result().strip() == "begin":
+            what, _, url = reading.result().strip().partition(" ")
+            if what == "begin":
                 number += 1
                 current = Round(number, url, count)
             reading = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))
@@ -77,4 +78,4 @@ async def watch(url: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(watch(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(watch(int(sys.argv[1])))
