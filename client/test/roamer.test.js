@@ -440,6 +440,9 @@ test('a session that breaks off before there is another network', async (t) => {
   engine.receive({ type: 'network', event: 'online' });
   await pass(10);
   assert.equal(Transport.all.length, 2, 'at once when it is told');
+  engine.receive({ type: 'network', event: 'change' });
+  await pass(10);
+  assert.equal(Transport.all.length, 2, 'which is told more than once');
   Transport.all[1]?.lose();
   await pass(80);
   assert.equal(Transport.all.length, 3, 'and soon by itself');
@@ -447,6 +450,23 @@ test('a session that breaks off before there is another network', async (t) => {
   await pass(10);
   assert.deepEqual([connector.state, connector.roams, connector.reconnects], ['playing', 1, 0]);
   assert.deepEqual(states.slice(2), ['playing', 'roaming', 'playing']);
+});
+
+test('a session in place of one that broke off whose first datagram went nowhere is opened anew', async (t) => {
+  const { connector, pass, first } = await playing(t);
+  first.lose();
+  await pass(390);
+  assert.equal(Transport.all.length, 2);
+  await pass(20);
+  assert.deepEqual([Transport.all.length, Transport.all[1]?.end.closeCode], [3, 0]);
+  await pass(760);
+  assert.equal(Transport.all.length, 3, 'with more patience');
+  Transport.all[2]?.say({ kind: 'state', state: 'live', reason: '', retry_in_ms: 0 });
+  await pass(400);
+  assert.deepEqual([Transport.all.length, connector.state], [3, 'roaming'], 'one that is heard is waited for');
+  Transport.all[2]?.say(...opening('i1'));
+  await pass(10);
+  assert.equal(connector.state, 'playing');
 });
 
 test('a session that breaks off, and none comes up in its place', async (t) => {

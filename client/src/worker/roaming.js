@@ -16,6 +16,9 @@ import { nowUs } from './time.js';
 const LATE_US = 60_000; // a timer that comes so late: the whole worker stood still,
 const GRACE_MS = 30; // and what had come meanwhile is read first
 const BROKE_OFF_MS = 2500; // for a session to come up in place of one that broke off
+const PATIENCE_MS = 400; // with one of which nothing is heard, the first time: its first datagram may have gone nowhere
+const HANDSHAKE_ROUNDS = 3; // that take a round trip each, and one to spare
+const FRESH_US = 150_000;
 const AGAIN = { firstMs: 60, factor: 2, maxMs: 600 }; // meanwhile: an interface may be down before the next one is up
 
 const SILENT = 'The network is silent. Another way to the gateway is being tried…';
@@ -30,6 +33,8 @@ export class Roamer {
   #silent = false; // as was told last
   #won = false; // the challenger, but it does not play yet
   #instead = false; // it is opened in place of one that is over
+  #openedUs = 0;
+  #attempts = 0; // of those since then
   #again = new Backoff(AGAIN);
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #againTimer;
   /** Told when a session has come up in place of one that broke off, or none has. @type {((up: boolean) => void) | null} */ #waiting = null;
@@ -58,8 +63,11 @@ export class Roamer {
   /** The browser told of another network, or that the page has come back to life. */
   networkChanged() {
     if (this.#waiting && this.#instead) {
+      this.#attempts = 0;
       this.#again.reset();
-      return this.#open(true);
+      // One on its way has found a network, and its token can be used once.
+      if (!this.#challenger || nowUs() - this.#openedUs > FRESH_US) this.#open(true);
+      return;
     }
     this.#do(this.#rules.networkChanged(nowUs()));
   }
@@ -96,6 +104,7 @@ export class Roamer {
   /** @param {boolean} up */
   #settle(up) {
     clearTimeout(this.#againTimer);
+    this.#attempts = 0;
     this.#again.reset();
     this.#waiting?.(up);
     this.#waiting = null;
@@ -136,13 +145,22 @@ export class Roamer {
     } catch {
       return this.#failed();
     }
+    this.#openedUs = nowUs();
     const challenger = this.#challenger = new Challenger(this.#connector, transport, {
-      heard: () => this.#do(this.#won ? this.#rules.heard(nowUs()) : this.#rules.spareHeard(nowUs())),
+      heard: () => this.#spareHeard(),
       frame: (kind, newer) => this.#do(this.#rules.spareFrame(kind, nowUs(), newer)),
       adopted: () => this.#adopted(),
       failed: () => challenger === this.#challenger && this.#failed(),
     });
-    if (instead) challenger.win();
+    if (!instead) return;
+    challenger.win();
+    const patienceMs = Math.max(PATIENCE_MS, (HANDSHAKE_ROUNDS * this.#rules.rttUs) / 1000) * 2 ** this.#attempts++;
+    this.#againTimer = setTimeout(() => this.#open(true), patienceMs);
+  }
+
+  #spareHeard() {
+    if (this.#instead) clearTimeout(this.#againTimer);
+    if (!this.#won) this.#do(this.#rules.spareHeard(nowUs())); // else it is main as soon as it can be used
   }
 
   #win() {
@@ -164,6 +182,7 @@ export class Roamer {
     this.#challenger = null;
     this.#won = false;
     if (this.#waiting && won) {
+      clearTimeout(this.#againTimer);
       this.#againTimer = setTimeout(() => this.#open(true), this.#again.next());
       return;
     }
