@@ -83,7 +83,9 @@ class Stage:
             self.echoes[name] = echo
             self.nodes.append(Node(name, {0: server_id}, transport.get_extra_info("sockname")))
 
-    async def forward(self, most_flows: int = 10, idle_s: float = 60.0, port: int = 0) -> Forwarder:
+    async def forward(
+        self, most_flows: int = 10, idle_s: float = 60.0, port: int = 0, host: str = HOST
+    ) -> Forwarder:
         made = Forwarder(
             Router({0: PLAIN}, self.nodes),
             most_flows=most_flows,
@@ -91,12 +93,12 @@ class Stage:
             on_refused=lambda node: self.refused.append(node.name),
         )
         self.forwarders.append(made)
-        ((_, self.port),) = await made.start(HOST, port)
+        ((_, self.port),) = await made.start(host, port)
         return made
 
-    async def viewer(self) -> Viewer:
+    async def viewer(self, host: str = HOST) -> Viewer:
         transport, viewer = await asyncio.get_running_loop().create_datagram_endpoint(
-            Viewer, remote_addr=(HOST, self.port)
+            Viewer, remote_addr=(host, self.port)
         )
         self.transports.append(transport)
         return viewer
@@ -134,6 +136,16 @@ async def test_datagrams_go_there_and_come_back(stage: Stage) -> None:
     # each viewer's address has a port of its own at each node, and keeps it
     assert [len(set(echo.sources)) for echo in stage.echoes.values()] == [2, 2]
     assert forwarder.flows == 4
+
+
+async def test_answers_come_from_the_address_that_was_written_to(stage: Stage) -> None:
+    """On all addresses of both versions; a connected socket takes answers from nowhere else."""
+    forwarder = await stage.forward(host="::")
+    for host in (HOST, "127.0.0.2", "::1"):
+        viewer = await stage.viewer(host)
+        assert await viewer.ask(packet("b")) == b"b" + packet("b")
+        assert (await viewer.ask(long_header(b"\xff" * 8)))[1:] == long_header(b"\xff" * 8)
+    assert forwarder.counters["routed_by_server_id"] == 3
 
 
 async def test_started_again_it_goes_on_with_every_connection(stage: Stage) -> None:

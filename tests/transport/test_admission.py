@@ -148,6 +148,17 @@ def test_one_network_cannot_have_more_than_its_share_even_with_proof() -> None:
     assert gate.join(("2001:db8:0:1::10", 1, 0, 0)) is None
 
 
+def test_behind_a_balancer_that_hides_addresses_none_of_them_has_a_share() -> None:
+    """All viewers come from one address then: what holds is what holds for all together."""
+    gate = Gate(retry_above=10_000, half_open=UNPROVEN + 5, half_open_per_network=0)
+    decisions = [gate.ask(host(1)) for _ in range(UNPROVEN)]
+    assert all(isinstance(decision, Accept) for decision in decisions)
+    assert isinstance(gate.ask(host(1)), Retry)  # too many unproven ones of everybody
+    assert [gate.join(host(1)) is not None for _ in range(7)] == [True] * 5 + [False] * 2
+    assert gate.counters["half_open_full"] == 2
+    assert not gate.counters["half_open_of_one_network_full"]
+
+
 def test_all_that_is_half_open_is_bounded() -> None:
     gate = Gate(retry_above=0, half_open=10)
     assert sum(gate.join(host(n)) is not None for n in range(30)) == 10
