@@ -124,7 +124,7 @@ class GatewayView(Protocol):
         """
 
     def certificate_hashes(self) -> list[dict[str, Any]]:
-        """Current certificate first, then the next one, as in the ``certificates`` message.
+        """Current certificate first, then the next one, then any that another node may present.
 
         Each is {"algorithm": "sha-256", "value": bytes(32), "notBefore": str, "notAfter": str}.
         """
