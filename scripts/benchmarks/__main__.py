@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scripts.benchmarks.delivery.scenarios import BY_NAME
 from scripts.benchmarks.report import Figure, Options, as_json, machine, table
+from scripts.benchmarks.roaming.events import NAMES as EVENTS
 
 REGISTRY = {
     "startup": ("scripts.benchmarks.startup", "process start to ready"),
@@ -27,6 +28,10 @@ REGISTRY = {
     "delivery": (
         "scripts.benchmarks.delivery.bench",
         "bad networks: pictures on time, freezes, sound, beside WebSocket, aiortc and moq-rs (root)",
+    ),
+    "roaming": (
+        "scripts.benchmarks.roaming.bench",
+        "addresses, nodes and balancers that change: how long the picture is away, beside peers (root)",
     ),
     "parity": (
         "scripts.benchmarks.parity",
@@ -68,6 +73,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     delivery.add_argument("--plots", type=Path, metavar="DIR", help="PNG files")
     delivery.add_argument("--markdown", type=Path, metavar="FILE", help="the table for docs/benchmarks.md")
+    roaming = parser.add_argument_group("roaming")
+    roaming.add_argument("--event", action="append", default=[], choices=EVENTS, help="only this")
     chosen = parser.parse_args(argv)
     if chosen.name is None:
         parser.print_help()
@@ -94,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
             results=chosen.results,
             plots=chosen.plots,
             markdown=chosen.markdown,
+            events=chosen.event,
         )
         figures: list[Figure] = asyncio.run(importlib.import_module(module).run(options))
     print(table(figures))

@@ -28,6 +28,8 @@ class Options:
     results: Path | None = None  # where each run is kept, and not made again
     plots: Path | None = None
     markdown: Path | None = None
+    # `roaming` alone:
+    events: Sequence[str] = ()  # none: all
     directory: Path = Path()  # for certificates, logs and the like; removed afterwards
 
 

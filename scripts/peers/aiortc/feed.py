@@ -1,13 +1,15 @@
-"""Frames for peers that cannot make them or would be slower: the screen on damage, x264 without delay."""
+"""Frames for peers that cannot make them or would be slower: the screen on damage, or one that moves."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
 
 import av
+import numpy as np
 
 from scripts.support.x11 import Display
 
@@ -42,20 +44,40 @@ def packets(
     want_keyframe: threading.Event,
     group_frames: int = _GROUP_FRAMES,
 ) -> Iterator[av.Packet]:
-    """A packet for each time the screen was drawn to, at most at ``fps``; ``pts`` counts frames."""
+    """A packet for each time the screen was drawn to, at most at ``fps``; ``pts`` counts frames.
+
+    With no display it is a picture of our own, at just ``fps``; x264 without delay either way.
+    """
+    context = encoder(fps, bitrate_bps, group_frames)
+    for number, frame in enumerate(_screen(display, fps) if display else _pattern(fps)):
+        frame.pts, frame.time_base = number, context.time_base
+        frame.pict_type = _KEY if want_keyframe.is_set() else _ANY
+        want_keyframe.clear()
+        yield from context.encode(frame)
+
+
+def _pattern(fps: Fraction) -> Iterator[av.VideoFrame]:
+    """A bar that goes from left to right."""
+    gray = np.full((HEIGHT, WIDTH), 90, np.uint8)
+    due = time.monotonic()
+    for number in itertools.count():
+        picture = gray.copy()
+        column = number * 8 % WIDTH
+        picture[:, column : column + 32] = 220
+        yield av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")
+        due += 1 / float(fps)
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def _screen(display: str, fps: Fraction) -> Iterator[av.VideoFrame]:
     screen = Display(display)
     image = screen.image(WIDTH, HEIGHT)
     screen.watch()
-    context = encoder(fps, bitrate_bps, group_frames)
-    number, last = 0, 0.0
+    last = 0.0
     while True:
         if not screen.wait(1.0):
             continue
         time.sleep(max(0.0, last + 0.8 / float(fps) - time.monotonic()))
         last = time.monotonic()
         screen.get(image, 0, 0)
-        frame = av.VideoFrame.from_numpy_buffer(image.pixels, format="bgra").reformat(format="yuv420p")
-        frame.pts, frame.time_base, number = number, context.time_base, number + 1
-        frame.pict_type = _KEY if want_keyframe.is_set() else _ANY
-        want_keyframe.clear()
-        yield from context.encode(frame)
+        yield av.VideoFrame.from_numpy_buffer(image.pixels, format="bgra").reformat(format="yuv420p")

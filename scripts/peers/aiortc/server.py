@@ -1,20 +1,29 @@
 """Program: aiortc 1.16 shows an X display to a browser; a peer of the benchmarks, in its own environment.
 
 ``--feed own``: x11grab behind aiortc's MediaPlayer and its own H.264 encoder, its limits on bit rate
-and frame rate raised to what everybody gets. ``--feed encoded``: packets of ``feed.py``.
+and frame rate raised to what everybody gets. ``--feed encoded``: packets of ``feed.py``, without
+``--display`` of a picture that moves, and with a tone for pages that want sound.
+
+aiortc 1.16 does not take part in ICE restarts: it never looks at another offer's credentials. So an offer
+with the id of a connection that there is gives them to its agent by hand (:func:`restarted`); it keeps its
+own, which browsers take.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import re
 import socket
 import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 from aiohttp import web
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.codecs import h264
@@ -24,6 +33,7 @@ from scripts.peers.aiortc.feed import HEIGHT, WIDTH, packets
 
 PAGE = Path(__file__).with_name("index.html")
 QUEUE_PACKETS = 30
+TONE_HZ, TONE_RATE, TONE_BLOCK = 440, 48_000, 960
 
 
 class EncodedTrack(MediaStreamTrack):
@@ -54,15 +64,43 @@ class EncodedTrack(MediaStreamTrack):
         return await self._queue.get()
 
 
+class ToneTrack(MediaStreamTrack):
+    """A steady tone in blocks of 20 ms, for aiortc to encode as Opus."""
+
+    kind = "audio"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sent, self._began = 0, time.monotonic()
+
+    async def recv(self) -> Any:
+        at = np.arange(self._sent, self._sent + TONE_BLOCK) / TONE_RATE
+        wave = (8000 * np.sin(2 * np.pi * TONE_HZ * at)).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = TONE_RATE, self._sent, Fraction(1, TONE_RATE)
+        self._sent += TONE_BLOCK
+        await asyncio.sleep(max(0.0, self._began + self._sent / TONE_RATE - time.monotonic()))
+        return frame
+
+
+def restarted(connection: RTCPeerConnection, sdp: str) -> None:
+    """Give the credentials of a restarting browser to the agents, which know only those of the beginning."""
+    credentials = [re.search(rf"a=ice-{name}:(\S+)", sdp) for name in ("ufrag", "pwd")]
+    for transceiver in connection.getTransceivers():
+        agent = transceiver.sender.transport.transport._connection
+        agent.remote_username, agent.remote_password = (found[1] for found in credentials if found)
+
+
 class Server:
     """Answers offers; holds every connection until it is closed."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
         self._chosen = chosen
-        self._connections: set[RTCPeerConnection] = set()
+        self._connections: dict[str, RTCPeerConnection] = {}
         self._tracks: set[EncodedTrack] = set()
         self._want_keyframe = threading.Event()
         self._relay = MediaRelay()
+        self._numbers = itertools.count()
         self._player: Any = None
 
     def start(self) -> None:
@@ -101,8 +139,13 @@ class Server:
     async def offer(self, request: web.Request) -> web.StreamResponse:
         """POST /offer: an RTCSessionDescription in, one out."""
         described = await request.json()
-        connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self._connections.add(connection)
+        number = described.get("id", str(next(self._numbers)))
+        if (known := self._connections.get(number)) is not None:
+            restarted(known, described["sdp"])
+            return await self._answer(known, described)
+        connection = self._connections[number] = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        if "m=audio" in described["sdp"]:
+            connection.addTrack(ToneTrack())
         track = self._track()
         sender = connection.addTrack(track)
         if isinstance(track, EncodedTrack):
@@ -112,10 +155,13 @@ class Server:
         async def changed() -> None:
             if connection.connectionState in ("failed", "closed"):
                 self._tracks.discard(track)
-                self._connections.discard(connection)
+                self._connections.pop(number, None)
                 track.stop()
                 await connection.close()
 
+        return await self._answer(connection, described)
+
+    async def _answer(self, connection: RTCPeerConnection, described: dict[str, str]) -> web.StreamResponse:
         sdp = without_candidates(described["sdp"]) if self._chosen.relay else described["sdp"]
         await connection.setRemoteDescription(RTCSessionDescription(sdp, described["type"]))
         await connection.setLocalDescription(await connection.createAnswer())
@@ -167,9 +213,11 @@ async def serve(chosen: argparse.Namespace) -> None:
     app.router.add_post("/offer", server.offer)
     runner = web.AppRunner(app)
     await runner.setup()
-    for host in (chosen.host,) if chosen.host else ("127.0.0.1", "::1"):
+    hosts = {"": ("127.0.0.1", "::1"), "any": (None,)}
+    for host in hosts.get(chosen.host, (chosen.host,)):
         await web.TCPSite(runner, host, chosen.http).start()
-    print("address", own_address(), flush=True)
+    if chosen.relay:
+        print("address", own_address(), flush=True)
     print("ready", flush=True)
     await asyncio.Event().wait()
 
@@ -178,8 +226,8 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--http", type=int, required=True)
-    parser.add_argument("--host", help="address of the page, when it is not loopback")
-    parser.add_argument("--display", required=True)
+    parser.add_argument("--host", default="", help="address of the page, when it is not loopback; any: all")
+    parser.add_argument("--display", default="")
     parser.add_argument("--fps", type=float, default=60)
     parser.add_argument("--bitrate", type=int, default=4_000_000)
     parser.add_argument("--feed", choices=("own", "encoded"), default="own")

@@ -1,5 +1,7 @@
 """Program: an X display's frames over a WebSocket (TCP) to WebCodecs; a peer of the benchmarks.
 
+Without ``--display`` it is a picture of its own that moves. ``--host any``: all addresses, IPv4 and IPv6.
+
 Each message is a frame: a byte that is 1 for a keyframe, its number (4 bytes, big-endian), H.264 in Annex B.
 What TCP cannot take at once waits in a queue of at most ``QUEUE_SECONDS``; then everything up to the next
 keyframe, which is asked for at once, is left out. The kernel is told to keep no more than it must
@@ -143,7 +145,8 @@ async def serve(chosen: argparse.Namespace) -> None:
     """Serve until ended."""
     server = Server(chosen)
     server.start()
-    listening = await asyncio.start_server(server.serve, chosen.host, chosen.port)
+    host = None if chosen.host == "any" else chosen.host
+    listening = await asyncio.start_server(server.serve, host, chosen.port)
     print("ready", flush=True)
     await listening.serve_forever()
 
@@ -153,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--display", required=True)
+    parser.add_argument("--display", default="")
     parser.add_argument("--fps", type=float, default=30)
     parser.add_argument("--bitrate", type=int, default=3_000_000)
     asyncio.run(serve(parser.parse_args()))
