@@ -408,7 +408,8 @@ async def test_a_silent_path_is_left_and_the_next_frame_follows(tmp_path: Path) 
     async with Watching(record=path) as watching:
         gateway = watching.gateway
         first = gateway.sessions[0]
-        play(first, video=10, audio=20, start=start)
+        play(first, video=10, audio=10, start=start)
+        play(first, video=10, audio=20, begin=(10, 12), start=start)  # two are lost
         await gateway.until(lambda: watching.viewer.figures.state == "playing")
         first.dead = True
         await gateway.until(lambda: len(gateway.sessions) == 2)
@@ -417,14 +418,14 @@ async def test_a_silent_path_is_left_and_the_next_frame_follows(tmp_path: Path) 
         assert second.core.query.after == (Position(VIDEO, 0, 0, 9), Position(AUDIO, 0, 0, 19))
         assert watching.viewer.figures.state == "roaming"
         play(second, begin=(8, 18), start=start)  # two come again
-        await gateway.until(lambda: (watching.count(Kind.VIDEO), watching.count(Kind.AUDIO)) == (30, 50))
+        await gateway.until(lambda: len(of(watching, AUDIO)) == 48 and watching.count(Kind.VIDEO) == 30)
         await gateway.until(lambda: first.closed_with is not None)
         await watching.finish()
     assert of(watching, VIDEO) == [(0, n) for n in range(30)]
-    assert of(watching, AUDIO) == [(0, n) for n in range(50)]
+    assert of(watching, AUDIO) == [(0, n) for n in range(50) if n not in (10, 11)]
     stats = watching.viewer.stats()
     assert (stats["roams"], stats["reconnects"], stats["gaps"], stats["framesDropped"]) == (1, 0, 0, 0)
-    assert stats["framesDecoded"] == 30
+    assert (stats["framesDecoded"], stats["audio"]["gaps"]) == (30, 1)
     assert stats["roamMs"] > 0
     with av.open(str(path)) as recording:
         times = [round(p.pts * p.time_base * 30) for p in recording.demux(video=0) if p.size]
@@ -658,6 +659,7 @@ async def test_a_recording_goes_on_after_a_reconnect(tmp_path: Path) -> None:
         play(gateway.sessions[0], start=start)
         gateway.sessions[0].close(1, "restart")
         await gateway.until(lambda: len(gateway.sessions) == 2)
+        assert gateway.sessions[1].core.query.resume == "token-1"
         play(gateway.sessions[1], start=start + 3_000_000, group=1)
         await gateway.until(lambda: len(of(watching, VIDEO)) == 60)
         await watching.finish()

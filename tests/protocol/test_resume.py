@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 
+import msgpack
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -54,6 +57,11 @@ WISHES = st.builds(
     ),
     tracks=st.lists(TRACKS, max_size=MAX_WISHES).map(tuple),
 )
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 300) | st.text(max_size=5) | st.binary(max_size=16),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=4,
+)
 
 
 def why(token: str, *, tokens: ResumeTokens = TOKENS, broadcast: str = "cam", now_us: int = NOW) -> Refused:
@@ -100,6 +108,16 @@ def test_a_changed_one_is_unreadable(data: st.DataObject) -> None:
         assert error.reason is Refused.UNREADABLE
     else:  # bits behind the last byte, which mean nothing
         assert at == len(token) - 1
+
+
+@given(
+    st.binary(max_size=80)
+    | JSON.map(msgpack.packb)
+    | st.lists(JSON, min_size=10, max_size=10).map(msgpack.packb)
+)
+def test_what_another_version_sealed_is_unreadable(body: bytes) -> None:
+    sealed = b"\x01" + NONCE + AESGCM(KEY).encrypt(NONCE, body, b"\x01")
+    assert why(base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()) is Refused.UNREADABLE
 
 
 def test_it_is_bound_to_secret_broadcast_identity_and_time() -> None:
