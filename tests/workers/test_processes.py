@@ -45,6 +45,17 @@ def wait_until(condition: Any) -> None:
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """One that the test may end."""
+    yield from started(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """One for all tests that leave it with two workers and another that stands by."""
+    yield from started(tmp_path_factory.mktemp("lasting"))
+
+
+def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     log = tmp_path / "log"
     with log.open("w") as stderr:
         process = subprocess.Popen(
@@ -75,17 +86,17 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 
 
 def test_the_lines_of_workers_are_in_the_same_log_with_their_number(
-    gateway: tuple[subprocess.Popen[str], Path],
+    lasting: tuple[subprocess.Popen[str], Path],
 ) -> None:
-    _, log = gateway
+    _, log = lasting
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     assert {entry["worker"] for entry in entries if "worker" in entry} == {0, 1}
 
 
 def test_no_secret_is_on_a_command_line_or_in_a_workers_files(
-    gateway: tuple[subprocess.Popen[str], Path],
+    lasting: tuple[subprocess.Popen[str], Path],
 ) -> None:
-    process, log = gateway
+    process, log = lasting
     for pid in workers_of(process):
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         assert arguments[1:3] == [b"-m", b"wtgateway.workers"]
@@ -119,9 +130,9 @@ def test_a_gateway_that_is_told_to_stop_ends_its_workers_and_itself_in_order(
 
 
 def test_a_process_that_stands_by_is_replaced_when_it_dies(
-    gateway: tuple[subprocess.Popen[str], Path],
+    lasting: tuple[subprocess.Popen[str], Path],
 ) -> None:
-    process, _ = gateway
+    process, _ = lasting
     serving = set(workers_of(process))
     wait_until(lambda: len(workers_of(process)) == 3)
     (spare,) = set(workers_of(process)) - serving if len(serving) == 2 else {max(serving)}
@@ -129,9 +140,9 @@ def test_a_process_that_stands_by_is_replaced_when_it_dies(
     wait_until(lambda: len(set(workers_of(process)) - {spare}) == 3)
 
 
-def test_both_at_once(gateway: tuple[subprocess.Popen[str], Path]) -> None:
+def test_both_at_once(lasting: tuple[subprocess.Popen[str], Path]) -> None:
     """Only one process stands by: the other place waits until another has loaded its modules."""
-    process, log = gateway
+    process, log = lasting
     wait_until(lambda: len(workers_of(process)) == 3)
     for entry in (json.loads(line) for line in log.read_text().splitlines()):
         if entry["message"].startswith("worker serves"):
