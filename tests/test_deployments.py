@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "docs" / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+SOCKETS = sorted((DEPLOY / "systemd").glob("*.socket"))
 DROP_INS = sorted((DEPLOY / "systemd").glob("*.service.d/*.conf"))
 Manifest = dict[str, Any]
 
@@ -195,7 +196,7 @@ def installed(tmp_path: Path) -> Path:
 
 @needs_systemd
 def test_units_are_understood_by_systemd(installed: Path) -> None:
-    units = [installed / path.name for path in UNITS]
+    units = [installed / path.name for path in (*UNITS, *SOCKETS)]
     done = analyze("verify", "--recursive-errors=no", *units)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     broken = installed / "wtgateway.service"
@@ -231,6 +232,12 @@ def test_units_start_what_there_is_with_credentials_that_are_loaded(path: Path) 
     files = {key: expanded.pop(key) for key in ("WTG_CLUSTER_SECRET", "WTG_LB_CONFIG") if key in expanded}
     load({}, expanded)
     assert set(files) <= set(layer_keys().values())
+
+
+def test_a_socket_is_the_one_of_a_service_and_of_the_lb_file() -> None:
+    for path in SOCKETS:
+        assert path.with_suffix(".service") in UNITS
+        assert settings(path)["ListenDatagram"] == [str(load_lb_file(DEPLOY / "lb.example.yml").listen)]
 
 
 def test_a_service_is_stopped_in_order() -> None:
