@@ -168,6 +168,18 @@ async def test_flows_have_a_bound_and_come_back(stage: Stage) -> None:
     assert forwarder.counters["flows_opened"] == 12
 
 
+async def test_the_flow_that_was_unused_for_longest_goes_first(stage: Stage) -> None:
+    await stage.forward(most_flows=3)
+    viewers = [await stage.viewer() for _ in range(4)]
+    ports = []
+    for number in (0, 1, 2, 0, 3, 0, 1):
+        await viewers[number].ask(packet("a"))
+        ports.append(stage.echoes["a"].sources[-1])
+    first, second, _, again, _, still, new = ports
+    assert first == again == still  # it was used in between
+    assert new != second
+
+
 async def test_idle_flows_are_closed(stage: Stage) -> None:
     forwarder = await stage.forward(idle_s=0.05)
     await (await stage.viewer()).ask(packet("a"))

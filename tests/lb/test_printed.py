@@ -93,6 +93,24 @@ def test_what_nft_complains_of_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         nft.load("table")
 
 
+@needs_nft
+def test_each_configuration_is_matched_by_its_codepoint_and_ids(tmp_path: Path) -> None:
+    text = lb_text(nodes={"a": "10.0.0.11:4433"})
+    text = text.replace(
+        "nonce_length: 6}",
+        "nonce_length: 6, active: true}\n  - {rotation: 5, server_id_length: 3, nonce_length: 4}",
+    )
+    lb = lb_file(tmp_path, text.replace('server_id: "0001"', 'server_ids: {0: "0001", 5: "aabbcc"}'))
+    printed = rules(lb)
+    # UDP's header has 8 octets; the ID is behind 1 octet of a short header, 6 of a long one
+    for long, first in ((0, 72), (1, 112)):
+        for rotation, bits, server_id in ((0, 16, "0x0001"), (5, 24, "0xaabbcc")):
+            match = f"@th,64,1 {long} @th,{first},3 {rotation} @th,{first + 8},{bits}"
+            assert f"{match} vmap {{ {server_id} : goto node0 }}" in printed
+    done = in_a_network_of_its_own(str(NFT), "-c", "-f", "-", stdin=printed)
+    assert done.returncode == 0, done.stderr
+
+
 def test_who_gets_new_connections(tmp_path: Path) -> None:
     lb = lb_file(tmp_path, lb_text(nodes=NODES, listen="[::]:4433"))
 
