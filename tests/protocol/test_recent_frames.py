@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wtgateway.media import Frame
@@ -25,6 +25,7 @@ def cut(group: int, index: int, at_us: int = 0, data: bytes = b"x") -> Cut:
     return Cut(frame, data)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 900_000), st.booleans()), min_size=1, max_size=40))
 def test_what_is_known_is_the_last_second_and_a_half(steps: list[tuple[int, bool]]) -> None:
     recent: RecentFrames[Cut] = RecentFrames()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgpack
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wtgateway.media import Kind
@@ -110,6 +110,7 @@ def test_a_changed_one_is_unreadable(data: st.DataObject) -> None:
         assert at == len(token) - 1
 
 
+@settings(max_examples=50)
 @given(
     st.binary(max_size=80)
     | JSON.map(msgpack.packb)

@@ -56,7 +56,7 @@ class Model:
         assert due is None or due > self.now, "there would be no end to it"
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.data())
 def test_there_is_at_most_one_spare_and_it_is_not_opened_too_often(data: st.DataObject) -> None:
     model = Model()

@@ -170,7 +170,7 @@ def after(track: int, position: tuple[int, int]) -> str:
     return f"{track}.0.{position[0]}.{position[1]}"
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     groups=st.lists(st.integers(1, 12), min_size=1, max_size=6),
     share=st.floats(0, 1),
