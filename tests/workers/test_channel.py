@@ -30,7 +30,9 @@ SAMPLES = [
     messages.Wishes(2, 7, [[0, 0], [1, 3]]),
     messages.Keyframe(1, 0, 2),
     messages.Overtaken(),
-    messages.Report(3, 2, [{"datagrams_in": 5}, [["x", "test", 1, "", 1.5, 1, 2, 3, 4, 5]], {"test": [[9, 1]]}]),
+    messages.Report(
+        3, 2, [{"datagrams_in": 5}, [["x", "test", 1, "", 1.5, 1, 2, 3, 4, 5]], {"test": [[9, 1]]}]
+    ),
     messages.Report(3, 2, None),
     messages.Stopped(),
     messages.Drain(29.5, "soon"),
