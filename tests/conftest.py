@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from wtgateway.encoders.scheduling import without_real_time
@@ -12,6 +13,10 @@ from wtgateway.encoders.scheduling import without_real_time
 ROOT = str(Path(__file__).resolve().parents[1])
 if ROOT not in sys.path:
     sys.path.insert(0, ROOT)
+
+# How long an example takes says something of what else the machine is doing, not of the code.
+hypothesis.settings.register_profile("without-clock", deadline=None)
+hypothesis.settings.load_profile("without-clock")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.netsim import Conditions
 from tests.transport.equivalence.harness import Setup
-from tests.transport.equivalence.ledger import CLIENT, SERVER
+from tests.transport.equivalence.ledger import CLIENT, SERVER, Violation
 from tests.transport.equivalence.packets import AES_128, AES_256, CHACHA20, VERSION_1, VERSION_2
 from tests.transport.equivalence.play import Play
+from tests.transport.equivalence.scenarios import BROKEN_BY_AIOQUIC
 from wtgateway.transport.urgency import Urgency
 
 # Without shrinking, which takes minutes here: a script says what it does, and can be cut by hand.
@@ -102,5 +103,11 @@ def perform(setup: Setup, script: list[Step], driver: str) -> Play:
 @SOME
 @given(setups, st.lists(steps, min_size=1, max_size=25))
 def test_any_sequence_comes_to_the_same(setup: Setup, script: list[Step]) -> None:
-    express, stock = (perform(setup, script, driver) for driver in ("express", "stock"))
-    assert express.outcome() == stock.outcome()
+    express = perform(setup, script, "express")
+    try:
+        stock = perform(setup, script, "stock")
+    except Violation as broken:
+        if BROKEN_BY_AIOQUIC not in str(broken):
+            raise
+    else:
+        assert express.outcome() == stock.outcome()
