@@ -180,6 +180,18 @@ async def test_the_flow_that_was_unused_for_longest_goes_first(stage: Stage) -> 
     assert new != second
 
 
+async def test_a_node_that_moved_is_written_to_at_its_new_address(stage: Stage) -> None:
+    forwarder = await stage.forward()
+    viewer = await stage.viewer()
+    await viewer.ask(packet("a"))
+    await viewer.ask(packet("b"))
+    stage.nodes[0].address = stage.nodes[1].address
+    assert await viewer.ask(packet("a")) == b"a" + packet("a")  # the flow is as it was
+    forwarder.moved(stage.nodes[0])
+    assert forwarder.flows == 1
+    assert await viewer.ask(packet("a")) == b"b" + packet("a")
+
+
 async def test_idle_flows_are_closed(stage: Stage) -> None:
     forwarder = await stage.forward(idle_s=0.05)
     await (await stage.viewer()).ask(packet("a"))

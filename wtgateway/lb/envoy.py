@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from wtgateway.config.balancing import LbFile, LbNode
 from wtgateway.errors import ConfigError
+from wtgateway.lb.resolved import has_name
 
 _TYPES = "type.googleapis.com/envoy"
 
@@ -79,7 +80,7 @@ def _udp_listener(lb: LbFile) -> dict[str, Any]:
 
 
 def _cluster(lb: LbFile) -> dict[str, Any]:
-    names = any(not _is_ip(node.address.host) for node in lb.nodes)
+    names = any(has_name(node) for node in lb.nodes)
     cluster: dict[str, Any] = {
         "name": "wtgateway",
         "type": "STRICT_DNS" if names else "STATIC",
@@ -164,10 +165,6 @@ def _secret(secrets: dict[str, bytes]) -> str:
     }
     head = "---\n# /etc/envoy/quic_lb_secret.yaml (mode 0600)\n"
     return head + _yaml({"resources": [resource]})
-
-
-def _is_ip(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
 
 
 def _yaml(config: dict[str, Any]) -> str:

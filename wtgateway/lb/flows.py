@@ -95,6 +95,12 @@ class FlowTable:
         while self._flows and next(iter(self._flows.values())).used_at <= now - self.idle_s:
             self._close_oldest("flows_idle")
 
+    def close_of(self, node: Node) -> None:
+        """Close those of a node that is at another address now."""
+        for key in [key for key in self._flows if key[1] is node]:
+            self._flows.move_to_end(key, last=False)
+            self._close_oldest("flows_moved")
+
     def close(self) -> None:
         """Close all."""
         while self._flows:

@@ -86,6 +86,10 @@ class Forwarder:
             reason = f"an address of this machine that is free ({error.strerror or error})"
             raise ConfigError("LB file", "listen", f"{host}:{port}", reason) from None
 
+    def moved(self, node: Node) -> None:
+        """Send what is for ``node`` to the address that it has now."""
+        self._flows.close_of(node)
+
     def close(self) -> None:
         """Stop; nothing that waits is sent."""
         if self._sweeper is not None:

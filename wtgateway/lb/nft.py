@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wtgateway.config.balancing import LbFile, load_lb_file
+from wtgateway.config.balancing import LbFile, LbNode, load_lb_file
 from wtgateway.errors import ConfigError, TransportError
 from wtgateway.lb import nftables
 from wtgateway.lb.checks import CheckSettings, NodeChecks
-from wtgateway.lb.resolved import addresses_of
+from wtgateway.lb.resolved import addresses_of, follow_names
 from wtgateway.lb.routing import Node, NodeState
 
 log = logging.getLogger("wtgateway.lb")
@@ -134,6 +134,7 @@ async def _watch(rules: Rules) -> None:
     sys.stdout.flush()
     tasks = [asyncio.create_task(check.run()) for check in checks]
     tasks.append(asyncio.create_task(_follow(rules, nodes, changed)))
+    tasks.append(asyncio.create_task(_follow_names(rules, changed)))
     stopped = asyncio.create_task(stop.wait())
     working: asyncio.Future[list[None]] = asyncio.gather(*tasks)
     try:
@@ -145,6 +146,14 @@ async def _watch(rules: Rules) -> None:
         for task in (*tasks, stopped):
             task.cancel()
         await asyncio.gather(working, stopped, return_exceptions=True)
+
+
+async def _follow_names(rules: Rules, changed: asyncio.Event) -> None:
+    def moved(node: LbNode, found: tuple[str, ...]) -> None:
+        rules.addresses[node.name] = found
+        changed.set()
+
+    await follow_names(rules.lb.nodes, lambda node: rules.addresses[node.name], moved)
 
 
 async def _follow(rules: Rules, nodes: list[Node], changed: asyncio.Event) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from wtgateway.config.balancing import KEPT, LbFile, LbNode
 from wtgateway.errors import ConfigError
-from wtgateway.lb.envoy import _is_ip
+from wtgateway.lb.resolved import has_name
 
 SERVER_ID_BYTES = 8
 _NOTES = [
@@ -49,7 +49,7 @@ def check(lb: LbFile, where: str) -> None:
 
 
 def _check_node(node: LbNode, where: str) -> None:
-    if not _is_ip(node.address.host):
+    if has_name(node):
         expected = "an IP address: targets are registered by it"
         raise ConfigError(where, f"nodes.{node.name}.address", str(node.address), expected)
     if node.health and urlsplit(node.health).hostname != node.address.host:

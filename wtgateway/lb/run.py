@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wtgateway.config.balancing import KEPT, LbFile, load_lb_file
+from wtgateway.config.balancing import KEPT, LbFile, LbNode, load_lb_file
 from wtgateway.config.model import Address
 from wtgateway.errors import ConfigError
 from wtgateway.lb import transparent
@@ -22,7 +22,7 @@ from wtgateway.lb.checks import CheckSettings, NodeChecks
 from wtgateway.lb.flows import files_for_flows
 from wtgateway.lb.forwarder import Forwarder
 from wtgateway.lb.inherited import inherited_sockets
-from wtgateway.lb.resolved import resolve
+from wtgateway.lb.resolved import follow_names, resolve
 from wtgateway.lb.routing import Node, Router
 from wtgateway.lb.web import create_app
 
@@ -82,9 +82,21 @@ async def _main(options: RunOptions) -> None:
         stack.callback(forwarder.close)
         tasks = [asyncio.create_task(check.run(), name=f"check:{check.node.name}") for check in checks]
         stack.push_async_callback(_cancel, *tasks)
+        tasks.append(asyncio.create_task(_follow_names(lb, nodes, forwarder), name="names"))
         web = await _start_web(stack, options.web, create_app(forwarder, checks))
         _announce(options, lb, addresses, web)
         await stop.wait()
+
+
+async def _follow_names(lb: LbFile, nodes: list[Node], forwarder: Forwarder) -> None:
+    by_name = {node.name: node for node in nodes}
+
+    def moved(one: LbNode, found: tuple[str, ...]) -> None:
+        node = by_name[one.name]
+        node.address = (found[0], one.address.port)
+        forwarder.moved(node)
+
+    await follow_names(lb.nodes, lambda one: [by_name[one.name].address[0]], moved)
 
 
 def make_checks(
