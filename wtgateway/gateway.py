@@ -169,6 +169,7 @@ class Gateway:
                 log.info("cluster secret fingerprint=%s", self.cluster_secret.fingerprint)
                 self._member = replace(self._member, resume_key=self.cluster_secret.key("resume"))
             self.identity = await self._identify()
+            log.info("node=%s instance=%s", self._member.name or "-", self._member.instance)
             # Together: loading FFmpeg and making keys both take their time in threads.
             await asyncio.gather(
                 self._start_certificates(stack),

@@ -66,7 +66,7 @@ class Wire:
     def send(self, stream_id: int, data: bytes, fin: bool = False) -> None:
         self.control += data
 
-    def room(self) -> int:
+    def room(self, urgency: Urgency | None = None) -> int:
         return self.space
 
     def path(self) -> PathStats:
@@ -141,7 +141,9 @@ class Stage:
             )
         )  # fmt: skip
 
-    def open(self, query: str, resuming: Resuming | None = None) -> tuple[Wire, ViewerSession, Begin]:
+    def open(
+        self, query: str, resuming: Resuming | None = None, *, space: int = 1 << 24
+    ) -> tuple[Wire, ViewerSession, Begin]:
         self.opened += 1
         resuming = resuming or self.resuming
         begin = resuming.begin(parse_connect_path(f"/cam?v=1&{query}"), NOW)
@@ -154,6 +156,7 @@ class Stage:
             make_token=lambda s: resuming.token(s.id, "cam", s.core.wishes, NOW),
         )  # fmt: skip
         wire = Wire()
+        wire.space = space
         session.opened(cast(WebTransportSession, wire))
         session.writable()
         return wire, session, begin
@@ -206,6 +209,25 @@ def test_wherever_it_was_cut_the_next_frame_follows(
     for track in (VIDEO, AUDIO):
         assert had[track] + second.of(track) == stage.published[track]
     assert session.core.queue.dropped == 0
+
+
+def test_what_was_missed_has_its_whole_deadline(clock: Clock) -> None:
+    """A new connection begins slowly: what is old already is not late because of that."""
+    stage = Stage()
+    first, _, _ = stage.open("subscribe=video,audio&deadline=500")
+    for at in range(20):
+        stage.publish(VIDEO, 0, at, at=at)
+        stage.publish(AUDIO, 0, at, at=at)
+    second, session, _ = stage.open(f"resume={first.token()}&after=0.0.0.4,1.0.0.4", space=0)
+    clock.now += 0.45
+    session.tick(clock.now)
+    assert second.frames == []
+    second.space = 1 << 24
+    session.writable()
+    for track in (VIDEO, AUDIO):
+        assert second.of(track) == [(0, index) for index in range(5, 20)]
+    assert session.core.queue.dropped == 0
+    assert session.streams_reset == 0
 
 
 def test_who_has_missed_too_much_begins_at_a_keyframe(clock: Clock) -> None:
