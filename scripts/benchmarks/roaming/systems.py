@@ -97,7 +97,7 @@ class Wtgateway:
         told = await page.evaluate(
             "window.player.debug.frames().then(frames =>"
             " ({...window.noted(), paints: frames.map(frame => frame.paintUs / 1000), late: (s =>"
-            " s.framesLost + s.framesDropped + s.framesExpired)(window.player.stats())}))"
+            " s.framesLost + s.framesExpired)(window.player.stats())}))"
         )
         return _noted(told)
 

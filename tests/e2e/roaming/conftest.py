@@ -15,7 +15,7 @@ from scripts.support.topology import QUIC_PORT, WEB_PORT, Topology
 async def edge(only_world: Topology, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
     """The service is one gateway."""
     gateway = Gateway(
-        "test:",
+        *("test:", "--size", "640x360"),
         directory=tmp_path_factory.mktemp("roaming"),
         prefix=only_world.net.command("edge"),
         host="::",
