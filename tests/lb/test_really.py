@@ -233,6 +233,13 @@ def said(words: str) -> Ready:
     return ready
 
 
+async def begun_by_nodes(scene: Scene) -> list[str]:
+    """Entries of connection tracking that a node's packet made: in a viewer's way, and never translated."""
+    entries = (await scene.net.run("edge", "conntrack", "-L", "-p", "udp")).splitlines()
+    sources = tuple(f"{node_address(name)} " for name in NODES)
+    return [entry for entry in entries if entry.partition("src=")[2].startswith(sources)]
+
+
 async def listening(scene: Scene, begun: Program) -> None:
     """Until somebody has the port."""
     async with asyncio.timeout(10):
@@ -276,6 +283,8 @@ async def test_viewers_play_through_rebindings_and_restarts(
         await watcher.play("frames after another rebinding")
         assert watcher.facts["reconnects"] == [0] * VIEWERS
         assert await asyncio.to_thread(scene.viewers) == viewers
+        if name.startswith("nftables"):
+            assert not await begun_by_nodes(scene)
 
 
 @pytest.mark.parametrize(("addresses", "mode"), [(HIDDEN, "dnat"), (KEPT, "forward")])
