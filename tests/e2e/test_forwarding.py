@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 import yaml
 
 from scripts.support.gateway import Gateway
@@ -14,13 +16,29 @@ from tests.e2e.browsers import Tab
 from tests.e2e.conftest import StartGateway
 from tests.e2e.watching import Json
 
-FRAMES = 150  # of a file, before it begins again
+FRAMES = 150  # of a coded file, before it begins again
+AAC = [(48_000, "stereo"), (44_100, "stereo"), (48_000, "5.1")]
 BROWSERS_DECODE = {
     "h264": "avc1.64",
     "vp9": "vp09.00",
     "av1": "av01.0",
     "av1-10": "av01.0.",
 }
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """All films of this file, named after them; each runs while somebody watches."""
+    folder = tmp_path_factory.mktemp("films")
+    films = [files.write_coded(folder, codec) for codec in (*files.CODED, *files.DEEP)]
+    for rate, layout in AAC:
+        films.append(folder / f"aac-{rate}-{layout}.mp4")
+        files.write_movie(films[-1], seconds=20, layout=layout, rate=rate)
+    for name, pix_fmt in (("full", "yuv444p"), ("half", "yuv420p")):
+        films.append(folder / f"{name}.webm")
+        files.write_text(films[-1], pix_fmt)
+    async with Gateway(*films, "--on-demand", directory=folder) as shared:
+        yield shared
 
 
 def renditions(gateway: Gateway, name: str) -> list[dict[str, Json]]:
@@ -38,10 +56,9 @@ def steps(counters: list[int]) -> list[int]:
 
 @pytest.mark.parametrize("codec", BROWSERS_DECODE)
 async def test_a_file_is_forwarded_with_its_pixels_and_its_sound(
-    tab: Tab, gateways: StartGateway, tmp_path: Path, codec: str
+    tab: Tab, gateway: Gateway, codec: str
 ) -> None:
-    gateway = await gateways(files.write_coded(tmp_path, codec), "--name", "movie")
-    await watching.watch(tab, f"{gateway.url}/movie", sound=True)
+    await watching.watch(tab, f"{gateway.url}/{codec}", sound=True)
     begins = BROWSERS_DECODE[codec]  # what needs a proof comes after what every browser decodes
     await watching.until(tab, f"window.player.stats().codec.startsWith({begins!r})", "what is forwarded")
     before = await watching.stats(tab)
@@ -50,7 +67,7 @@ async def test_a_file_is_forwarded_with_its_pixels_and_its_sound(
     stats = await watching.stats(tab)
     assert (stats["codec"].split(".")[3:4] == ["10"]) == codec.endswith("-10")
     assert stats["framesOutOfOrder"] == before["framesOutOfOrder"]
-    listed = renditions(gateway, "movie")
+    listed = renditions(gateway, codec)
     assert [r.get("forwarded", False) for r in listed] == [True, False]
     assert await tab.evaluate("window.player.rendition") == 0
     tone = watching.loudest(await watching.sound(tab))
@@ -64,15 +81,14 @@ def sounds(gateway: Gateway, name: str) -> list[tuple[bool, str]]:
     return [(r.get("forwarded", False), r["codec"]) for r in audio["renditions"]]
 
 
-@pytest.mark.parametrize(("rate", "layout"), [(48_000, "stereo"), (44_100, "stereo"), (48_000, "5.1")])
+@pytest.mark.parametrize(("rate", "layout"), AAC)
 async def test_aac_is_forwarded_once_the_browser_has_proven_it_and_nothing_is_lost_on_the_way_over(
-    tab: Tab, gateways: StartGateway, tmp_path: Path, rate: int, layout: str
+    tab: Tab, gateway: Gateway, rate: int, layout: str
 ) -> None:
-    files.write_movie(tmp_path / "movie.mp4", seconds=20, layout=layout, rate=rate)
-    gateway = await gateways(tmp_path / "movie.mp4", "--name", "movie")
-    await watching.watch(tab, f"{gateway.url}/movie", sound=True)
+    name = f"aac-{rate}-{layout}"
+    await watching.watch(tab, f"{gateway.url}/{name}", sound=True)
     await watching.until(tab, "window.player.stats().audioCodec === 'mp4a.40.2'", "the source's own sound")
-    assert sounds(gateway, "movie") == [(True, "mp4a.40.2"), (False, "opus")]
+    assert sounds(gateway, name) == [(True, "mp4a.40.2"), (False, "opus")]
     before = await watching.stats(tab)
     await watching.until(
         tab, f"window.player.stats().audioFramesDecoded > {before['audioFramesDecoded'] + 100}", "two seconds"
@@ -88,27 +104,23 @@ async def test_aac_is_forwarded_once_the_browser_has_proven_it_and_nothing_is_lo
     assert watching.frequency(tone) == pytest.approx(440, abs=10)
 
 
-async def test_who_does_not_decode_aac_hears_opus(tab: Tab, gateways: StartGateway, tmp_path: Path) -> None:
-    files.write_movie(tmp_path / "movie.mp4")
-    gateway = await gateways(tmp_path / "movie.mp4", "--name", "movie")
-    await tab.goto(f"{gateway.url}/movie")
+async def test_who_does_not_decode_aac_hears_opus(tab: Tab, gateway: Gateway) -> None:
+    movie = f"{gateway.url}/aac-48000-stereo"
+    await tab.goto(movie)
     known = "{proof: 2, browser: navigator.userAgent, codecs: 'avc1,opus', atMs: Date.now()}"
     await tab.evaluate(f"localStorage.setItem('wtgateway.abilities', JSON.stringify({known}))")
-    await watching.watch(tab, f"{gateway.url}/movie", sound=True)
+    await watching.watch(tab, movie, sound=True)
     stats = await watching.stats(tab)
     assert (stats["audioCodec"], stats["audioFramesDropped"]) == ("opus", 0)
     assert watching.frequency(watching.loudest(await watching.sound(tab))) == pytest.approx(440, abs=10)
 
 
-async def test_who_cannot_decode_the_source_gets_what_is_encoded_for_him(
-    tab: Tab, gateways: StartGateway, tmp_path: Path
-) -> None:
+async def test_who_cannot_decode_the_source_gets_what_is_encoded_for_him(tab: Tab, gateway: Gateway) -> None:
     """Debian's Chromium and Firefox decode no HEVC without hardware, which is not here."""
-    gateway = await gateways(files.write_coded(tmp_path, "hevc"), "--name", "movie")
-    await watching.watch(tab, f"{gateway.url}/movie")
+    await watching.watch(tab, f"{gateway.url}/hevc")
     seen = await watching.counters(tab, 5)
     assert all(0 < step < FRAMES / 2 for step in steps(seen)), seen
-    assert [(r.get("forwarded", False), r["codec"][:4]) for r in renditions(gateway, "movie")] == [
+    assert [(r.get("forwarded", False), r["codec"][:4]) for r in renditions(gateway, "hevc")] == [
         (True, "hvc1"),
         (False, "avc1"),
     ]
@@ -125,12 +137,9 @@ _NEIGHBOURS_JS = """(async () => {
 
 
 async def test_coloured_text_is_legible_where_the_source_has_all_its_colour(
-    tab: Tab, gateways: StartGateway, tmp_path: Path
+    tab: Tab, gateway: Gateway
 ) -> None:
     """Lines of one pixel: 4:4:4 keeps them apart, and 4:2:0 makes one colour of two."""
-    files.write_text(tmp_path / "full.webm", "yuv444p")
-    files.write_text(tmp_path / "half.webm", "yuv420p")
-    gateway = await gateways(tmp_path / "full.webm", tmp_path / "half.webm")
     seen = {}
     for name in ("full", "half"):
         await watching.watch(tab, f"{gateway.url}/{name}")
