@@ -9,6 +9,7 @@ import { fromHex, vectors } from './vectors.js';
 const vector = (file, name) => vectors(file).find((one) => one.name === name);
 const SEVEN = vector('parity', 'seven pieces');
 const LONE = vector('fragments', 'a lone fragment');
+const LONE_OF_SOUND = fromHex(LONE.fragments[0]);
 const PIECES = SEVEN.fragments.map(fromHex);
 const ROWS = SEVEN.parity.map(fromHex);
 const OBJECT = fromHex(SEVEN.object);
@@ -239,3 +240,38 @@ test('a browser that takes no datagrams is not given more and more of them', asy
   assert.equal(stuck.written, 1, 'the others wait in the stream, up to their bound');
   assert.ok(stuck.unsent >= free.nacks - 64, `${stuck.unsent} were given up`);
 });
+
+const FOURTH = vector('fragments', 'the last one is shorter').fragments.map(fromHex);
+const THIRD = /** @type {any} */ ({ track: 0, rendition: 0, group: 1, index: 2, captureUs: 1_789_999_999_960_000, keyframe: false });
+
+/** Fragments that arrive one after the other, and time for what is missing before them to be missed. @param {ReturnType<typeof begun>} session */
+async function arrive({ give, time }) {
+  for (const fragment of FOURTH) {
+    await give(fragment);
+    time.us += 60_000;
+  }
+}
+
+test('a session that begins in the middle of a group asks for what is before', async () => {
+  const session = begun();
+  await arrive(session);
+  assert.ok(session.counters.nacksSent >= 3, `${session.counters.nacksSent}`);
+  await session.end();
+});
+
+for (const early of [true, false]) {
+  test(`what came in another session is not asked for, told of ${early ? 'before' : 'after'} the first fragment`, async () => {
+    const session = begun();
+    if (early) session.datagrams.known([THIRD]);
+    const [first, ...others] = FOURTH;
+    await session.give(first);
+    if (!early) session.datagrams.known([THIRD]);
+    session.time.us += 60_000;
+    for (const fragment of others) await session.give(fragment);
+    session.time.us += 600_000; // all deadlines are over
+    await session.give(LONE_OF_SOUND);
+    assert.equal(session.told.frames[0]?.index, 3, 'but what follows is taken');
+    assert.deepEqual([session.counters.nacksSent, session.counters.framesExpired, session.told.lost], [0, 0, []]);
+    await session.end();
+  });
+}

@@ -4,7 +4,7 @@
  * another one all tracks begin anew.
  */
 
-import { beginAnew, follow, isNewer } from './handover.js';
+import { beginAnew, delivered, follow, isNewer } from './handover.js';
 import { nowUs } from './time.js';
 
 /** @typedef {import('../types.js').Frame} Frame */
@@ -100,6 +100,7 @@ export class Challenger {
     if (message.kind === 'catalog') this.#tracks = new Map(message.tracks.map((/** @type {{id: number, kind: string}} */ { id, kind }) => [id, kind]));
     if (message.kind === 'welcome') {
       this.#welcome = { message, arrivalUs };
+      if (this.#follows) this.#session.follow(delivered(this.#connector.engine));
       if (this.#won) return this.#adopt();
     }
     this.#offer();

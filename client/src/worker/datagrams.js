@@ -23,6 +23,7 @@ const ASK_EVERY_US = 4_000; // what is due meanwhile goes together; the gateway 
 const MAX_WRITING = 64; // datagrams that the browser has not taken yet; what is more would be stale
 const MAX_DATAGRAM_BYTES = 1200; // surely fit a path that carries QUIC
 const PATH_EVERY_US = 1_000_000;
+const BEFORE = 64; // frames; no more of those that might be missing are asked for
 
 export class Datagrams {
   /** Datagrams that the browser had no room for. */ unsent = 0;
@@ -65,6 +66,16 @@ export class Datagrams {
       // Padding, and types of later versions, are nothing to us.
       if (value[0] === TYPE_FRAGMENT || value[0] === TYPE_PARITY) this.#take(value, now);
     }
+  }
+
+  /** These came in another session, and so did what was before them: nothing of it is asked for. @param {Frame[]} frames the newest of each track */
+  known(frames) {
+    const now = this.#now();
+    for (const frame of frames) {
+      this.#reassembly.arrivedAsStream({ ...frame, keyframe: true }, now); // as if nothing could be before it
+      for (let index = frame.index; index >= Math.max(0, frame.index - BEFORE); index--) this.#reassembly.doneWith({ ...frame, index });
+    }
+    this.#ask(now);
   }
 
   /** Nothing is asked for or reported any more. */

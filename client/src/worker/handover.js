@@ -20,8 +20,8 @@ export function openBeside({ addresses, wish, place, engine }) {
   return openTransport(info, wish.broadcast, { ...engine.viewing.wishes, ...resume });
 }
 
-/** The newest frames in order. @param {Engine} engine */
-const delivered = ({ video, sound }) => [video.delivered, sound.path?.delivered].filter((frame) => frame != null);
+/** The newest frames in order, of each track. @param {Engine} engine */
+export const delivered = ({ video, sound }) => [video.delivered, sound.path?.delivered].filter((frame) => frame != null);
 
 /** Where a session goes on that follows the one that plays (docs/protocol.md, "Resuming"). @param {Engine} engine */
 export function positionOf(engine) {

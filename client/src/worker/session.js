@@ -67,6 +67,7 @@ export class Session {
   /** @type {WritableStreamDefaultWriter<Uint8Array> | null} */ #writer = null;
   /** @type {typeof import('../media/messages.js') | null} */ #codec = null;
   /** @type {import('./datagrams.js').Datagrams | null} */ #datagrams = null;
+  /** @type {Frame[]} the newest of another session */ #known = [];
   /** @type {Frame[] | null} that came on streams before datagrams are read: nothing of them is missing */ #before;
 
   /** @param {WebTransport} transport @param {SessionHandlers} handlers @param {DatagramLink} link */
@@ -105,6 +106,12 @@ export class Session {
     if (this.#writer && this.#codec) this.#writer.write(this.#codec.pack(message)).catch(() => {});
   }
 
+  /** What follows them is what this session sends. @param {Frame[]} frames the newest that came in another one, of each track */
+  follow(frames) {
+    this.#known = frames;
+    this.#datagrams?.known(frames);
+  }
+
   /** @param {number} code @param {string} reason */
   close(code, reason) {
     try {
@@ -125,6 +132,7 @@ export class Session {
     if (!module) return this.handlers.noDatagrams();
     this.#datagrams = new module.Datagrams(datagrams, link, this.handlers);
     for (const frame of before) this.#datagrams.streamed(frame);
+    this.#datagrams.known(this.#known);
     try {
       await this.#datagrams.read((now) => this.#hear(now));
     } catch (error) {
