@@ -44,7 +44,7 @@ _MAPPED = bytes(10) + b"\xff\xff"
 class Limits:
     """``retry_above``: new connections a second; 0: every address is validated.
 
-    ``half_open_per_network`` 0: no limit of that kind, for who sees a balancer's address in place of viewers'.
+    ``half_open_per_network`` 0: no limit of that kind, where all come from a balancer's address.
     """
 
     retry_above: float = RETRY_ABOVE
