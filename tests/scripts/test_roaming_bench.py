@@ -67,6 +67,12 @@ def test_figures_name_event_browser_and_medium_and_have_goals_for_the_worst_pict
     assert not any(name.startswith(SERVICE_EVENTS[0].title) for name in figures), "it was not measured"
 
 
+def test_peers_alone_meet_and_miss_no_goals() -> None:
+    figures = figures_of({("interface", "WebSocket"): [Gap(3000.0, None)]})
+    assert figures
+    assert {figure.met for figure in figures} == {None}
+
+
 def test_a_rebinding_may_cost_no_frame() -> None:
     figures = figures_of({("rebinding", OURS["Firefox"]): [Gap(10.0, 0.0, 1)]})
     assert [(figure.goal, figure.met) for figure in figures if figure.goal is not None] == [(0, False)]

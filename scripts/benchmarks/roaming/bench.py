@@ -60,7 +60,7 @@ class Stage:
             page: Page = await self._stack.enter_async_context(
                 opened(self.system.browser, prefix, ORIGIN + self.system.path)
             )
-            await _poll(lambda: self.system.begin(page), _LOADING_S, "a picture")
+            await _poll(lambda: self.system.begin(page), _LOADING_S, "picture")
             self._page = page
         return self._page
 
@@ -81,7 +81,7 @@ class Stage:
             noted = await self.system.noted(page)
             return sum(at > since_ms for at in noted.paints) >= _PAINTED
 
-        await _poll(enough, PATIENCE_S, "a picture")
+        await _poll(enough, PATIENCE_S, "picture")
 
     async def gap(self, act: Callable[[], Awaitable[object]]) -> Gap:
         """What ``act`` costs the page that plays here."""

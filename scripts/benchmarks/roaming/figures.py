@@ -35,13 +35,14 @@ def figures_of(gaps: Mapping[tuple[str, str], Sequence[Gap]]) -> list[Figure]:
                     if (event.name, ours) not in gaps and not beside:
                         continue
                     goals = {("picture", "max"): event.goal_ms, ("late", "max"): event.goal_late}
+                    goal = goals.get((kind, quantile_name)) if (event.name, ours) in gaps else None
                     what = "frames lost or late" if kind == "late" else kind
                     figures.append(
                         Figure(
                             name=f"{event.title}, {browser}: {what} {quantile_name}",
                             value=quantile(_values(gaps.get((event.name, ours), ()), kind), share),
                             unit="" if kind == "late" else "ms",
-                            goal=goals.get((kind, quantile_name)),
+                            goal=goal,
                             peers=beside,
                         )
                     )
