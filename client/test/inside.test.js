@@ -69,3 +69,25 @@ test('the memory of swallowed pictures has a bound', () => {
   assert.deepEqual(out(inside, 99, 98, 0), [99, null, null]);
   assert.deepEqual([inside.swallowed, inside.outOfOrder], [99, 1]);
 });
+
+test('what is of another instance neither overtakes what was before nor is overtaken by it', () => {
+  const inside = filled(960, 1000, 1040);
+  inside.part();
+  inside.put(chunk(990, 0)); // its groups are counted anew, and it is a little behind
+  inside.put(chunk(1030, 0));
+  assert.deepEqual(out(inside, 1000, 1040), [1000, 1040]);
+  assert.deepEqual([inside.count, inside.swallowed, inside.last?.frame.ptsUs], [2, 1, 1030], 'only its own kind is overtaken');
+  assert.deepEqual(out(inside, 990, 1030), [990, 1030]);
+  assert.deepEqual([inside.count, inside.swallowed, inside.outOfOrder], [0, 1, 0]);
+});
+
+test('what is of the instance before does not come any more when one of the next has come', () => {
+  const inside = filled(960, 1000);
+  inside.part();
+  inside.put(chunk(1010));
+  assert.deepEqual(out(inside, 1010, 960), [1010, null]);
+  assert.deepEqual([inside.count, inside.swallowed], [0, 2]);
+  inside.put(chunk(1050));
+  inside.part();
+  assert.equal(inside.clear(), 1);
+});

@@ -110,6 +110,18 @@ test('a decoder may fill the largest picture buffer before it gives anything out
   assert.deepEqual(shown, upTo(24));
 });
 
+test('another instance that goes on: what is in the decoder is shown, and then nothing twice or backwards', () => {
+  const { video, shown, asked } = begun([PLAIN], 100);
+  for (const frame of frames(0, 7, [0, 1, 2])) video.push(frame);
+  const give = (/** @type {number} */ number) => opened[0]?.output({ timestamp: number * FRAME_US, displayWidth: 64, displayHeight: 64, close() {} });
+  give(0);
+  video.newSession(true);
+  for (const frame of frames(0, 3, [1.75, 2.75, 3.75])) video.push(frame);
+  for (const number of [1, 2, 1.75, 2.75, 3.75]) give(number);
+  assert.deepEqual([shown, opened.length], [[0, 1, 2, 2.75, 3.75], 1]);
+  assert.deepEqual([video.outOfOrder, video.lost, video.dropped, asked], [0, 0, 1, []]);
+});
+
 test('one that is said to give out at once is not fed without end', () => {
   const { video, shown } = begun([PLAIN], 16);
   for (const frame of frames(0, 0, upTo(40))) video.push(frame);

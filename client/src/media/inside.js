@@ -14,15 +14,22 @@ export class Inside {
   /** Of those, how many came out after all. */
   outOfOrder = 0;
   /** @type {C[]} in decoding order */ #chunks = [];
+  /** @type {C[]} of another instance, whose groups say nothing about those that follow */ #before = [];
   /** @type {number[]} timestamps */ #overtaken = [];
 
   get count() {
-    return this.#chunks.length;
+    return this.#before.length + this.#chunks.length;
   }
 
   /** What went in last. @returns {C | undefined} */
   get last() {
-    return this.#chunks.at(-1);
+    return this.#chunks.at(-1) ?? this.#before.at(-1);
+  }
+
+  /** What goes in from now on is of another instance: its groups are counted anew. */
+  part() {
+    this.#before.push(...this.#chunks);
+    this.#chunks = [];
   }
 
   /** @param {C} chunk */
@@ -36,11 +43,18 @@ export class Inside {
    * @param {number} timestamp @returns {C | null} what it was made of; null: it is none of ours, or too late
    */
   take(timestamp) {
+    const old = this.#before.findIndex(({ frame }) => frame.ptsUs === timestamp);
+    if (old >= 0) {
+      this.swallowed += old;
+      return this.#before.splice(0, old + 1).at(-1) ?? null;
+    }
     const found = this.#chunks.find(({ frame }) => frame.ptsUs === timestamp);
     if (!found) {
       if (this.#overtaken.includes(timestamp)) this.outOfOrder++;
       return null;
     }
+    this.swallowed += this.#before.length;
+    this.#before = [];
     /** @type {C[]} */ const kept = [];
     for (const chunk of this.#chunks) {
       if (chunk === found) continue;
@@ -55,8 +69,9 @@ export class Inside {
 
   /** All of it is given up. @returns {number} how many that were */
   clear() {
-    const count = this.#chunks.length;
+    const { count } = this;
     this.#chunks = [];
+    this.#before = [];
     this.#overtaken = [];
     return count;
   }

@@ -203,6 +203,11 @@ export class RestartingDecoder {
     if (decoder && decoder.state !== 'closed') decoder.close();
   }
 
+  /** What is decoded from now on is of another instance, and shows the same as what was before. */
+  part() {
+    this.#inside.part();
+  }
+
   /** Throws away what is inside; a keyframe is needed. */
   reset() {
     this.#drop();

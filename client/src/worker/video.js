@@ -40,6 +40,8 @@ export class VideoPath {
   #largestUs = -Infinity; // timestamp delivered
   /** @type {Frame | null} of the picture that came out last */ #shown = null;
   #shownBeforeUs = -Infinity; // of another instance: its pictures up to there are known
+  #anewUs = -Infinity; // since when frames are of this instance, local
+  #parted = true; // in the decoder
   #foreign = 0; // frames of a rendition in which their group did not begin
   #backwards = 0;
   #jitterOrder = false; // whether it is judged by what comes in decoding order
@@ -106,7 +108,7 @@ export class VideoPath {
       if (this.delivered && this.order.counters.gaps > this.#gaps) this.lost += missingBetween(this.delivered, this.#largestUs, frame);
       this.#largestUs = Math.max(frame.ptsUs, frame.group === this.delivered?.group ? this.#largestUs : frame.ptsUs);
       this.delivered = frame;
-      frame.orderedUs = nowUs();
+      frame.orderedUs = Math.max(nowUs(), this.#anewUs + 1);
       this.onDelivered();
       if (!frame.payload.length) continue; // stands for one that the gateway left out, and nothing refers to
       this.#waiting.push(frame);
@@ -125,6 +127,10 @@ export class VideoPath {
     this.#shed();
     for (let next = this.#waiting[0]; next && this.#room() && this.decoder.accepts(next); next = this.#waiting[0]) {
       this.#waiting.shift();
+      if (!this.#parted && !this.#isOld(next)) {
+        this.#parted = true;
+        this.decoder.part();
+      }
       if (!this.decoder.decode(next)) this.#ask('decoder');
     }
   }
@@ -152,19 +158,21 @@ export class VideoPath {
     const { frame } = info;
     this.decoded++;
     const before = this.#shown;
-    const backwards = before !== null && frame.ptsUs <= before.ptsUs;
+    const old = this.#isOld(frame);
+    const backwards = !old && before !== null && frame.ptsUs <= before.ptsUs;
     if (backwards) this.#backwards++;
     this.names.push(`${frame.group}:${frame.index}`);
     if (frame.ptsUs >= this.silentUntilUs) {
       this.timeline.pictures.add((frame.orderedUs ?? frame.arrivalUs) + (info.decodedUs - info.decodeUs) - frame.ptsUs, info.decodedUs);
     }
-    if (this.#wasShown(frame)) {
+    if (old) this.#shownBeforeUs = Math.max(this.#shownBeforeUs, frame.ptsUs);
+    else if (this.#wasShown(frame)) {
       picture.close();
       this.presenter.dropped++;
       return this.pump();
     }
     const tooLate = backwards && (frame.group === before.group || before.ptsUs - frame.ptsUs < NEW_TIMELINE_US);
-    if (!tooLate) this.#shown = frame;
+    if (!tooLate && !old) this.#shown = frame;
     const overtaken = this.timeline.mode === 'asap' && this.decoder.queue >= OVERTAKEN_QUEUE
       && info.decodedUs - this.#lastPaintUs < OVERTAKEN_PAINT_US;
     if (overtaken || tooLate) {
@@ -175,6 +183,11 @@ export class VideoPath {
       this.presenter.submit(picture, info);
     }
     if (this.#waiting.length) this.pump();
+  }
+
+  /** Whether it was here before another instance went on. @param {Frame} frame */
+  #isOld({ orderedUs = 0 }) {
+    return orderedUs <= this.#anewUs;
   }
 
   /** Whether another instance has shown it already, if not by that name. @param {Frame} frame */
@@ -219,6 +232,8 @@ export class VideoPath {
     this.newest = this.delivered = this.#shown = null;
     this.#largestUs = -Infinity;
     this.#askedUs = 0;
+    this.#parted = !goesOn;
+    this.#anewUs = goesOn ? nowUs() : -Infinity;
     if (goesOn) return;
     this.overload += this.#waiting.length;
     this.#waiting = [];
