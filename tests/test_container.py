@@ -103,7 +103,7 @@ def test_a_service_has_no_more_rights_than_it_needs(name: str) -> None:
     user, group = map(int, raw["user"].split(":"))
     assert user
     assert group
-    assert raw["read_only"]
+    assert raw["read_only"] is True
     assert raw["cap_drop"] == ["ALL"]
     assert raw.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
     assert "no-new-privileges:true" in raw["security_opt"]
