@@ -120,10 +120,12 @@ async def test_pages_of_other_origins_may_not_read_them_even_where_the_rest_is_o
 
 
 async def test_resumes_have_their_outcome_as_a_label(view: FakeView) -> None:
-    view.workers = [WorkerSummary(worker=1, counters={"resumes_used": 3, "resumes_here": 2})]
+    counters = {"resumes_used": 3, "resumes_here": 2, "nacks_refused": 4}
+    view.workers = [WorkerSummary(worker=1, counters=counters)]
     view.node = NodeSummary(draining=True)
     lines = metrics.exposition(metrics.families(view)).splitlines()
     assert 'wtgateway_resumes_total{worker="1",outcome="used"} 3' in lines
     assert 'wtgateway_resumes_total{worker="1",outcome="here"} 2' in lines
-    assert not any("resumes_used" in line for line in lines)
+    assert 'wtgateway_nacks_total{worker="1",outcome="refused"} 4' in lines
+    assert not any("resumes_used" in line or "nacks_refused" in line for line in lines)
     assert "wtgateway_draining 1" in lines

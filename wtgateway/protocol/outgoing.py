@@ -182,7 +182,7 @@ class Outgoing:
         self._prune(now, path)
         if not plan.datagrams:
             self._remember(Sent(queued, now))
-            self.counters["streams"] += 1
+            self.counters["frames_on_streams"] += 1
             return Whole(queued)
         pieces = fragments.cut(queued.data, path.datagram_bytes - fragments.HEADER_BYTES)
         sent = Sent(queued, now, pieces, plan.parity)
@@ -248,7 +248,7 @@ class Outgoing:
             self._partial = None
         self._sent_bytes -= len(sent.queued.data)
         sent.pieces = ()
-        self.counters["streams"] += 1
+        self.counters["frames_on_streams"] += 1
         return Whole(sent.queued)
 
     # --- parity ------------------------------------------------------------------------------------

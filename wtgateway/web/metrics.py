@@ -25,6 +25,12 @@ _COUNTERS = {
     "frames_dropped": "Frames dropped in viewers' send queues",
     "bytes_sent": "Bytes of frames handed to QUIC",
     "streams_reset": "Streams reset because their frame came too late",
+    "frames_on_streams": "Frames that travelled on streams",
+    "fragments_sent": "Fragments of frames sent in datagrams",
+    "repeats_sent": "Frames of sound sent again behind a later one",
+    "parity_sent": "Parity sent in datagrams",
+    "parity_dropped": "Parity left out because something newer was there",
+    "frames_late": "Frames given up while some of their fragments were sent",
     "sessions": "Sessions opened",
     "handshakes": "Handshakes begun",
     "connections": "QUIC connections taken in",
@@ -41,7 +47,10 @@ _COUNTERS = {
     "tracks_continued": "Tracks that went on with the next frame where another session had stopped",
     "tracks_begun_anew": "Tracks that could not: too much was missed, or another rendition is sent",
 }
-_RESUMES = "resumes_"
+_BY_OUTCOME = {  # counters of which the name's end is a label
+    "resumes_": "Sessions opened with a resume token, by outcome",
+    "nacks_": "Fragments that viewers asked for again, by what came of it",
+}
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -99,7 +108,9 @@ def _of_workers(workers: list[WorkerSummary]) -> list[Family]:
     restarts = Family(f"{PREFIX}worker_restarts_total", "counter", "How often the worker was replaced")
     connections = Family(f"{PREFIX}connections", "gauge", "QUIC connections now")
     sessions = Family(f"{PREFIX}sessions", "gauge", "Viewers' sessions now")
-    resumes = Family(f"{PREFIX}resumes_total", "counter", "Sessions opened with a resume token, by outcome")
+    outcomes = {
+        prefix: Family(f"{PREFIX}{prefix}total", "counter", text) for prefix, text in _BY_OUTCOME.items()
+    }
     counted: dict[str, Family] = {}
     for worker in workers:
         up.add(worker.up, worker=worker.worker)
@@ -107,15 +118,22 @@ def _of_workers(workers: list[WorkerSummary]) -> list[Family]:
         connections.add(worker.connections, worker=worker.worker)
         sessions.add(worker.sessions, worker=worker.worker)
         for name, value in worker.counters.items():
-            if name.startswith(_RESUMES):
-                resumes.add(value, worker=worker.worker, outcome=name.removeprefix(_RESUMES))
+            if prefix := next((each for each in outcomes if name.startswith(each)), ""):
+                outcomes[prefix].add(value, worker=worker.worker, outcome=name.removeprefix(prefix))
                 continue
             if name not in counted and _NAME.fullmatch(name):
                 text = _COUNTERS.get(name, name.replace("_", " ").capitalize())
                 counted[name] = Family(f"{PREFIX}{name}_total", "counter", text)
             if name in counted:
                 counted[name].add(value, worker=worker.worker)
-    return [up, restarts, connections, sessions, resumes, *(counted[name] for name in sorted(counted))]
+    return [
+        up,
+        restarts,
+        connections,
+        sessions,
+        *outcomes.values(),
+        *(counted[name] for name in sorted(counted)),
+    ]
 
 
 def _of_broadcasts(view: GatewayView) -> list[Family]:

@@ -236,7 +236,9 @@ class ViewerService:
 
 
 def _figures(session: ViewerSession) -> dict[str, int]:
-    return _sent(session) | {
+    return {
+        **_sent(session),
+        **session.core.outgoing.counters,
         "tracks_continued": session.tracks_continued,
         "tracks_begun_anew": session.tracks_anew,
     }
