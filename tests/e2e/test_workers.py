@@ -29,13 +29,15 @@ async def test_a_worker_dies(browser: Browser, gateways: StartGateway) -> None:
         os.kill(_process_of(gateway, session["worker"]), signal.SIGKILL)
         await watching.until(
             mine,
-            "(s => s.state === 'playing' && s.reconnects === 1)(window.player.stats())",
+            "(s => s.state === 'playing' && s.reconnects + s.roams === 1)(window.player.stats())",
             "playing again",
         )
         await watching.more_frames(mine, 30)
         await watching.more_frames(other, 30)
         assert (await watching.stats(other))["reconnects"] == 0
         assert watching.breaks(await watching.received_frames(other)) == []
+        await _sessions(gateway, 2)  # who was thrown out is back before there is another worker, perhaps
+        await watching.watch(mine, f"{gateway.url}/test")
         assert {s["worker"] for s in await _sessions(gateway, 2)} == {0, 1}
     finally:
         await mine.close()
