@@ -161,8 +161,8 @@ async def test_a_death_costs_the_others_nothing_and_its_own_viewers_little(tmp_p
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         before = len(frames)
-        # Told by a reset it comes back; if its own silence tells it first, it has another session by then, and a
-        # busy machine may be silent more than once.
+        # Told by a reset it comes back; if its own silence tells it first, it has another session by then.
+        # A busy machine may be silent more than once.
         figures = viewer.figures
         await until(lambda: figures.reconnects + figures.roams >= 1 and len(frames) >= before + 20)
         await watcher.until(lambda: len(watcher.track(0)) >= 80)
