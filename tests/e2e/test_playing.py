@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -16,7 +14,7 @@ import pytest
 from scripts.benchmarks.glass.barcode import crc8
 from scripts.support.gateway import Gateway
 from tests.e2e import watching
-from tests.e2e.browsers import BROWSERS, Browser, Tab
+from tests.e2e.browsers import Browser, Tab
 from tests.e2e.conftest import StartGateway
 from tests.e2e.files import write_movie
 
@@ -85,22 +83,9 @@ async def test_sound_and_picture_are_together(
 
 @pytest.mark.timeout(240)
 async def test_every_frame_of_a_minute_is_received_and_decoded(
-    launched: Callable[[str], Awaitable[Browser]], gateways: StartGateway, record_property: RecordProperty
+    tab: Tab, gateway: Gateway, record_property: RecordProperty
 ) -> None:
-    """In both browsers at once, since it takes a minute; small, so that both have time enough."""
-    gateway = await gateways("test:", "--size", "640x360")
-    async with contextlib.AsyncExitStack() as stack:
-        tabs = [await (await launched(name)).open() for name in BROWSERS]
-        for tab in tabs:
-            stack.push_async_callback(tab.close)
-            await watching.watch(tab, f"{gateway.url}/test")
-        painted = await asyncio.gather(*(every_frame_of_a_minute(tab) for tab in tabs))
-    for name, count in zip(BROWSERS, painted, strict=True):
-        record_property(f"painted_{name}", count)
-
-
-async def every_frame_of_a_minute(tab: Tab) -> int:
-    """Looks at a minute from now on; how many of its frames were painted."""
+    await watching.watch(tab, f"{gateway.url}/test")
     before = await watching.stats(tab)
     wanted = before["framesReceived"] + 60 * FPS
     await watching.until(
@@ -112,9 +97,9 @@ async def every_frame_of_a_minute(tab: Tab) -> int:
     decoded = before["framesDecoded"] + 60 * FPS - before["decodeQueue"]
     await watching.until(tab, f"window.player.stats().framesDecoded >= {decoded}", "all of them decoded")
     after = await watching.stats(tab)
+    record_property("painted", after["framesPainted"] - before["framesPainted"])
     told = [after[name] - before[name] for name in ("framesLost", "framesOutOfOrder", "decoderErrors")]
     assert told == [0, 0, 0], await watching.situation(tab)
-    return int(after["framesPainted"] - before["framesPainted"])
 
 
 async def test_a_file_plays_in_order_and_begins_again(
