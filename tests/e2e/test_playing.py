@@ -33,14 +33,19 @@ async def test_decoded_pixels_carry_the_frame_counter(tab: Tab, gateway: Gateway
 
 async def test_a_screenshot_shows_the_counter_to_the_eye(tab: Tab, gateway: Gateway, tmp_path: Path) -> None:
     await watching.watch(tab, f"{gateway.url}/test")
-    before = (await watching.picture(tab))["counter"]
-    await tab.screenshot(tmp_path / "player.png")
-    after = (await watching.picture(tab))["counter"]
     box = await tab.evaluate(
         "(({x, y, width, height}) => ({x, y, width, height}))"
         "(document.querySelector('.wtgateway-picture').getBoundingClientRect())"
     )
-    shown = read_screenshot(tmp_path / "player.png", box)
+
+    async def seen() -> tuple[int, int, int] | None:
+        before = (await watching.picture(tab))["counter"]
+        await tab.screenshot(tmp_path / "player.png")
+        after = (await watching.picture(tab))["counter"]
+        shown = read_screenshot(tmp_path / "player.png", box)
+        return (before, shown, after) if shown else None  # black: the page was drawn, the picture not yet
+
+    before, shown, after = await watching.poll(seen, "a picture on the screen", tab)
     assert before - FPS <= shown <= after, f"{shown} is not between {before} and {after}"
 
 
