@@ -311,7 +311,7 @@ class Outgoing:
     def _answerable_until(self, sent: Sent, path: Path) -> float:
         """Late, a frame is of use to those behind it; not once a newer group has taken its place."""
         deadline = self.queue.deadline_of(sent.queued)
-        return deadline if deadline < sent.queued.deadline else deadline + GRACE_RTT * path.rtt
+        return deadline if self.queue.superseded(sent.queued) else deadline + GRACE_RTT * path.rtt
 
     def _allow(self, now: float, path: Path) -> None:
         rate = max(path.estimate_bps * ANSWERS_SHARE, LEAST_ANSWERS_BPS) / 8

@@ -120,6 +120,11 @@ class SendQueue:
         lane = self._lanes.get(queued.frame.track)
         return queued.deadline if lane is None else self._expiry(lane, queued)
 
+    def superseded(self, queued: QueuedFrame) -> bool:
+        """Whether a keyframe of a newer group was queued behind a frame."""
+        lane = self._lanes.get(queued.frame.track)
+        return lane is not None and queued.frame.group < lane.newest_keyframe
+
     def hold_up(self, queued: QueuedFrame, until: float) -> None:
         """What follows a keyframe that was taken may be late up to then: it had to wait for it."""
         lane = self._lanes.get(queued.frame.track)
@@ -231,7 +236,7 @@ class SendQueue:
 
     def _expiry(self, lane: _Lane, queued: QueuedFrame) -> float:
         expiry = min(queued.deadline, queued.queued_at + self.max_time)
-        if queued.frame.group < lane.newest_keyframe:
+        if self.superseded(queued):
             return min(expiry, queued.queued_at + SUPERSEDE_AFTER_S)
         if lane.independent:
             return expiry
@@ -253,10 +258,8 @@ class SendQueue:
                 if lane.independent:
                     self._drop(lane, 1, DropReason.EXPIRED)
                     continue
-                superseded = head.frame.group < lane.newest_keyframe
-                self._break(
-                    lane, head.frame.track, DropReason.SUPERSEDED if superseded else DropReason.EXPIRED
-                )
+                why = DropReason.SUPERSEDED if self.superseded(head) else DropReason.EXPIRED
+                self._break(lane, head.frame.track, why)
             elif head.droppable and head.queued_at + DISCARD_AFTER_S <= now:
                 self._leave_out(lane, 0)
             else:

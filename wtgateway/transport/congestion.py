@@ -192,7 +192,7 @@ class MediaCongestionControl(QuicCongestionControl):
         if self.sizes is not None:
             self.sizes.lost(max(packet.sent_bytes for packet in packets))
 
-    def on_ranges(self, *, now: float, ranges: Iterable[tuple[int, int]]) -> None:
+    def on_ranges(self, *, now: float, ranges: Sequence[tuple[int, int]]) -> None:
         """The peer has packets ``ranges`` (first and last): what was given up of them was not lost."""
         came = self.given_up.came(ranges, now)
         if came:

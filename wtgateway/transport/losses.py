@@ -73,14 +73,13 @@ class GivenUp:
         """They are given up at ``now``."""
         self._packets.extend((packet.packet_number, now) for packet in packets)
 
-    def came(self, ranges: Iterable[tuple[int, int]], now: float) -> int:
+    def came(self, ranges: Sequence[tuple[int, int]], now: float) -> int:
         """How many of them are within ``ranges`` (first and last number); they are forgotten."""
         packets = self._packets
         while packets and packets[0][1] < now - LATE_S:
             packets.popleft()
         if not packets:
             return 0
-        ranges = list(ranges)
         missing = [p for p in packets if not any(low <= p[0] <= high for low, high in ranges)]
         came = len(packets) - len(missing)
         if came:
