@@ -124,6 +124,17 @@ def test_a_keyframe_goes_on_though_it_is_late_and_what_follows_catches_up(out: O
     assert out.queue.starved == {VIDEO}
 
 
+def test_a_keyframe_that_is_late_is_answered_as_long_as_it_is_waited_for(out: Outgoing) -> None:
+    key = make_frame(size=5_000)
+    put(out, key, 0.0, deadline=0.1)
+    out.next(0.0, MUCH, LOSSY)
+    put(out, make_frame(index=1, size=500), 0.5, deadline=0.6)
+    while out.next(0.5, MUCH, LOSSY):
+        pass
+    out.asked([ask(key, 2, 2)], 0.6, LOSSY)
+    assert numbers(out.next(0.6, MUCH, LOSSY)) == [2]
+
+
 def test_a_newer_keyframe_lets_the_deadline_of_what_is_being_sent_shrink(out: Outgoing) -> None:
     put(out, make_frame(group=1, size=20_000), 0.0)
     out.next(0.0, DATAGRAM, LOSSY)

@@ -362,7 +362,8 @@ class Outgoing:
         while self._sent:
             name, oldest = next(iter(self._sent.items()))
             over = self._sent_bytes > REMEMBERED_BYTES
-            worth = oldest.queued.deadline - oldest.queued.queued_at + GRACE_RTT * path.rtt
+            deadline = max(oldest.queued.deadline, self.queue.deadline_of(oldest.queued))
+            worth = deadline - oldest.queued.queued_at + GRACE_RTT * path.rtt
             lifetime = min(REMEMBERED_S, worth)
             if not over and now - oldest.at < lifetime:
                 return
