@@ -20,7 +20,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "wtgateway"
 LEVELS = [
     {"media", "errors", "clock", "log", "__init__"},
-    {"config", "bitstream", "cluster"},
+    {"config", "bitstream", "cluster", "events"},
     {"protocol", "sources", "encoders", "certs"},
     {"hub"},
     {"transport", "web"},

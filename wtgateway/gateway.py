@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from wtgateway.cluster import ClusterSecret
 from wtgateway.config.balancing import HIDDEN, LbFile, load_lb_file, own_server_id
 from wtgateway.errors import ConfigError
+from wtgateway.events import Events
 from wtgateway.hub import Hub
 from wtgateway.log import redact_url
 from wtgateway.pipeline.recipe import check_sources, policy_of
@@ -62,6 +63,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig) -> None:
         self.config = config
         self.hub = Hub()
+        self.events = Events()
         self.quic_addresses: list[tuple[str, int]] = []
         self.web_address: tuple[str, int] | None = None
         self.pipelines: dict[str, Pipeline] = {}
