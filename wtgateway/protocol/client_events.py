@@ -71,6 +71,13 @@ class StatisticsReceived(ClientEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class AccessChanged(ClientEvent):
+    """What the viewer may do now, and for how long (``access.expires_in_ms``)."""
+
+    access: messages.Access
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayError(ClientEvent):
     """Something asked for cannot be had; a close follows if it is serious."""
 

@@ -159,6 +159,10 @@ class ClientSession:
         """Ask for a keyframe; for gaps the session does so itself."""
         self._send(messages.KeyframeRequest(track=track, reason=reason))
 
+    def authenticate(self, token: str) -> None:
+        """Present an access token: the first one, or the one that follows it."""
+        self._send(messages.Authenticate(token=token))
+
     def say_goodbye(self, code: CloseCode = CloseCode.NORMAL, reason: str = "") -> None:
         """Announce the close that follows."""
         self._send(messages.Goodbye(code=code, reason=reason))
@@ -229,6 +233,8 @@ class ClientSession:
                 self._gateway_rtt_us = max(0, message.rtt_us)
                 self._set_path()
                 self._events.append(events.StatisticsReceived(message))
+            case messages.Access():
+                self._events.append(events.AccessChanged(message))
             case messages.Error():
                 self._events.append(events.GatewayError(message.code, message.message))
             case messages.Resume():

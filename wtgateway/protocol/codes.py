@@ -20,6 +20,11 @@ class CloseCode(enum.IntEnum):
     FLOOD = 0x14  # more control messages than allowed
     NOT_FOUND = 0x20  # no such broadcast, or it was removed
     TOO_SLOW = 0x21  # the viewer did not read for too long
+    UNAUTHORIZED = 0x30  # a token is needed, or the one there was is over
+    FORBIDDEN = 0x31  # the token does not allow it
+    REVOKED = 0x32  # the operator took the token or the identity back
+    KICKED = 0x33  # the operator ended this session
+    LIMIT = 0x34  # a limit of the gateway: come back later
 
 
 class ResetCode(enum.IntEnum):

@@ -22,6 +22,7 @@ from wtgateway.media import Catalog, Kind, Rendition, Track
 from wtgateway.protocol.codes import CloseCode
 
 MAX_MESSAGE_BYTES = 64 * 1024
+MAX_ACCESS_TOKEN_CHARACTERS = 4096
 _LENGTH = struct.Struct(">I")
 
 
@@ -158,6 +159,19 @@ class Drain(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Access(Message):
+    """What the viewer may do: after the opening, after each Authenticate, and some time before it is over.
+
+    ``expires_in_ms`` 0: never. ``actions`` are names such as "read" and "control".
+    """
+
+    kind: ClassVar[str] = "access"
+    granted: bool
+    expires_in_ms: int = 0
+    actions: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Error(Message):
     """Something the viewer asked for cannot be had; the session goes on unless it is closed."""
 
@@ -189,6 +203,22 @@ class Hello(Message):
     kind: ClassVar[str] = "hello"
     version: int
     client: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authenticate(Message):
+    """An access token of at most MAX_ACCESS_TOKEN_CHARACTERS: the first one, or one that follows the last."""
+
+    kind: ClassVar[str] = "authenticate"
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Message):
+    """Over a WebSocket: so many bytes of frame messages have come since the session began."""
+
+    kind: ClassVar[str] = "progress"
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,9 +312,9 @@ class Trace(Message):
 _MESSAGES: dict[str, type[Message]] = {
     m.kind: m
     for m in (
-        Welcome, CatalogMessage, State, Certificates, Subscribed, Pong, Statistics, Resume, Drain, Error,
-        Goodbye, Hello, Subscribe, Abilities, Unsubscribe, Viewport, KeyframeRequest, Ping, Feedback,
-        Trace,
+        Welcome, CatalogMessage, State, Certificates, Subscribed, Pong, Statistics, Resume, Drain, Access,
+        Error, Goodbye, Hello, Authenticate, Progress, Subscribe, Abilities, Unsubscribe, Viewport,
+        KeyframeRequest, Ping, Feedback, Trace,
     )
 }  # fmt: skip
 

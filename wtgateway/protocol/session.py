@@ -117,6 +117,7 @@ class ServerSession:
         wished: tuple[TrackWish, ...] = (),
         goes_on: bool = False,
         policy: Policy | None = None,
+        identity: str = "",
     ) -> None:
         self.session_id, self.broadcast, self.query = session_id, broadcast, query
         self.limits = limits or SessionLimits()
@@ -124,6 +125,7 @@ class ServerSession:
         self.path = Path()  # kept current by whoever knows it
         self.outgoing = Outgoing(self.queue)
         self.client = ""  # what the viewer calls itself in its hello
+        self.identity = identity  # as its access token says; empty: anybody
         self.catalog = Catalog()
         self.frames_sent = 0
         self.frames_offered = 0

@@ -101,6 +101,12 @@ class ViewerSession:
         """The session's id for logs and the API."""
         return self.core.session_id
 
+    @property
+    def address(self) -> str:
+        """The viewer's IP address; empty when there is no session any more."""
+        remote = self._transport.request.remote if self._transport is not None else ()
+        return str(remote[0]) if remote else ""
+
     # --- SessionHandler ------------------------------------------------------------------------
 
     def opened(self, session: WebTransportSession) -> None:

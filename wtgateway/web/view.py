@@ -66,12 +66,15 @@ class BroadcastSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSummary:
-    """One viewer's session as the API shows it. Without the viewer's address: anybody may ask the API."""
+    """One viewer's session as the API shows it; ``address`` only to who may use the API (Action.API)."""
 
     id: str
     broadcast: str
     worker: int = 0
     client: str = ""  # what the viewer calls itself
+    identity: str = ""  # as its access token says; empty: anybody
+    transport: str = "webtransport"  # or "websocket"
+    address: str = ""  # the viewer's, without its port
     age_s: float = 0.0
     frames_sent: int = 0
     frames_dropped: int = 0

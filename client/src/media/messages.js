@@ -15,7 +15,7 @@ const MALFORMED = 0x10;
 const UNKNOWN_MESSAGE = 0x11;
 const TOO_LARGE = 0x13;
 
-/** Type letter of each field, "?" for optional: int, string, list of maps. @type {Record<string, Record<string, string>>} */
+/** Type letter of each field, "?" for optional: bool, int, string, list of maps, texts. @type {Record<string, Record<string, string>>} */
 const FIELDS = {
   welcome: { version: 'i', session: 's', broadcast: 's', server: 's', time_us: 'i', instance: 's?', node: 's?' },
   catalog: { revision: 'i', tracks: 'l' },
@@ -31,9 +31,12 @@ const FIELDS = {
   },
   resume: { token: 's', valid_ms: 'i' },
   drain: { within_ms: 'i', reason: 's?' },
+  access: { granted: 'b', expires_in_ms: 'i?', actions: 't?' },
   error: { code: 'i', message: 's' },
   goodbye: { code: 'i', reason: 's?', retry_after_ms: 'i?' },
   hello: { version: 'i', client: 's?' },
+  authenticate: { token: 's' },
+  progress: { bytes: 'i' },
   subscribe: { track: 'i', rendition: 'i?', delivery: 's?', deadline_ms: 'i?' },
   abilities: { codecs: 's' },
   unsubscribe: { track: 'i' },
@@ -52,10 +55,15 @@ const DEFAULTS = {
   subscribe: { rendition: -1, delivery: 'stream' }, keyframe: { reason: 'gap' }, viewport: { visible: 1 },
 };
 
+/** @type {Record<string, unknown>} */
+const ZERO = { b: false, i: 0, s: '', t: [] };
+
 /** @param {string} type @param {unknown} value */
 function fits(type, value) {
   if (type[0] === 'i') return Number.isInteger(value);
   if (type[0] === 's') return typeof value === 'string';
+  if (type[0] === 'b') return typeof value === 'boolean';
+  if (type[0] === 't') return Array.isArray(value) && value.every((v) => typeof v === 'string');
   return Array.isArray(value) && value.every((v) => typeof v === 'object' && v !== null && !Array.isArray(v));
 }
 
@@ -93,7 +101,7 @@ function field(body, name, type) {
     throw new WireError(MALFORMED, `field "${name}" of "${body.kind}" has a wrong type`);
   }
   if (!type.endsWith('?')) throw new WireError(MALFORMED, `a "${body.kind}" message lacks "${name}"`);
-  return DEFAULTS[body.kind]?.[name] ?? (type[0] === 'i' ? 0 : '');
+  return DEFAULTS[body.kind]?.[name] ?? structuredClone(ZERO[type[0]]);
 }
 
 /** Takes a control stream's bytes apart; holds at most one unfinished message. */
