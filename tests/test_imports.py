@@ -24,7 +24,7 @@ LEVELS = [
     {"protocol", "sources", "encoders", "certs"},
     {"hub"},
     {"transport", "web"},
-    {"pipeline", "workers", "announce", "gateway", "viewer", "lb"},
+    {"pipeline", "workers", "announce", "gateway", "lifecycle", "viewer", "lb"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
@@ -33,8 +33,11 @@ SIBLINGS = {
     ("encoders", "sources"),  # what goes in is what came out there: RawVideo, RawAudio
     ("gateway", "announce"),
     ("announce", "gateway"),  # the values of what it announces
+    ("gateway", "lifecycle"),
     ("gateway", "pipeline"),
     ("gateway", "workers"),
+    ("lifecycle", "pipeline"),
+    ("lifecycle", "workers"),
     ("workers", "pipeline"),
     ("__main__", "cli"),
 }

@@ -1,0 +1,182 @@
+"""All viewers of a gateway behind one face: served in this process, or by workers.
+
+Knows how to make what serves them out of the configuration, and how to tell it of certificates.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from wtgateway.config.balancing import HIDDEN, LbFile
+from wtgateway.hub import Hub
+from wtgateway.protocol.codes import CloseCode
+from wtgateway.transport import steering
+from wtgateway.transport.connection_ids import MAX_WORKERS
+from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
+from wtgateway.transport.identity import Identity
+from wtgateway.web.view import SessionSummary, WorkerSummary
+from wtgateway.workers import messages
+from wtgateway.workers.pool import WorkerPool
+from wtgateway.workers.resuming import Member
+from wtgateway.workers.service import ViewerService
+
+if TYPE_CHECKING:
+    from wtgateway.certs import CertificateSet
+    from wtgateway.config import GatewayConfig
+
+log = logging.getLogger("wtgateway")
+
+RETRY_AFTER_RESTART_MS = 500
+
+
+@dataclass(slots=True)
+class Viewers:
+    """Those of this process (``service``), of workers (``pool``), or none yet."""
+
+    service: ViewerService | None = None
+    pool: WorkerPool | None = None
+
+    @property
+    def _all(self) -> list[ViewerService | WorkerPool]:
+        return [each for each in (self.service, self.pool) if each is not None]
+
+    @property
+    def session_count(self) -> int:
+        """How many viewers' sessions there are."""
+        return sum(each.session_count for each in self._all)
+
+    def summaries(self) -> list[SessionSummary]:
+        """All viewers' sessions, whichever worker serves them."""
+        of_workers = self.pool.session_summaries() if self.pool is not None else []
+        return [*of_workers, *(self.service.summaries() if self.service is not None else [])]
+
+    def worker_summaries(self) -> list[WorkerSummary]:
+        """All workers; this process where there are none."""
+        if self.pool is not None:
+            return self.pool.worker_summaries()
+        return [self.service.worker_summary()] if self.service is not None else []
+
+    def use_certificates(self, certificates: CertificateSet) -> None:
+        """New connections get the current one; viewers are told the hashes."""
+        if self.service is not None:
+            self.service.use_certificate(server_certificate(certificates), hashes(certificates))
+        if self.pool is not None:
+            self.pool.use_certificate(certificate_message(certificates))
+
+    def admit(self) -> None:
+        """Take viewers in from now on."""
+        if self.service is not None:
+            self.service.admitting = True
+        if self.pool is not None:
+            self.pool.admit()
+
+    def drain(self, within_s: float, reason: str) -> None:
+        """Take nobody in any more, and send the viewers elsewhere."""
+        for each in self._all:
+            each.drain(within_s, reason)
+
+    async def close(self) -> None:
+        """Tell all viewers that the gateway restarts, and close."""
+        for each in self._all:
+            await each.close(CloseCode.GOING_AWAY, "the gateway is restarting", RETRY_AFTER_RESTART_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What it takes to serve viewers: ``certificates`` gives the set in use."""
+
+    config: GatewayConfig
+    hub: Hub
+    identity: Identity
+    member: Member
+    lb: LbFile | None
+    certificates: Callable[[], CertificateSet]
+
+    async def start(self, viewers: Viewers) -> list[tuple[Any, ...]]:
+        """Bind, and serve as ``viewers``; the bound addresses. Raises TransportError, ConfigError."""
+        workers = self._workers()
+        self.identity.check(workers)
+        host, port = self.config.bind
+        settings = _endpoint_settings(self.config, workers, self.lb)
+        if workers == 1:
+            service = viewers.service = self._service(settings)
+            addresses = await service.endpoint.start(host, port)
+            service.start()
+            return addresses
+        viewers.pool = self._pool(workers, settings)
+        return await viewers.pool.start(host, port)
+
+    def _workers(self) -> int:
+        workers = worker_count(self.config.workers)
+        if workers > 1 and (why := steering.why_not()):
+            log.warning("one worker instead of %d: %s", workers, why)
+            workers = 1
+        return workers if self.config.workers else self.identity.most_workers(workers)
+
+    def _service(self, settings: dict[str, Any]) -> ViewerService:
+        certificates = self.certificates()
+        return ViewerService(
+            self.hub.get,
+            server_certificate(certificates),
+            hashes(certificates),
+            make_endpoint=functools.partial(
+                QuicEndpoint,
+                connection_ids=self.identity.connection_ids(),
+                secret=self.identity.retry_secret,
+                **settings,
+            ),
+            member=self.member,
+        )
+
+    def _pool(self, workers: int, settings: dict[str, Any]) -> WorkerPool:
+        return WorkerPool(
+            workers,
+            list(self.hub),
+            certificate_message(self.certificates()),
+            json_log=self.config.json_log,
+            log_level=self.config.log_level,
+            settings=settings,
+            identity=self.identity,
+            member=self.member,
+        )
+
+
+def worker_count(configured: int) -> int:
+    """How many workers there are to be; 0 (auto): one for each core but that of sources and encoders."""
+    if configured:
+        return configured
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(1, usable - 1), MAX_WORKERS)
+
+
+def hashes(certificates: CertificateSet) -> list[dict[str, Any]]:
+    """Of the current certificate, the next, and any that another node may present."""
+    return [dict(entry) for entry in certificates.hashes()]
+
+
+def certificate_message(certificates: CertificateSet) -> messages.Certificate:
+    """The current certificate as workers are told it."""
+    current = certificates.current
+    key = current.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    return messages.Certificate(current.cert.public_bytes(Encoding.DER), key, hashes(certificates))
+
+
+def server_certificate(certificates: CertificateSet) -> ServerCertificate:
+    """The current certificate as an endpoint takes it."""
+    return ServerCertificate(certificates.current.cert, certificates.current.key)
+
+
+def _endpoint_settings(config: GatewayConfig, workers: int, lb: LbFile | None) -> dict[str, Any]:
+    """What each worker's endpoint is told; new connections are spread evenly over them."""
+    per_address = config.transport.half_open_per_address
+    if lb is not None and lb.client_addresses == HIDDEN:
+        log.info("no limits per viewer's address: all come from the balancer's (client_addresses: hidden)")
+        per_address = 0
+    return {"retry_above": config.transport.retry_above / workers, "half_open_per_address": per_address}
