@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wtgateway.encoders import GroupBorders
@@ -60,6 +60,15 @@ def test_a_fresh_encoder_does_not_begin_with_what_others_have_shown() -> None:
     assert borders.group_at(4 * STEP_US, fresh=True) == 1
 
 
+def test_no_border_is_made_where_another_rendition_has_the_picture_in_a_group_that_goes_on() -> None:
+    """Who changed to this one there would be shown it a second time."""
+    borders = GroupBorders()
+    assert [borders.group_at(t) for t in (0, 0, STEP_US)] == [0] * 3
+    borders.want()
+    assert borders.group_at(STEP_US) == 0, "the slower of two, which has the wish before the quicker one"
+    assert [borders.group_at(t) for t in (2 * STEP_US, 2 * STEP_US)] == [1, 1], "the wish is kept"
+
+
 def test_a_forwarded_keyframe_is_a_border_for_what_is_decoded_from_it() -> None:
     borders = GroupBorders()
     assert borders.begin(100_000) == 0
@@ -103,3 +112,26 @@ def test_groups_of_each_rendition_never_go_back_while_time_does_not(
             assert group >= groups[rendition]
             assert what == "at" or group > groups[rendition]
             groups[rendition] = group
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(["want", "fresh", 0, 0, 1, 1]), max_size=60), st.integers(0, 2))
+def test_a_later_picture_of_any_rendition_is_in_no_earlier_group(steps: list[str | int], lag: int) -> None:
+    """So a change from one to another, at a border, never goes back in time. A number: whose turn it is."""
+    borders = GroupBorders(interval_s=0.2)
+    pictures, frames, fresh = [lag, 0], list[tuple[int, int]](), [True, True]
+    for step in steps:
+        if step == "want":
+            borders.want()
+        elif isinstance(step, str):
+            fresh[len(frames) % 2] = True
+        else:
+            pictures[step] += 1
+            pts_us = pictures[step] * STEP_US
+            group = borders.group_at(pts_us, fresh=fresh[step])
+            if group is not None:  # else the encoder is as fresh as before
+                fresh[step] = False
+                frames.append((pts_us, group))
+    groups = [group for _, group in sorted(frames)]
+    assert groups == sorted(groups)
+    assert len(set(frames)) == len({pts_us for pts_us, _ in frames}), "and the same picture in the same group"

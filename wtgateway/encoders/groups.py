@@ -53,10 +53,11 @@ class GroupBorders:
         with self._lock:
             newest_us, self._newest_us = self._newest_us, max(self._newest_us, pts_us)
             group = self._group(pts_us)
-            if fresh and not self._at_border(pts_us) and newest_us - _JUMP_US < pts_us <= newest_us:
+            taken = newest_us - _JUMP_US < pts_us <= newest_us  # another rendition has it in its group
+            if fresh and taken and not self._at_border(pts_us):
                 self._wanted = True  # the next picture is a border, where it can begin
                 return None
-            if group is None or self._is_due(pts_us, fresh):
+            if group is None or (self._is_due(pts_us, fresh) and not taken):
                 return self._begin(pts_us)
             return group
 
