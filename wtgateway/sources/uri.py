@@ -24,6 +24,13 @@ EXPECTED = (
 )
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")
 _NETWORK = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "http", "https"})
+# What FFmpeg may open on behalf of a source from the network, nested (playlists, keys) or redirected: else
+# the author of a playlist or a description could have files of this machine read, or ports of it opened.
+_PROTOCOLS = {
+    "rtsp": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,httpproxy",
+    "rtmp": "rtmp,rtmps,tcp,tls",
+    "http": "http,https,httpproxy,tcp,tls,crypto",
+}
 _SIZE = re.compile(r"^([1-9]\d{0,4})x([1-9]\d{0,4})$")
 _DISPLAY = re.compile(r"^([^+?]*:\d+(?:\.\d+)?)?(?:\+(\d+),(\d+))?$")
 
@@ -177,9 +184,10 @@ def _network(scheme: str, uri: str, options: SourceOptions) -> Plan:
     if not host and scheme != "srt":  # srt://:9000?mode=listener has none
         raise ConfigError("source", "", redact_url(uri), f"{scheme}://HOST[:PORT]/...")
     read_us = str(round(options.read_timeout_s * 1e6))
+    whitelist = _PROTOCOLS.get(scheme.removesuffix("s"), "")
     extra = {"analyzeduration": "2000000"}  # of a stream whose second track never comes
     if scheme in ("rtsp", "rtsps"):
-        extra |= {"rtsp_transport": "tcp", "timeout": read_us}
+        extra |= {"rtsp_transport": "tcp", "timeout": read_us, "protocol_whitelist": whitelist}
     elif scheme == "srt":
         query = parse_query(uri)
         if not host and query.get("mode") != "listener":
@@ -187,8 +195,10 @@ def _network(scheme: str, uri: str, options: SourceOptions) -> Plan:
         check_query(query, redact_url(uri))
         return _plan(Mode.LIVE, uri, uri, options, format="mpegts", extra=extra)
     elif scheme in ("http", "https"):
-        extra = {"timeout": read_us}
+        extra = {"timeout": read_us, "protocol_whitelist": whitelist}
         return _plan(Mode.WEB, uri, uri, options, extra=extra)
+    else:
+        extra["protocol_whitelist"] = whitelist
     return _plan(Mode.LIVE, uri, uri, options, extra=extra)
 
 
