@@ -349,7 +349,7 @@ async def test_workers_that_do_not_start_are_an_error_in_words(
     monkeypatch.setattr("wtgateway.workers.standby.BACKOFF_FIRST_S", 0.01)
     monkeypatch.setattr(
         "wtgateway.workers.process._start",
-        lambda fd: subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(3)"]),
+        lambda module, fd, stderr: subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(3)"]),
     )
     with pytest.raises(TransportError, match="--workers 1"):
         async with running(settings(tmp_path, workers=2)):

@@ -1,4 +1,4 @@
-"""The control channel between the main process and a worker: messages over a stream socket.
+"""The control channel between the main process and one of its children: messages over a stream socket.
 
 File descriptors travel beside the first message. Nothing here waits: what the other end does not read is
 kept, up to a bound, over which the channel counts as broken, as it does for what is no message.
@@ -28,8 +28,10 @@ class Channel:
         on_message: Callable[[Message], None],
         on_lost: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
+        decode: Callable[[bytes], Message] = decode,
     ) -> None:
-        self._sock, self._loop = sock, loop
+        """``decode`` makes what is said to this end of its bytes; by default what workers and we say."""
+        self._sock, self._loop, self._decode = sock, loop, decode
         self._on_message, self._on_lost = on_message, on_lost
         self._in, self._out = bytearray(), bytearray()
         self._fds: tuple[int, ...] = ()
@@ -106,7 +108,7 @@ class Channel:
                 return
             data = bytes(self._in[LENGTH.size : end])
             del self._in[:end]
-            self._on_message(decode(data))
+            self._on_message(self._decode(data))
 
     def _lose(self) -> None:
         if not self.closed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -63,13 +64,11 @@ class Assign(Message):
     workers: int
     identity: list[Any]  # row of wtgateway.transport.identity.Identity
     epoch_offset_ns: int
-    broadcasts: list[str]
     start: list[int]
     admit: bool
     json_log: bool
     log_level: str
     settings: dict[str, Any] = field(default_factory=dict)
-    policies: list[list[Any]] = field(default_factory=list)  # of the broadcasts: values of a Policy
     member: list[Any] = field(default_factory=list)  # row of wtgateway.workers.resuming.Member
     used: list[list[Any]] = field(default_factory=list)  # resume tokens: numbers, and when they expire
 
@@ -234,10 +233,21 @@ def encode(message: Message) -> bytes:
     return LENGTH.pack(len(data)) + data
 
 
-def decode(data: bytes) -> Message:
-    """A message without its length. Raises ValueError for what is none."""
-    try:
-        kind, *values = msgpack.unpackb(data, strict_map_key=False)
-        return _MESSAGES[kind](*values)
-    except Exception as error:  # msgpack raises a dozen unrelated types
-        raise ValueError("what came over the control channel is no message") from error
+def decoder(types: Iterable[type[Message]]) -> Callable[[bytes], Message]:
+    """What makes a message of these types of its bytes, without their length.
+
+    It raises ValueError for what is none.
+    """
+    known = {each.kind: each for each in types}
+
+    def decode(data: bytes) -> Message:
+        try:
+            kind, *values = msgpack.unpackb(data, strict_map_key=False)
+            return known[kind](*values)
+        except Exception as error:  # msgpack raises a dozen unrelated types
+            raise ValueError("what came over the control channel is no message") from error
+
+    return decode
+
+
+decode = decoder(_MESSAGES.values())

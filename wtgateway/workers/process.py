@@ -1,4 +1,4 @@
-"""One worker process, as the main process sees it: started, talked to, noticed when it is gone.
+"""One process of ours, as the main process sees it: started, talked to, noticed when it is gone.
 
 Its death is noticed at once by its pidfd, whatever it died of; a channel that breaks ends the process.
 """
@@ -42,7 +42,13 @@ class WorkerProcess:
         *,
         on_message: Callable[[WorkerProcess, messages.Message], None],
         on_gone: Callable[[WorkerProcess, str], None],
+        module: str = "wtgateway.workers",
+        decode: Callable[[bytes], messages.Message] = messages.decode,
+        stderr: int | None = None,
     ) -> None:
+        """``module`` is what it runs, ``decode`` reads what it says, ``stderr`` (a file descriptor) is where
+        its standard error goes: by default where ours does.
+        """
         self.stage = Stage.STARTING
         self.heard = True  # since the watchdog looked last
         self.silent = 0  # how often it looked in vain
@@ -51,14 +57,18 @@ class WorkerProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             try:
-                self._process = _start(theirs.fileno())
+                self._process = _start(module, theirs.fileno(), stderr)
             except BaseException:
                 ours.close()
                 raise
         self._pidfd = os.pidfd_open(self._process.pid)
         loop.add_reader(self._pidfd, self._exited)
         self._channel = Channel(
-            ours, on_message=lambda message: on_message(self, message), on_lost=self.kill, loop=loop
+            ours,
+            on_message=lambda message: on_message(self, message),
+            on_lost=self.kill,
+            loop=loop,
+            decode=decode,
         )
 
     @property
@@ -89,14 +99,15 @@ class WorkerProcess:
         self._on_gone(self, f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
 
 
-def _start(fd: int) -> subprocess.Popen[bytes]:
+def _start(module: str, fd: int, stderr: int | None) -> subprocess.Popen[bytes]:
     # From the main thread: the child asks to die with the thread that made it.
     path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
-        [sys.executable, "-m", "wtgateway.workers", str(fd)],
+        [sys.executable, "-m", module, str(fd)],
         pass_fds=(fd,),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        stderr=stderr,
         process_group=0,  # a terminal's Ctrl-C is for the main process alone
         env=os.environ | {"PYTHONPATH": path},
     )

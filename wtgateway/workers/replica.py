@@ -12,7 +12,7 @@ from typing import Protocol
 
 from wtgateway import clock
 from wtgateway.hub import Audience, Broadcast, CutFrame, Producer
-from wtgateway.media import Kind
+from wtgateway.media import Frame, Kind
 
 
 class Upstream(Protocol):
@@ -25,13 +25,29 @@ class Upstream(Protocol):
         """A rendition's next frame should be a keyframe."""
 
 
+class WholeGroups:
+    """Tells frames that decode from those before which one of their group is missing."""
+
+    def __init__(self) -> None:
+        self._newest: dict[tuple[int, int], tuple[int, int]] = {}  # (group, index) of each rendition
+
+    def take(self, frame: Frame) -> bool:
+        """Whether all of its group is there up to this frame of a rendition of video."""
+        key = (frame.track, frame.rendition)
+        if frame.index and self._newest.get(key) != (frame.group, frame.index - 1):
+            self._newest.pop(key, None)
+            return False
+        self._newest[key] = (frame.group, frame.index)
+        return True
+
+
 class Replica(Broadcast):
     """Broadcast ``number`` of the main process. Changes of the audience are told once a turn of the loop."""
 
     def __init__(self, name: str, number: int, upstream: Upstream, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(name)
         self._number, self._upstream, self._loop = number, upstream, loop
-        self._newest: dict[tuple[int, int], tuple[int, int]] = {}  # (group, index) of each rendition
+        self._whole = WholeGroups()
         self._audience_changed = False
         self.frames_undecodable = 0
         self.bind(_Asks(self._tell_soon))
@@ -48,16 +64,13 @@ class Replica(Broadcast):
         if track is None or track.kind is not Kind.VIDEO:
             super().publish_cut(cut)
             return
-        key = (frame.track, frame.rendition)
-        if frame.index and self._newest.get(key) != (frame.group, frame.index - 1):
-            self._skip(key)
-            return
-        self._newest[key] = (frame.group, frame.index)
-        super().publish_cut(cut)
+        if self._whole.take(frame):
+            super().publish_cut(cut)
+        else:
+            self._skip((frame.track, frame.rendition))
 
     def _skip(self, key: tuple[int, int]) -> None:
         self.frames_undecodable += 1
-        self._newest.pop(key, None)
         self.forget_group(*key)
         if key in self._wanted:
             self.request_keyframe(*key, clock.now_us())  # coalesced until it comes, repeated if it does not

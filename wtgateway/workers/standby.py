@@ -34,9 +34,12 @@ class Standby:
         on_message: Callable[[WorkerProcess, messages.Message], None],
         on_gone: Callable[[WorkerProcess, str], None],
         on_change: Callable[[], None],
+        make: Callable[..., WorkerProcess] = WorkerProcess,
+        what: str = "worker",
     ) -> None:
+        """``make`` starts a process, given ``on_message`` and ``on_gone``; ``what`` it is for, in words."""
         self.failures = 0  # processes that died before they were of use, one after the other
-        self._loop = loop
+        self._loop, self._make, self._what = loop, make, what
         self._on_message, self._on_gone, self._on_change = on_message, on_gone, on_change
         self._starting: set[WorkerProcess] = set()
         self._spare: WorkerProcess | None = None
@@ -51,7 +54,7 @@ class Standby:
     def start(self, count: int) -> None:
         """See to it that ``count`` are about to be warm."""
         for _ in range(count - len(self._starting)):
-            process = WorkerProcess(self._loop, on_message=self._said, on_gone=self._gone)
+            process = self._make(self._loop, on_message=self._said, on_gone=self._gone)
             self._starting.add(process)
 
     def take(self) -> WorkerProcess | None:
@@ -67,7 +70,7 @@ class Standby:
         """A process has died before it was of use."""
         self.failures += 1
         if not self._closing:
-            log.warning("a process for a worker died before it served how=%s", how)
+            log.warning("a process for a %s died before it served how=%s", self._what, how)
             self.later(backoff(self.failures - 1), self._on_change)
 
     def later(self, delay_s: float, call: Callable[[], None]) -> None:

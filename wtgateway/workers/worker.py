@@ -8,13 +8,10 @@ is told to, or when the main process is gone.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import functools
 import logging
 import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -31,7 +28,7 @@ from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.targets import Policy
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
 from wtgateway.transport.identity import Identity
-from wtgateway.workers import bus, messages
+from wtgateway.workers import bus, child, messages
 from wtgateway.workers.board import Board
 from wtgateway.workers.channel import Channel
 from wtgateway.workers.replica import Replica
@@ -44,37 +41,19 @@ log = logging.getLogger("wtgateway.workers")
 REPORT_EVERY_S = 0.25
 FIGURES_EVERY_S = 1.0
 FIGURES_COST_S = 0.001  # so long a session are they not made again after one came or went: they cost time
-_PR_SET_PDEATHSIG = 1
 
 
 def main(fd: int) -> int:
     """The process's body; its exit code."""
-    _die_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and service managers address the whole group
-        signal.signal(number, signal.SIG_IGN)
+    child.begin()
     logs.setup()
-    _run(_serve(socket.socket(fileno=fd)))
+    child.run(_serve(socket.socket(fileno=fd)))
     return 0
 
 
 async def _serve(sock: socket.socket) -> None:
     worker = Worker(sock)
     await worker.done.wait()
-
-
-def _run(body: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(body)
-    else:
-        uvloop.run(body)
-
-
-def _die_with_parent() -> None:
-    """prctl(2): the kernel kills us when the main process dies, however it does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 class Worker:
@@ -169,11 +148,9 @@ class _Serving:
         self._assigned, self._channel, self._loop = assigned, channel, loop
         memory_fd, board_fd, event_fd, inbox_fd, *rest = channel.take_fds()
         outboxes, sockets = rest[: assigned.workers], rest[assigned.workers :]
-        self._replicas = [
-            Replica(name, number, self, loop) for number, name in enumerate(assigned.broadcasts)
-        ]
-        for replica, policy in zip(self._replicas, assigned.policies, strict=False):
-            replica.policy = Policy(*policy)
+        self._replicas: dict[int, Replica] = {}  # by their number on the bus
+        self._by_name: dict[str, Replica] = {}
+        self._undecodable = 0  # frames of broadcasts that are there no more
         self._board = Board(assigned.workers, board_fd)
         self._spread = Spread(
             assigned.worker,
@@ -183,18 +160,18 @@ class _Serving:
             loop,
         )
         self.reader = bus.BusReader(
-            self._replicas,
+            (),
             memory_fd=memory_fd,
             event_fd=event_fd,
             start=bus.Start(*assigned.start),
             on_overtaken=lambda: channel.send(messages.Overtaken()),
             loop=loop,
+            members=self,
         )
         self._sockets = [socket.socket(fileno=fd) for fd in sockets]
-        by_name = {replica.name: replica for replica in self._replicas}
         identity = Identity.from_row(assigned.identity)
         self.service = ViewerService(
-            by_name.get,
+            self._by_name.get,
             _certificate(certificate),
             certificate.hashes,
             make_endpoint=functools.partial(
@@ -246,7 +223,8 @@ class _Serving:
         return self.service.counters() | {
             "bus_records": self.reader.records,
             "bus_lost": self.reader.lost,
-            "frames_undecodable": sum(replica.frames_undecodable for replica in self._replicas),
+            "frames_undecodable": self._undecodable
+            + sum(replica.frames_undecodable for replica in self._replicas.values()),
             "connections_handed_over": self._spread.handed_over,
         }
 
@@ -256,6 +234,25 @@ class _Serving:
         self._spread.close()
         self.reader.close()
         self._board.close()
+
+    # --- bus.Members -------------------------------------------------------------------------------
+
+    def entered(self, number: int, name: str) -> Replica:
+        """There is another broadcast."""
+        replica = self._replicas[number] = self._by_name[name] = Replica(name, number, self, self._loop)
+        return replica
+
+    def changed(self, number: int, policy: Policy) -> None:
+        """How the viewers of one adapt."""
+        self._replicas[number].policy = policy
+
+    def removed(self, number: int) -> None:
+        """One is there no more: its viewers are told, unless another one has its name already."""
+        replica = self._replicas.pop(number)
+        if self._by_name.get(replica.name) is replica:
+            del self._by_name[replica.name]
+        self._undecodable += replica.frames_undecodable
+        self.service.remove_broadcast(replica)
 
     # --- Upstream ----------------------------------------------------------------------------------
 
