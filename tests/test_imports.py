@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parents[1] / "wtgateway"
 LEVELS = [
     {"media", "errors", "clock", "log", "__init__"},
     {"config", "bitstream", "cluster", "events"},
-    {"protocol", "sources", "encoders", "certs"},
+    {"limits", "protocol", "sources", "encoders", "certs"},
     {"hub"},
     {"transport", "web"},
     {"pipeline", "workers", "announce", "gateway", "lifecycle", "viewer", "lb"},

@@ -6,14 +6,18 @@ Imports only errors, and YAML only when there is a file (start-up time). Every w
 
 from __future__ import annotations
 
+from wtgateway.config.allowed_sources import SourceRules, check_source
 from wtgateway.config.load import load
 from wtgateway.config.model import (
     Address,
+    ApiConfig,
     AudioConfig,
     BroadcastConfig,
+    BroadcastLimits,
     ClusterConfig,
     GatewayConfig,
     LbSettings,
+    LimitsConfig,
     RenditionConfig,
     TransportConfig,
     VideoConfig,
@@ -30,14 +34,19 @@ from wtgateway.config.values import (
 
 __all__ = [
     "Address",
+    "ApiConfig",
     "AudioConfig",
     "BroadcastConfig",
+    "BroadcastLimits",
     "ClusterConfig",
     "GatewayConfig",
     "LbSettings",
+    "LimitsConfig",
     "RenditionConfig",
+    "SourceRules",
     "TransportConfig",
     "VideoConfig",
+    "check_source",
     "derive_name",
     "format_duration",
     "load",

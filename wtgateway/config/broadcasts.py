@@ -10,13 +10,19 @@ from typing import Any, TypeAlias
 
 from wtgateway.config import settings
 from wtgateway.config.document import Listing, Section, Text, parsed, unknown_key
-from wtgateway.config.model import AudioConfig, BroadcastConfig, RenditionConfig, VideoConfig
+from wtgateway.config.model import (
+    AudioConfig,
+    BroadcastConfig,
+    BroadcastLimits,
+    RenditionConfig,
+    VideoConfig,
+)
 from wtgateway.config.names import derive_name
 from wtgateway.config.values import parse_bool, parse_name
 from wtgateway.errors import ConfigError
 
 Layer: TypeAlias = dict[str, Text]
-_KEYS = (*(s.key for s in settings.BROADCAST), "source", "options", "video", "audio")
+_KEYS = (*(s.key for s in settings.BROADCAST), "source", "options", "limits", "video", "audio")
 _MEDIA: Mapping[str, tuple[tuple[settings.Setting, ...], Callable[..., Any]]] = {
     "video": (settings.VIDEO, VideoConfig),
     "audio": (settings.AUDIO, AudioConfig),
@@ -87,7 +93,7 @@ def _defaults(block: Text | Section | None) -> Values:
     for name, value in section.items():
         if name == "source":
             raise ConfigError(value.where, value.key, name, "source only inside a broadcast")
-    return _with_block({"video": {}, "audio": {}, "options": {}}, section)
+    return _with_block({"video": {}, "audio": {}, "options": {}, "limits": {}}, section)
 
 
 def _with_block(base: Values, block: Text | Section) -> Values:
@@ -105,6 +111,8 @@ def _with_block(base: Values, block: Text | Section) -> Values:
             values[name] = _with_medium(values[name], given, _MEDIA[name][0])
         elif name == "options":
             values[name] = values[name] | dict(_options(_section(given)))
+        elif name == "limits":
+            values[name] = values[name] | _limits(_section(given))
         else:
             values[name] = parsed(given, simple[name])
     return values
@@ -171,6 +179,16 @@ def _options(section: Section) -> Iterator[tuple[str, str]]:
         yield name, parsed(value, str)
 
 
+def _limits(section: Section) -> Values:
+    known = {s.key: s for s in settings.BROADCAST_LIMITS}
+    values: Values = {}
+    for name, value in section.items():
+        if name not in known:
+            raise unknown_key(value.where, value.key, name, known)
+        values |= _fields(known[name], value)
+    return values
+
+
 def _build(name: str, values: Values, layer: Layer) -> BroadcastConfig:
     values = dict(values)
     for setting in settings.BROADCAST:
@@ -186,4 +204,5 @@ def _build(name: str, values: Values, layer: Layer) -> BroadcastConfig:
         values[medium] = None if fields is None else make(**fields)
     if values["video"] is None and values["audio"] is None:
         raise ConfigError("broadcast", name, "no video and no audio", "at least one of them on")
+    values["limits"] = BroadcastLimits(**values["limits"])
     return BroadcastConfig(name=name, **values)

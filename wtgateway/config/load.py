@@ -16,18 +16,21 @@ from wtgateway.config.broadcasts import Layer, broadcasts_from_file, broadcasts_
 from wtgateway.config.document import Listing, Section, Text, parsed, read_document, unknown_key
 from wtgateway.config.model import (
     Address,
+    ApiConfig,
     BroadcastConfig,
     ClusterConfig,
     GatewayConfig,
     LbSettings,
+    LimitsConfig,
     TransportConfig,
 )
 from wtgateway.config.settings import Setting
+from wtgateway.config.template import Template
 from wtgateway.errors import ConfigError
 
 PUBLIC_BIND = Address("::", 4433)
 PUBLIC_WEB = Address("::", 8443)
-_BLOCKS = ("transport", "cluster", "lb")
+_BLOCKS = ("transport", "limits", "api", "cluster", "lb")
 _FILE_KEYS = (*(s.key for s in settings.GATEWAY), *_BLOCKS, "defaults", "broadcasts")
 _FLAGS = {"loop": "--loop/--no-loop", "video": "--no-video", "audio": "--no-audio", "source": "SOURCE"}
 
@@ -50,9 +53,12 @@ def load(
     config = GatewayConfig(
         **values,
         transport=TransportConfig(**_block(top, layer, "transport", settings.TRANSPORT)),
+        limits=LimitsConfig(**_block(top, layer, "limits", settings.LIMITS)),
+        api=ApiConfig(**_block(top, layer, "api", settings.API)),
         cluster=ClusterConfig(**_block(top, layer, "cluster", settings.CLUSTER)),
         lb=LbSettings(**_block(top, layer, "lb", settings.LB)),
         broadcasts=_broadcasts(top, layer, overrides, environ),
+        template=Template(top.get("defaults"), layer),
     )
     _check_tls(config, layer, top)
     _check_lb(config, layer)
@@ -117,10 +123,10 @@ def _block(
         raise ConfigError(block.where, block.key, block.text, f"a mapping such as {{{keys}...}}")
     known = {setting.key: setting for setting in table}
     given: dict[str, Text | Section] = {}
-    for key, value in block.items() if isinstance(block, Section) else ():
+    for key, value in block.items_with_lists(*settings.LISTS) if isinstance(block, Section) else ():
         if key not in known:
             raise unknown_key(value.where, value.key, key, known)
-        given[key] = value
+        given[key] = _joined(value) if isinstance(value, Listing) else value
     given |= {s.key: layer[s.layer_key] for s in table if s.layer_key in layer}
     values: dict[str, Any] = {}
     for key, value in given.items():

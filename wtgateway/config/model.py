@@ -1,7 +1,7 @@
 """The configuration as one tree of frozen values.
 
 Units are in the names (``_s`` seconds, ``_bps`` bits a second). Nothing here reads files, flags or
-the environment: :mod:`wtgateway.config.load` does and fills this tree. Imports nothing of the project.
+the environment: :mod:`wtgateway.config.load` does and fills this tree. Imports this room only.
 """
 
 from __future__ import annotations
@@ -10,8 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from wtgateway.config.template import Template
+
+from wtgateway.config.allowed_sources import SourceRules
 
 DAY_S = 86400.0
 BALANCED_DRAIN_S = 30.0
@@ -82,6 +87,15 @@ class AudioConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BroadcastLimits:
+    """What the viewers of one broadcast may have together and each; 0: as the gateway's limits have it."""
+
+    sessions: int = 0
+    bitrate_bps: int = 0
+    bitrate_per_session_bps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BroadcastConfig:
     """One broadcast: what it shows and how. ``video`` or ``audio`` None: that medium is off."""
 
@@ -91,6 +105,7 @@ class BroadcastConfig:
     loop: bool = True
     capture: str = "auto"  # x11: "damage", "poll" or "auto"
     options: Mapping[str, str] = field(default_factory=dict)
+    limits: BroadcastLimits = field(default_factory=BroadcastLimits)
     video: VideoConfig | None = field(default_factory=VideoConfig)
     audio: AudioConfig | None = field(default_factory=AudioConfig)
 
@@ -101,6 +116,27 @@ class TransportConfig:
 
     retry_above: float = 100.0  # new connections a second, above which each proves its address; 0: always
     half_open_per_address: int = 64  # handshakes under way of one IPv4 address, or one IPv6 /64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsConfig:
+    """What viewers may have of the gateway (:mod:`wtgateway.limits`); 0: no such limit."""
+
+    sessions: int = 1000
+    sessions_per_broadcast: int = 0
+    sessions_per_address: int = 0  # of one IPv4 address, or one IPv6 /64
+    sessions_per_identity: int = 0  # of one that a token names
+    bitrate_bps: int = 0
+    bitrate_per_broadcast_bps: int = 0
+    bitrate_per_session_bps: int = 0
+    control_messages_per_s: int = 50  # of one viewer, and four times as many at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiConfig:
+    """What may be done over the API."""
+
+    allowed_sources: SourceRules = ()  # that it may add; none: no source at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +162,7 @@ class GatewayConfig:
     web: Address = DEFAULT_WEB
     web_tls_cert: Path | None = None
     web_tls_key: Path | None = None
+    websocket: bool = True  # whether viewers may come over a WebSocket of the pages' server
     public: bool = False
     cert_rotate_s: float = 13 * DAY_S
     certs_dir: Path = Path("certs")
@@ -138,9 +175,13 @@ class GatewayConfig:
     public_url: str = ""  # of the pages as viewers see them, with a slash at the end; empty: as bound
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()  # whose X-Forwarded-* and Forwarded hold
     transport: TransportConfig = field(default_factory=TransportConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    api: ApiConfig = field(default_factory=ApiConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     lb: LbSettings = field(default_factory=LbSettings)
     broadcasts: tuple[BroadcastConfig, ...] = (BroadcastConfig(name="test", source="test:"),)
+    # Makes broadcasts that come later (wtgateway.config.template); no setting, so it makes no difference.
+    template: Template | None = field(default=None, compare=False, repr=False)
 
     @property
     def drain_s(self) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from wtgateway.config.allowed_sources import parse_rules
 from wtgateway.config.balancing import parse_hex, parse_node_name
 from wtgateway.config.model import DAY_S
 from wtgateway.config.reach import parse_advertise, parse_networks, parse_public_url
@@ -100,6 +101,9 @@ _RETRY_ABOVE = between(
     "connections a second from 0 (prove each address) to 100000",
 )
 _HALF_OPEN = between(int, 1, 512, "a number of connections from 1 to 512")
+_SESSIONS = between(int, 0, 1_000_000, "a number of sessions from 0 (no limit) to 1000000")
+_CAP_BPS = between(parse_bitrate, 0, 10**12, "a bit rate such as 500M, or 0 (no limit)")
+_MESSAGES = between(int, 10, 10_000, "messages a second from 10 to 10000")
 _VIDEO_BPS = between(parse_bitrate, 50_000, 200_000_000, "a bit rate from 50k to 200M, such as 4M")
 _AUDIO_BPS = between(parse_bitrate, 6_000, 512_000, "a bit rate from 6k to 512k, such as 128k")
 
@@ -108,6 +112,7 @@ GATEWAY: Final = (
     _same("web", parse_address),
     _same("web_tls_cert", _readable_file),
     _same("web_tls_key", _readable_file),
+    _same("websocket", parse_bool),
     _same("public", parse_bool),
     Setting("cert_rotate", ("cert_rotate_s",), _ROTATE, "cert_rotate"),
     _same("certs_dir", _path),
@@ -129,6 +134,22 @@ TRANSPORT: Final = (
     _same("retry_above", _RETRY_ABOVE, ""),
     _same("half_open_per_address", _HALF_OPEN, ""),
 )
+LIMITS: Final = (
+    _same("sessions", _SESSIONS, ""),
+    _same("sessions_per_broadcast", _SESSIONS, ""),
+    _same("sessions_per_address", _SESSIONS, ""),
+    _same("sessions_per_identity", _SESSIONS, ""),
+    Setting("bitrate", ("bitrate_bps",), _CAP_BPS),
+    Setting("bitrate_per_broadcast", ("bitrate_per_broadcast_bps",), _CAP_BPS),
+    Setting("bitrate_per_session", ("bitrate_per_session_bps",), _CAP_BPS),
+    _same("control_messages_per_s", _MESSAGES, ""),
+)
+BROADCAST_LIMITS: Final = (
+    _same("sessions", _SESSIONS, ""),
+    Setting("bitrate", ("bitrate_bps",), _CAP_BPS),
+    Setting("bitrate_per_session", ("bitrate_per_session_bps",), _CAP_BPS),
+)
+API: Final = (_same("allowed_sources", parse_rules, ""),)
 BROADCAST: Final = (
     _same("on_demand", parse_bool),
     _same("loop", parse_bool),
@@ -161,7 +182,8 @@ AUDIO: Final = (
 # switches of a whole medium, and the sources themselves: keys of no dataclass field
 MEDIA_SWITCHES: Final = (_same("video", parse_bool), _same("audio", parse_bool))
 LIST_KEYS: Final = ("source", "name")
-LISTS: Final = ("trusted_proxies",)  # that the file may write as lists; a flag may be given several times
+# that the file may write as lists; a flag may be given several times
+LISTS: Final = ("trusted_proxies", "allowed_sources")
 
 
 def layer_keys() -> dict[str, str]:
