@@ -10,20 +10,23 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wtgateway.cluster import ClusterSecret
 from wtgateway.config.balancing import LbFile, load_lb_file, own_server_id
+from wtgateway.config.template import WHERE, Template
 from wtgateway.errors import ConfigError
 from wtgateway.events import Events
 from wtgateway.hub import Hub
 from wtgateway.lifecycle.broadcasts import Broadcasts
+from wtgateway.lifecycle.difference import Difference, applied, difference
 from wtgateway.lifecycle.pages import Pages
 from wtgateway.lifecycle.shown import Shown
 from wtgateway.lifecycle.viewers import Serving, Viewers
 from wtgateway.lifecycle.viewers import worker_count as worker_count
+from wtgateway.log import set_level
 from wtgateway.pipeline.recipe import check_sources
 from wtgateway.transport.connection_ids import LbIdentity
 from wtgateway.transport.identity import Identity
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wtgateway")
 
+OnConfig = Callable[["GatewayConfig"], None]
+"""Called on the loop with each configuration that holds from then on, not with the first; must not raise."""
+
 
 class Gateway(Shown):
     """One gateway, with its workers. Make it inside a running loop, then ``await run()``."""
@@ -48,8 +54,11 @@ class Gateway(Shown):
         self.hub = Hub()
         self.events = Events()
         self.quic_addresses: list[tuple[str, int]] = []
-        self.broadcasts_running = Broadcasts(self.hub)
         self.viewers = Viewers()
+        self.broadcasts_running = Broadcasts(self.hub, self.viewers, self.events)
+        self.on_config: list[OnConfig] = []
+        self._log_level = config.log_level
+        self._applying = asyncio.Lock()
         self.cluster_secret: ClusterSecret | None = None  # known from run() on
         self.lb_file: LbFile | None = None  # the same
         self.identity = Identity()  # the same
@@ -84,6 +93,59 @@ class Gateway(Shown):
     def certificate(self) -> Certificate:
         """The certificate that new connections get."""
         return self._certificate_set().current
+
+    # --- changes while it runs -------------------------------------------------------------------
+
+    async def apply(self, config: GatewayConfig) -> Difference:
+        """Take over what another configuration says, as a difference to the last one.
+
+        Broadcasts that are the same in both, and their viewers, notice nothing; nor do those that were put
+        or removed by other calls, as long as both configurations say the same of them. Raises ConfigError for
+        a source that cannot be: nothing has changed then.
+        """
+        async with self._applying:
+            found = difference(self.config, config)
+            touched = {b.name: b for b in config.broadcasts if b.name in (*found.added, *found.changed)}
+            await asyncio.to_thread(check_sources, touched.values(), "configuration")
+            holds = applied(self.config, config)
+            for name in found.removed:
+                await self.broadcasts_running.remove(name)
+            for name in (*found.changed, *found.added):
+                await self.broadcasts_running.put(touched[name])
+            before, self.config = self.config, holds
+            if before.log_level != holds.log_level:
+                await self.set_log_level(holds.log_level)
+            for call in self.on_config:
+                call(holds)
+            return found
+
+    async def put_broadcast(self, name: str, document: Mapping[str, Any]) -> bool:
+        """Add a broadcast until the next start, or change it; True: it is new. Raises ConfigError.
+
+        ``document`` has the keys of the file's block.
+        """
+        template = self.config.template or Template()
+        config = template.broadcast(name, document)
+        await asyncio.to_thread(check_sources, [config], WHERE)
+        return await self.broadcasts_running.put(config)
+
+    async def remove_broadcast(self, name: str) -> bool:
+        """Tell its viewers, and close its source; False: there is none of that name."""
+        return await self.broadcasts_running.remove(name)
+
+    async def restart_broadcast(self, name: str) -> bool:
+        """Open its source anew, while its viewers wait; False: there is none of that name."""
+        return await self.broadcasts_running.restart(name)
+
+    def log_level(self) -> str:
+        """How much is logged: debug, info, warning or error."""
+        return self._log_level
+
+    async def set_log_level(self, level: str) -> None:
+        """How much all processes log from now on."""
+        self._log_level = level
+        set_level(level)
+        self.viewers.set_log_level(level)
 
     # --- life ------------------------------------------------------------------------------------
 

@@ -140,6 +140,7 @@ class Broadcast:
         self._elsewhere: dict[Hashable, Audience] = {}
         self._book = WishBook()
         self._rates: dict[tuple[int, int], RateMeter] = {}
+        self._next_groups: dict[int, int] = {}
         self._groups: dict[tuple[int, int], GroupCache] = {}
         self._recent_audio: dict[tuple[int, int], deque[CutFrame]] = {}
         self._recent: dict[tuple[int, int], RecentFrames[CutFrame]] = {}
@@ -198,6 +199,11 @@ class Broadcast:
             self._wishes_changed(self._book.set(viewer, wish))
 
     @property
+    def wanted(self) -> frozenset[tuple[int, int]]:
+        """(track, rendition) of what some viewer gets, or is about to."""
+        return self._wanted
+
+    @property
     def wishes(self) -> Wishes:
         """What viewers can take, here and elsewhere."""
         return self._book.all()
@@ -243,9 +249,15 @@ class Broadcast:
         if (meter := self._rates.get(key)) is None:
             meter = self._rates[key] = RateMeter()
         meter.add(len(cut.data), frame.pts_us)
+        if frame.group >= self._next_groups.get(frame.track, 0):
+            self._next_groups[frame.track] = frame.group + 1
         self.frames_published += 1
         for viewer in (*self._relays, *self._viewers):
             viewer.on_frame(frame, cut.data, track.kind)
+
+    def next_group(self, track_id: int) -> int:
+        """The first group of a track that nobody has been sent anything of: where another source goes on."""
+        return self._next_groups.get(track_id, 0)
 
     def forget_group(self, track_id: int, rendition: int) -> None:
         """Something of a rendition's current group is missing here: nobody is to be sent it any more."""
@@ -350,3 +362,7 @@ class Hub:
     def get(self, name: str) -> Broadcast | None:
         """The broadcast of that name, or None."""
         return self._broadcasts.get(name)
+
+    def remove(self, name: str) -> Broadcast | None:
+        """Nobody finds it any more; whoever watches it is told by others. It, or None."""
+        return self._broadcasts.pop(name, None)

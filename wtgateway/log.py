@@ -96,8 +96,13 @@ def setup(
     vars(handler)["wtgateway"] = True
     root.addHandler(handler)
     root.setLevel(logging.WARNING)  # other packages
-    logging.getLogger("wtgateway").setLevel(level.upper())
+    set_level(level)
     logging.raiseExceptions = False  # a closed terminal is no reason for a traceback
+
+
+def set_level(level: str) -> None:
+    """How much is logged from now on: debug, info, warning or error."""
+    logging.getLogger("wtgateway").setLevel(level.upper())
 
 
 def _utc(record: logging.LogRecord) -> datetime.datetime:

@@ -17,7 +17,7 @@ from wtgateway.workers import messages
 from wtgateway.workers.channel import Channel
 
 ASSIGN = messages.Assign(
-    1, 2, [bytes(32), b"\1", None], -5, ["one", "two/three"], [1, 2, 3], True, False, "info", {"a": 1}
+    1, 2, [bytes(32), b"\1", None], -5, [1, 2, 3], True, False, "info", {"a": 1}
 )
 SAMPLES = [
     ASSIGN,
@@ -36,6 +36,7 @@ SAMPLES = [
     messages.Report(3, 2, None),
     messages.Stopped(),
     messages.Drain(29.5, "soon"),
+    messages.LogLevel("debug"),
     messages.TokenUsed(bytes(12), 1_790_000_000_000_000),
 ]
 

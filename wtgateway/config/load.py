@@ -26,6 +26,7 @@ from wtgateway.config.model import (
 )
 from wtgateway.config.settings import Setting
 from wtgateway.config.template import Template
+from wtgateway.config.template import Template
 from wtgateway.errors import ConfigError
 
 PUBLIC_BIND = Address("::", 4433)
@@ -58,6 +59,7 @@ def load(
         cluster=ClusterConfig(**_block(top, layer, "cluster", settings.CLUSTER)),
         lb=LbSettings(**_block(top, layer, "lb", settings.LB)),
         broadcasts=_broadcasts(top, layer, overrides, environ),
+        template=Template(top.get("defaults"), layer),
         template=Template(top.get("defaults"), layer),
     )
     _check_tls(config, layer, top)

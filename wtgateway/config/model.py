@@ -16,6 +16,9 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from wtgateway.config.template import Template
 
+if TYPE_CHECKING:
+    from wtgateway.config.template import Template
+
 from wtgateway.config.allowed_sources import SourceRules
 
 DAY_S = 86400.0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wtgateway.web.app import create_app
 from wtgateway.web.view import GatewayView
+from wtgateway.web.websocket import Serve
 
 if TYPE_CHECKING:
     from wtgateway.config import GatewayConfig
@@ -25,8 +26,8 @@ class Pages:
         self._shutdown = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self, config: GatewayConfig, view: GatewayView) -> None:
-        """Bind and answer. Raises ConfigError."""
+    async def start(self, config: GatewayConfig, view: GatewayView, serve: Serve | None = None) -> None:
+        """Bind and answer; ``serve`` serves viewers over WebSockets. Raises ConfigError."""
         from wtgateway.web import assets, server
 
         cert, key = config.web_tls_cert, config.web_tls_key
@@ -38,6 +39,8 @@ class Pages:
             open_access=config.public,
             trusted_proxies=config.trusted_proxies,
             public_path=config.public_path,
+            public_url=config.public_url,
+            serve=serve,
         )
         bound: asyncio.Future[list[tuple[str, int]]] = asyncio.get_running_loop().create_future()
         task = self._task = asyncio.create_task(

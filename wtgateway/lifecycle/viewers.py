@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from wtgateway.config.balancing import HIDDEN, LbFile
-from wtgateway.hub import Hub
+from wtgateway.hub import Broadcast, Hub
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.transport import steering
 from wtgateway.transport.connection_ids import MAX_WORKERS
@@ -60,7 +60,8 @@ class Viewers:
     def worker_summaries(self) -> list[WorkerSummary]:
         """All workers; this process where there are none."""
         if self.pool is not None:
-            return self.pool.worker_summaries()
+            main = [] if self.service is None else [self.service.worker_summary()]
+            return [*self.pool.worker_summaries(), *main]
         return [self.service.worker_summary()] if self.service is not None else []
 
     def use_certificates(self, certificates: CertificateSet) -> None:
@@ -69,6 +70,26 @@ class Viewers:
             self.service.use_certificate(server_certificate(certificates), hashes(certificates))
         if self.pool is not None:
             self.pool.use_certificate(certificate_message(certificates))
+
+    def set_log_level(self, level: str) -> None:
+        """How much workers log from now on."""
+        if self.pool is not None:
+            self.pool.set_log_level(level)
+
+    def add_broadcast(self, broadcast: Broadcast) -> None:
+        """Another one may be watched from now on. Raises WtgatewayError."""
+        if self.pool is not None:
+            self.pool.add_broadcast(broadcast)
+
+    def change_broadcast(self, broadcast: Broadcast) -> None:
+        """Its viewers adapt in another way from now on."""
+        if self.pool is not None:
+            self.pool.change_broadcast(broadcast)
+
+    def remove_broadcast(self, broadcast: Broadcast) -> None:
+        """It is there no more: its viewers are told."""
+        for each in self._all:
+            each.remove_broadcast(broadcast)
 
     def admit(self) -> None:
         """Take viewers in from now on."""
@@ -111,7 +132,14 @@ class Serving:
             service.start()
             return addresses
         viewers.pool = self._pool(workers, settings)
-        return await viewers.pool.start(host, port)
+        addresses = await viewers.pool.start(host, port)
+        if (
+            self.config.websocket
+        ):  # pages are this process's, and so are WebSockets; it binds nothing for QUIC
+            viewers.service = self._service({}, worker=workers, on_used=viewers.pool.note_used)
+            viewers.pool.on_used = viewers.service.resuming.note_used
+            viewers.service.start()
+        return addresses
 
     def _workers(self) -> int:
         workers = worker_count(self.config.workers)
@@ -120,7 +148,12 @@ class Serving:
             workers = 1
         return workers if self.config.workers else self.identity.most_workers(workers)
 
-    def _service(self, settings: dict[str, Any]) -> ViewerService:
+    def _service(
+        self,
+        settings: dict[str, Any],
+        worker: int = 0,
+        on_used: Callable[[bytes, int], None] = lambda number, expires_us: None,
+    ) -> ViewerService:
         certificates = self.certificates()
         return ViewerService(
             self.hub.get,
@@ -132,7 +165,9 @@ class Serving:
                 secret=self.identity.retry_secret,
                 **settings,
             ),
+            worker=worker,
             member=self.member,
+            on_used=on_used,
         )
 
     def _pool(self, workers: int, settings: dict[str, Any]) -> WorkerPool:

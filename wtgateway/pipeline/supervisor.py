@@ -42,7 +42,7 @@ class Pipeline:
     ) -> None:
         """``make_source`` makes an unopened source for each run; by default the one configured."""
         self.config, self.broadcast, self.stats = config, broadcast, PipelineStats()
-        self.next_group = {VIDEO_TRACK: 0, AUDIO_TRACK: 0}
+        self.next_group = {track: broadcast.next_group(track) for track in _KINDS}
         self.info: SourceInfo | None = None
         self._make_source = make_source or (lambda: recipe.make_source(config))
         self._loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ class Pipeline:
         self._ran: set[tuple[int, int]] = set()  # (track, rendition) that is known by what came of it
         self._tracks_lock = threading.Lock()
         self._pictures = threading.Lock()  # held by an encoder that looks at one which others have too
-        self._revision = 0
+        self._revision = broadcast.catalog.revision
         self._wanted = asyncio.Event()
         self._unwanted_timer: asyncio.TimerHandle | None = None
         self._unwanted = asyncio.Event()

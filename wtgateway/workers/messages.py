@@ -90,6 +90,14 @@ class Drain(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class LogLevel(Message):
+    """How much is logged from now on."""
+
+    kind: ClassVar[str] = "log-level"
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stop(Message):
     """Tell the viewers, close, and end."""
 
@@ -218,7 +226,7 @@ _wish = operator.attrgetter(*(f.name for f in dataclasses.fields(Wish)))
 _MESSAGES: dict[str, type[Message]] = {
     m.kind: m
     for m in (
-        Certificate, Snapshot, Assign, Admit, Drain, Stop, TokenUsed, Warm, Ready, Wishes, Keyframe,
+        Certificate, Snapshot, Assign, Admit, Drain, LogLevel, Stop, TokenUsed, Warm, Ready, Wishes, Keyframe,
         Overtaken, Report, Stopped,
     )
 }  # fmt: skip

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +83,6 @@ class WorkerPool:
         member: Member | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._broadcasts = list(broadcasts)
         self._certificate = certificate
         self._json_log, self._log_level, self._settings = json_log, log_level, settings or {}
         self._identity = identity or Identity()
@@ -91,7 +90,8 @@ class WorkerPool:
         self._places = [_Place(number) for number in range(workers)]
         self._standby = Standby(self._loop, on_message=self._said, on_gone=self._gone, on_change=self._fill)
         self._member = member or Member()
-        self._used = UsedTokens()  # by any worker
+        self._used = UsedTokens()  # by any worker, or by the main process
+        self.on_used: Callable[[bytes, int], None] = lambda number, expires_us: None  # by a worker
         self._drained_until: float | None = None
         self._drain_reason = ""
         self._admitting = self._closing = self._started = False
@@ -101,7 +101,7 @@ class WorkerPool:
         self._bus = FrameBus(self._loop)
         self._board = Board(workers)
         self._inboxes, self._outboxes = inboxes(workers)
-        for broadcast in self._broadcasts:
+        for broadcast in broadcasts:
             self._bus.carry(broadcast)
 
     async def start(self, host: str, port: int) -> list[tuple[Any, ...]]:
@@ -136,6 +136,28 @@ class WorkerPool:
         self._admitting = False
         self._drained_until, self._drain_reason = self._loop.time() + within_s, reason
         self._tell(messages.Drain(within_s, reason))
+
+    def set_log_level(self, level: str) -> None:
+        """How much all workers log from now on, and those that will replace them."""
+        self._log_level = level
+        self._tell(messages.LogLevel(level))
+
+    def add_broadcast(self, broadcast: Broadcast) -> None:
+        """Another one may be watched from now on. Raises WtgatewayError if there is no number for it."""
+        self._bus.carry(broadcast)
+
+    def change_broadcast(self, broadcast: Broadcast) -> None:
+        """Its viewers adapt in another way from now on."""
+        self._bus.announce(broadcast)
+
+    def remove_broadcast(self, broadcast: Broadcast) -> None:
+        """It is there no more: workers tell its viewers."""
+        self._bus.drop(broadcast)
+
+    def note_used(self, number: bytes, expires_us: int) -> None:
+        """The main process took a resume token."""
+        self._used.note(number, expires_us, clock.now_us())
+        self._tell(messages.TokenUsed(number, expires_us))
 
     @property
     def session_count(self) -> int:
@@ -234,13 +256,11 @@ class WorkerPool:
             workers=len(self._places),
             identity=self._identity.to_row(),
             epoch_offset_ns=clock.epoch_offset_ns(),
-            broadcasts=[broadcast.name for broadcast in self._broadcasts],
             start=[start.position, start.record, start.readable],
             admit=self._admitting,
             json_log=self._json_log,
             log_level=self._log_level,
             settings=self._settings,
-            policies=[[b.policy.name, b.policy.floor_bps] for b in self._broadcasts],
             member=self._member.to_row(),
             used=[list(used) for used in self._used.all()],
         )
@@ -274,7 +294,7 @@ class WorkerPool:
         place.process, place.reported = None, False
         place.connections = place.sessions = 0
         place.figures = messages.Figures({}, [], {})
-        for broadcast in self._broadcasts:
+        for broadcast in self._bus.broadcasts.values():
             broadcast.serve_elsewhere(place.number, Audience())
 
     def _resume(self, place: _Place) -> None:
@@ -306,15 +326,19 @@ class WorkerPool:
             case messages.Ready():
                 self._ready(place, process)
             case messages.Wishes(broadcast=number):
-                self._broadcasts[number].serve_elsewhere(place.number, messages.to_audience(message))
+                # One that was removed meanwhile has no viewers to think of.
+                if (broadcast := self._bus.broadcasts.get(number)) is not None:
+                    broadcast.serve_elsewhere(place.number, messages.to_audience(message))
             case messages.Keyframe(broadcast=number, track=track, rendition=rendition):
-                self._broadcasts[number].request_keyframe(track, rendition, clock.now_us())
+                if (broadcast := self._bus.broadcasts.get(number)) is not None:
+                    broadcast.request_keyframe(track, rendition, clock.now_us())
             case messages.Overtaken():
                 snapshot = self._bus.snapshot()
                 process.send(messages.Snapshot(snapshot.position, snapshot.messages))
             case messages.TokenUsed(number=token, expires_us=expires_us):
                 self._used.note(token, expires_us, clock.now_us())
                 self._tell(message, but=process)
+                self.on_used(token, expires_us)
             case messages.Report(connections=connections, sessions=sessions, figures=figures):
                 place.reported, place.connections, place.sessions = True, connections, sessions
                 if figures is not None:

@@ -32,6 +32,7 @@ GOODBYE_PATIENCE_S = 0.5
 CLOSE_PATIENCE_S = 1.0
 MAX_SESSIONS = 1000
 DRAIN_PAUSE_S = 0.01  # between two viewers who are sent elsewhere: each costs another node a handshake
+REMOVED, REMOVED_RETRY_MS = "the broadcast was removed", 5000
 DRAIN_SHARE = 0.25  # of the time they have, at most, until the last one is told
 
 Hashes = list[dict[str, Any]]
@@ -98,6 +99,13 @@ class ViewerService:
             if session.id in self.sessions:  # it has not gone by itself meanwhile
                 session.drain(max(0, round((deadline - time.monotonic()) * 1000)), reason)
                 await asyncio.sleep(pause)
+
+    def remove_broadcast(self, broadcast: Broadcast) -> None:
+        """It is there no more: its viewers are told so."""
+        for session in list(self.sessions.values()):
+            if session.broadcast is broadcast:
+                session.goodbye(CloseCode.NOT_FOUND, REMOVED, REMOVED_RETRY_MS)
+                session.close(CloseCode.NOT_FOUND, REMOVED)
 
     async def close(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
         """Tell the viewers, close all sessions and connections."""

@@ -100,6 +100,8 @@ class Worker:
             case messages.Drain():
                 if self._serving is not None:
                     self._serving.service.drain(message.within_s, message.reason)
+            case messages.LogLevel():
+                logs.set_level(message.level)
             case messages.TokenUsed():
                 if self._serving is not None:
                     used = self._serving.service.resuming.used
