@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from wtgateway.media import Rendition, Track
+from wtgateway.protocol.traces import STAGES
 from wtgateway.web.view import BroadcastSummary, GatewayView, NodeSummary, SessionSummary, TargetSummary
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?")
@@ -96,7 +98,14 @@ def session_value(summary: SessionSummary) -> dict[str, Any]:
         "wishBps": summary.wish_bps,
         "rendition": summary.rendition,
         "renditionReason": summary.rendition_reason,
+        "queuedBytes": summary.queued_bytes,
+        "latencyMs": stages_value(summary.stages_us),
     }
+
+
+def stages_value(stages_us: Sequence[int]) -> dict[str, float]:
+    """What a frame took in each stage, in ms; empty: nothing is known of any."""
+    return {stage: time_us / 1000 for stage, time_us in zip(STAGES, stages_us, strict=False)}
 
 
 def node_value(summary: NodeSummary) -> dict[str, Any]:
@@ -111,9 +120,12 @@ def node_value(summary: NodeSummary) -> dict[str, Any]:
     }
 
 
-def transport_value(view: GatewayView, host_header: str) -> dict[str, Any]:
-    """Where and with which certificates a page connects (``/api/v1/transport``)."""
-    return {
+def transport_value(view: GatewayView, host_header: str, websockets: str = "") -> dict[str, Any]:
+    """Where and with which certificates a page connects (``/api/v1/transport``).
+
+    ``websockets`` is where they are; empty: there are none.
+    """
+    return ({"webSocketUrl": websockets} if websockets else {}) | {
         "url": view.transport_url(clean_host(host_header)),
         "certificateHashes": [
             {

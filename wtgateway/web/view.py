@@ -87,6 +87,8 @@ class SessionSummary:
     wish_bps: int = 0  # what of that is left for the pictures; 0: not known
     rendition: int = -1  # of the pictures; -1: none
     rendition_reason: str = ""  # why that one
+    queued_bytes: int = 0  # in the session's send queue
+    stages_us: tuple[int, ...] = ()  # what the last traced frame took in each of protocol.traces.STAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
