@@ -21,10 +21,10 @@ PACKAGE = Path(__file__).parents[1] / "wtgateway"
 LEVELS = [
     {"media", "errors", "clock", "log", "__init__"},
     {"config", "bitstream", "cluster", "events"},
-    {"limits", "protocol", "sources", "encoders", "certs"},
+    {"access", "limits", "protocol", "sources", "encoders", "certs"},
     {"hub"},
     {"transport", "web"},
-    {"pipeline", "workers", "announce", "gateway", "lifecycle", "viewer", "lb"},
+    {"pipeline", "workers", "announce", "gateway", "lifecycle", "isolation", "viewer", "lb"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
@@ -38,12 +38,16 @@ SIBLINGS = {
     ("gateway", "workers"),
     ("lifecycle", "pipeline"),
     ("lifecycle", "workers"),
+    ("lifecycle", "isolation"),
+    ("isolation", "pipeline"),
+    ("isolation", "workers"),
     ("workers", "pipeline"),
     ("__main__", "cli"),
 }
 OWNERS = {
     "av": {"sources", "encoders", "viewer"},
     "aioquic": {"transport"},
+    "jwt": {"access"},
     "hypercorn": {"web"},
     "starlette": {"web"},
 }
