@@ -58,6 +58,8 @@ def allows(uri: str, rules: str, **options: str) -> bool:
         ("rtsp://8.8.8.8/s", "rtsp://*"),
         ("srt://door.cams.example:9000?mode=caller&latency=1", "srt://door.cams.example"),
         ("test:", "rtsp://x.example, test:"),
+        ("test:?size=320x180", "test:"),
+        ("test:?size=3840x2160&fps=60", "test:"),
     ],
 )
 def test_what_a_rule_names_is_allowed(uri: str, rules: str) -> None:
@@ -107,6 +109,9 @@ def test_what_a_rule_names_is_allowed(uri: str, rules: str) -> None:
         ("subfile,,start,0,end,9,,:/etc/passwd", "file:/etc/*"),
         ("crypto+http://door.cams.example/", "http://*"),
         ("test:x", "test:"),
+        ("test:?size=9999x9999", "test:"),
+        ("test:?size=99999x1", "test:"),
+        ("test:?size=320x180", "rtsp://*"),
         ("", "test:"),
     ],
 )

@@ -44,6 +44,8 @@ _ADDRESS = re.compile(
     r"(?P<scheme>[a-z]+)://(?:[^\x00-\x20\x7f-\uffff/?#@\\]*@)?"
     r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::(?P<port>\d{1,5}))?(?P<path>[/?][!-~]*)?"
 )
+_TEST = re.compile(r"test:(?:\?size=(?P<width>\d{1,4})x(?P<height>\d{1,4})(?:&fps=\d{1,3})?)?")
+_MOST_PIXELS = 3840 * 2160
 _FORBIDDEN_IN_PATH = re.compile(r"[\\#]")
 # What an API may set of FFmpeg's options: none that names a protocol, a file or a header.
 _OPTIONS = frozenset(
@@ -122,7 +124,7 @@ def check_source(
     for name, value in allowed.items():
         if name not in _OPTIONS or not value.isascii() or not value.isprintable():
             raise ConfigError("api", "options", name, f"options among {', '.join(sorted(_OPTIONS))}")
-    if uri == "test:" and any(rule.scheme == "test" for rule in rules):
+    if uri.startswith("test:") and any(rule.scheme == "test" for rule in rules) and _is_modest(uri):
         return uri, allowed
     if uri.startswith("file:") or uri.startswith("/"):
         return _check_file(uri, rules, real), allowed
@@ -139,6 +141,12 @@ def check_source(
     if match["scheme"] in ("http", "https"):
         allowed["max_redirects"] = "0"  # wherever they led, nobody has checked it
     return uri, allowed
+
+
+def _is_modest(uri: str) -> bool:
+    """Whether a test picture is one that a gateway can make: its size is the memory that it takes."""
+    match = _TEST.fullmatch(uri)
+    return match is not None and int(match["width"] or 0) * int(match["height"] or 0) <= _MOST_PIXELS
 
 
 def _refusal(uri: str) -> ConfigError:

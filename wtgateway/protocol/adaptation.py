@@ -43,6 +43,7 @@ class PathState:
     loss: float = 0.0  # share of packets, 0..1
     queueing_us: int = 0  # standing queue
     waiting_us: int = 0  # of frames in our own queue, before they may leave
+    limit_bps: int = 0  # what may be sent, whatever the path carries; 0: any
     repair: float = 0.0
 
 
@@ -85,6 +86,14 @@ def budget_bps(path: PathState, audio_bps: int) -> int | None:
     if path.queueing_us >= STANDING_US:
         usable *= DRAINING
     return max(0, round(usable - audio_bps * AUDIO_OVERHEAD))
+
+
+def within_limit(budget: int | None, path: PathState, audio_bps: int) -> int | None:
+    """The budget of :class:`Budget`, or what a limit of the gateway leaves for pictures if that is less."""
+    if not path.limit_bps:
+        return budget
+    bound = replace(path, estimate_bps=path.limit_bps, queueing_us=0)
+    return _least(budget, budget_bps(bound, audio_bps))
 
 
 @dataclass(slots=True)

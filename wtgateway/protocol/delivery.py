@@ -51,6 +51,7 @@ class Path:
     queueing: float = 0.0
     estimate_bps: int = 0  # 0: not known
     estimate_bounded: bool = False  # no more than that; else it may carry more
+    limit_bps: int = 0  # what the gateway lets this session take, whatever the path carries; 0: any
     datagram_bytes: int = 0  # the largest payload; 0: none
     open: bool = True  # something could be sent now
 

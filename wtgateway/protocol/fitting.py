@@ -23,6 +23,7 @@ from wtgateway.protocol.adaptation import (
     PathState,
     RenditionChooser,
     estimate_for,
+    within_limit,
 )
 from wtgateway.protocol.choices import Choices
 from wtgateway.protocol.codes import CloseCode
@@ -84,6 +85,7 @@ class Fitting:
         self._measured, self._shared = measured, shared
         urgent = (
             path.estimate_bps != before.estimate_bps
+            or path.limit_bps != before.limit_bps
             or path.bounded != before.bounded
             or (path.queueing_us >= STANDING_US) != (before.queueing_us >= STANDING_US)
             or (path.waiting_us >= TROUBLE_US) > (before.waiting_us >= TROUBLE_US)
@@ -113,6 +115,7 @@ class Fitting:
         budget = self._budget.update(
             path, audio_bps, now=now, used=self._uses_all(track, current), most=_most(offers)
         )
+        budget = within_limit(budget, path, audio_bps)
         choice = self._chooser.update(
             offers,
             current,

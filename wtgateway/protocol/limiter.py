@@ -10,21 +10,21 @@ from wtgateway.protocol.codes import CloseCode
 
 
 class MessageLimiter:
-    """Lets ``rate`` messages a second pass, and ``burst`` at once."""
+    """Lets ``rate`` messages a second pass, and ``burst`` at once; ``what`` they are, in words."""
 
-    def __init__(self, rate: float, burst: int) -> None:
-        self.rate, self.burst = rate, burst
+    def __init__(self, rate: float, burst: int, what: str = "control messages") -> None:
+        self.rate, self.burst, self._what = rate, burst, what
         self._tokens = float(burst)
         self._last: float | None = None
 
-    def count(self, now: float) -> None:
-        """Count one message at ``now`` seconds; raises ProtocolError (FLOOD) for one too many."""
+    def count(self, now: float, amount: int = 1) -> None:
+        """Count so many at ``now`` seconds; raises ProtocolError (FLOOD) for one too many."""
         if self._last is not None:
             self._tokens = min(self.burst, self._tokens + max(0.0, now - self._last) * self.rate)
         self._last = now
-        if self._tokens < 1:
+        if self._tokens < amount:
             raise ProtocolError(
                 CloseCode.FLOOD,
-                f"more than {self.rate:g} control messages a second (and {self.burst} at once)",
+                f"more than {self.rate:g} {self._what} a second (and {self.burst} at once)",
             )
-        self._tokens -= 1
+        self._tokens -= amount

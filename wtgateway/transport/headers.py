@@ -68,7 +68,10 @@ def acceptance(protocol: str, draft: Draft) -> Fields:
 def refusal(answer: Refusal) -> Fields:
     """The fields of a 4xx or 5xx; what no field may carry is taken out of the reason."""
     words = "".join(c if 0x20 <= ord(c) < 0x7F else "?" for c in answer.reason)[:_MAX_REASON].strip()
-    return [(b":status", str(answer.status).encode()), (REASON_FIELD, words.encode())]
+    fields = [(b":status", str(answer.status).encode()), (REASON_FIELD, words.encode())]
+    if answer.retry_after_s:
+        fields.append((b"retry-after", str(answer.retry_after_s).encode()))
+    return fields
 
 
 def request(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import pylsqpack
 from aioquic.h3.connection import (
     FrameError,
     FrameType,
@@ -39,6 +40,8 @@ class Http3Connection(H3Connection):
         self._offered, self._limits = offered, limits
         self._announcement = drafts.announcement(offered, limits, max_sessions)
         super().__init__(quic, enable_webtransport=True)
+        if (self.sent_settings or {}).get(Setting.QPACK_MAX_TABLE_CAPACITY) == 0:
+            self._decoder = pylsqpack.Decoder(0, 0)
 
     def draft(self) -> Draft | None:
         """The draft that both ends speak; None before the peer's SETTINGS, and where there is none.
@@ -67,6 +70,9 @@ class Http3Connection(H3Connection):
 
     def _get_local_settings(self) -> dict[int, int]:
         settings = super()._get_local_settings()
+        # No dynamic table: with one, a few bytes that refer to a long entry again and again become headers of
+        # any size (RFC 9204, section 7.1), and a CONNECT's headers are too few to gain by it.
+        settings |= {Setting.QPACK_MAX_TABLE_CAPACITY: 0, Setting.QPACK_BLOCKED_STREAMS: 0}
         if Draft.DRAFT_02 not in self._offered:
             del settings[Setting.ENABLE_WEBTRANSPORT]
         return settings | self._announcement
