@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +19,16 @@ from wtgateway.config.template import WHERE, Template
 from wtgateway.errors import ConfigError
 from wtgateway.events import Events
 from wtgateway.hub import Hub
+from wtgateway.lifecycle.attend import attend
 from wtgateway.lifecycle.broadcasts import Broadcasts
 from wtgateway.lifecycle.difference import Difference, applied, difference
 from wtgateway.lifecycle.pages import Pages
+from wtgateway.lifecycle.shortages import Shortages
 from wtgateway.lifecycle.shown import Shown
 from wtgateway.lifecycle.viewers import Serving, Viewers
 from wtgateway.lifecycle.viewers import worker_count as worker_count
 from wtgateway.log import set_level
+from wtgateway.media import BroadcastState
 from wtgateway.pipeline.recipe import check_sources
 from wtgateway.transport.connection_ids import LbIdentity
 from wtgateway.transport.identity import Identity
@@ -56,6 +58,7 @@ class Gateway(Shown):
         self.quic_addresses: list[tuple[str, int]] = []
         self.viewers = Viewers()
         self.broadcasts_running = Broadcasts(self.hub, self.viewers, self.events)
+        self.shortages = Shortages(self.events)
         self.on_config: list[OnConfig] = []
         self._log_level = config.log_level
         self._applying = asyncio.Lock()
@@ -146,6 +149,20 @@ class Gateway(Shown):
         self._log_level = level
         set_level(level)
         self.viewers.set_log_level(level)
+
+    # --- how it is -------------------------------------------------------------------------------
+
+    def alive(self) -> bool:
+        """Whether all that has to go on goes on: asked by a task, so the event loop does."""
+        return self.broadcasts_running.alive
+
+    def status_words(self) -> str:
+        """How it is, in a line."""
+        if not self._ready:
+            return "draining" if self._draining else "starting or stopping"
+        live = sum(b.status.state is BroadcastState.LIVE for b in self.hub)
+        words = f"{live} of {len(list(self.hub))} broadcasts live, {self.viewers.session_count} viewers"
+        return words + "".join(f"; short of {what}" for what in self.shortages.present)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -252,10 +269,15 @@ class Gateway(Shown):
 
 async def _main(config: GatewayConfig, announce: Callable[[Gateway], None]) -> None:
     gateway = Gateway(config)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, gateway.stop)
-    await gateway.run(announce)
+
+    def announced(ready: Callable[[], None]) -> Awaitable[None]:
+        def tell(gateway: Gateway) -> None:
+            announce(gateway)
+            ready()
+
+        return gateway.run(tell)
+
+    await attend(gateway, announced)
 
 
 def run_gateway(config: GatewayConfig, announce: Callable[[Gateway], None]) -> int:

@@ -143,6 +143,7 @@ def _add_run(commands: _Commands) -> None:
     run.add_argument("source", nargs="*", metavar="SOURCE", help="what to broadcast (default: test:)")
     run.add_argument("--name", action="append", metavar="NAME", help="name of a SOURCE, in their order")
     _add_file(run)
+    _add_watch(run)
     _add_network(run)
     _add_certificates(run)
     _add_balancing(run)
@@ -155,6 +156,7 @@ def _add_check(commands: _Commands) -> None:
     check.add_argument("source", nargs="*", metavar="SOURCE", help="sources as for run")
     check.add_argument("--name", action="append", metavar="NAME", help=argparse.SUPPRESS)
     _add_file(check)
+    _add_watch(check)
     _add_network(check)
     _add_certificates(check)
     _add_balancing(check)
@@ -164,6 +166,16 @@ def _add_check(commands: _Commands) -> None:
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", metavar="FILE", help="configuration in YAML (WTG_CONFIG)")
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-watch",
+        dest="watch",
+        action="store_false",
+        default=None,
+        help="do not read the file again when it changes (SIGHUP has it read in any case)",
+    )
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
@@ -233,6 +245,9 @@ def _add_media(parser: argparse.ArgumentParser) -> None:
         "--loop", action=argparse.BooleanOptionalAction, default=None, help="begin a file again at its end"
     )
     group.add_argument("--capture", metavar="HOW", help="of x11: damage, poll or auto (default: auto)")
+    group.add_argument(
+        "--isolate", metavar="WHEN", help="a process for each source: true, false or auto (from the network)"
+    )
     group.add_argument("--size", metavar="WxH", help="size of the picture (default: the source's)")
     group.add_argument("--fps", metavar="N", help="frames a second (default: the source's)")
     group.add_argument("--video-codec", metavar="NAME", help="h264 (the default), hevc, av1, vp9 or auto")

@@ -24,8 +24,8 @@ from wtgateway.config.model import (
     LimitsConfig,
     TransportConfig,
 )
+from wtgateway.config.origin import Origin
 from wtgateway.config.settings import Setting
-from wtgateway.config.template import Template
 from wtgateway.config.template import Template
 from wtgateway.errors import ConfigError
 
@@ -33,7 +33,13 @@ PUBLIC_BIND = Address("::", 4433)
 PUBLIC_WEB = Address("::", 8443)
 _BLOCKS = ("transport", "limits", "api", "cluster", "lb")
 _FILE_KEYS = (*(s.key for s in settings.GATEWAY), *_BLOCKS, "defaults", "broadcasts")
-_FLAGS = {"loop": "--loop/--no-loop", "video": "--no-video", "audio": "--no-audio", "source": "SOURCE"}
+_FLAGS = {
+    "watch": "--no-watch",
+    "loop": "--loop/--no-loop",
+    "video": "--no-video",
+    "audio": "--no-audio",
+    "source": "SOURCE",
+}
 
 
 def load(
@@ -60,7 +66,7 @@ def load(
         lb=LbSettings(**_block(top, layer, "lb", settings.LB)),
         broadcasts=_broadcasts(top, layer, overrides, environ),
         template=Template(top.get("defaults"), layer),
-        template=Template(top.get("defaults"), layer),
+        origin=Origin(dict(overrides), dict(environ), file),
     )
     _check_tls(config, layer, top)
     _check_lb(config, layer)

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from wtgateway.config.template import Template
-
-if TYPE_CHECKING:
-    from wtgateway.config.template import Template
-
 from wtgateway.config.allowed_sources import SourceRules
+
+if TYPE_CHECKING:
+    from wtgateway.config.origin import Origin
+    from wtgateway.config.template import Template
 
 DAY_S = 86400.0
 BALANCED_DRAIN_S = 30.0
@@ -107,6 +105,8 @@ class BroadcastConfig:
     on_demand: bool = False
     loop: bool = True
     capture: str = "auto"  # x11: "damage", "poll" or "auto"
+    isolate: bool | None = None  # the source has a process of its own; None: where it is on the network
+    isolate_memory_bytes: int = 0  # of address space that such a process may have; 0: no bound
     options: Mapping[str, str] = field(default_factory=dict)
     limits: BroadcastLimits = field(default_factory=BroadcastLimits)
     video: VideoConfig | None = field(default_factory=VideoConfig)
@@ -171,6 +171,7 @@ class GatewayConfig:
     certs_dir: Path = Path("certs")
     json_log: bool = False
     log_level: str = "info"
+    watch: bool = True  # read the file again when it has changed
     workers: int = 1  # processes that serve viewers; 0 (auto): as many as there are cores to spare
     node: str = ""  # this gateway's name among others, in logs, API and `welcome`
     drain_timeout_s: float | None = None  # viewers have so long to go elsewhere; None: see drain_s
@@ -185,6 +186,7 @@ class GatewayConfig:
     broadcasts: tuple[BroadcastConfig, ...] = (BroadcastConfig(name="test", source="test:"),)
     # Makes broadcasts that come later (wtgateway.config.template); no setting, so it makes no difference.
     template: Template | None = field(default=None, compare=False, repr=False)
+    origin: Origin | None = field(default=None, compare=False, repr=False)  # where it can be read again
 
     @property
     def drain_s(self) -> float:

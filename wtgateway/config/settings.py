@@ -76,6 +76,20 @@ def _workers(text: str) -> int:
     return _WORKERS(text)
 
 
+def _isolate(text: str) -> bool | None:
+    if text.strip().lower() == "auto":
+        return None
+    try:
+        return parse_bool(text)
+    except ConfigError:
+        raise ConfigError("isolate", "", text, "auto, true or false") from None
+
+
+def _memory(text: str) -> int:
+    bits = text.strip().upper().removesuffix("B")
+    return 0 if bits in ("0", "") else _MEMORY(bits)
+
+
 def _of_numbers(*numbers: int) -> Callable[[str], int]:
     choose = one_of(*(str(number) for number in numbers))
     return lambda text: int(choose(text))
@@ -104,6 +118,7 @@ _HALF_OPEN = between(int, 1, 512, "a number of connections from 1 to 512")
 _SESSIONS = between(int, 0, 1_000_000, "a number of sessions from 0 (no limit) to 1000000")
 _CAP_BPS = between(parse_bitrate, 0, 10**12, "a bit rate such as 500M, or 0 (no limit)")
 _MESSAGES = between(int, 10, 10_000, "messages a second from 10 to 10000")
+_MEMORY = between(parse_bitrate, 10**9, 10**12, "a size from 1G to 1000G such as 4G, or 0 (no bound)")
 _VIDEO_BPS = between(parse_bitrate, 50_000, 200_000_000, "a bit rate from 50k to 200M, such as 4M")
 _AUDIO_BPS = between(parse_bitrate, 6_000, 512_000, "a bit rate from 6k to 512k, such as 128k")
 
@@ -118,6 +133,7 @@ GATEWAY: Final = (
     _same("certs_dir", _path),
     _same("json_log", parse_bool),
     _same("log_level", one_of("debug", "info", "warning", "error")),
+    _same("watch", parse_bool),
     _same("workers", _workers),
     _same("node", parse_node_name),
     Setting("drain_timeout", ("drain_timeout_s",), _DRAIN, "drain_timeout"),
@@ -154,6 +170,8 @@ BROADCAST: Final = (
     _same("on_demand", parse_bool),
     _same("loop", parse_bool),
     _same("capture", one_of("auto", "damage", "poll")),
+    _same("isolate", _isolate),
+    Setting("isolate_memory", ("isolate_memory_bytes",), _memory, ""),
 )
 VIDEO: Final = (
     _same("codec", one_of("auto", "h264", "hevc", "av1", "vp9"), "video_codec"),

@@ -20,6 +20,8 @@ NEEDS_RESTART = (
     "cert_rotate_s",
     "certs_dir",
     "json_log",
+    "watch",
+    "websocket",
     "workers",
     "node",
     "advertise",
@@ -63,7 +65,7 @@ def difference(old: GatewayConfig, new: GatewayConfig) -> Difference:
     """What has to be done so that ``old`` becomes ``new``."""
     before, after = _by_name(old.broadcasts), _by_name(new.broadcasts)
     common = [name for name in after if name in before]
-    fields = [f.name for f in dataclasses.fields(new) if f.name != "broadcasts"]
+    fields = [f.name for f in dataclasses.fields(new) if f.compare and f.name != "broadcasts"]
     differing = [name for name in fields if getattr(old, name) != getattr(new, name)]
     return Difference(
         added=tuple(name for name in after if name not in before),
