@@ -9,8 +9,9 @@
 
 import { keepAbilities, knownAbilities } from './main/abilities.js';
 import { Debug } from './main/debug.js';
+import { rememberSocket, socketWon } from './main/memory.js';
 import { Sound } from './main/sound.js';
-import { fetchTransport, spawnWorker } from './main/start.js';
+import { askToken, fetchTransport, spawnWorker } from './main/start.js';
 import { emptyStats } from './main/stats.js';
 import { Surface } from './main/surface.js';
 
@@ -29,14 +30,18 @@ const USUAL_CODEC = 'avc1.42C01F'; // what the gateway's encoder makes of 720p w
 
 /** @type {import('./types.js').Delivery[]} */
 export const DELIVERIES = ['auto', 'stream', 'datagram'];
+/** @type {import('./types.js').TransportChoice[]} */
+export const TRANSPORTS = ['auto', 'webtransport', 'websocket'];
 const SOUND_PATIENCE_MS = 300; // a broadcast may have no picture
 
 /**
- * Events, all CustomEvent: `state` (detail {state, message, retryInMs}), `stats` (detail as
+ * Events, all CustomEvent: `state` (detail {state, message, retryInMs, code}, where `code` tells why the gateway does not
+ * let this page watch: 'unauthorized', 'forbidden', 'revoked', 'kicked', 'limit' or ''), `stats` (detail as
  * stats(), about five a second), `error` (detail {message, fatal}), `catalog` (detail Catalog),
  * `sound` (detail {available, running, muted, volume}), `size` (detail {width, height} of what is seen),
  * `rendition` (detail {id}), `abilities` (detail {codecs}), `picture` (detail {on, message}: whether one is
- * to be seen, and why not), `levels` (detail {levels}, see measureLevels()).
+ * to be seen, and why not), `levels` (detail {levels}, see measureLevels()), `access` (detail {granted, expiresInMs,
+ * actions}: what the token allows).
  */
 export class Player extends EventTarget {
   /** @type {PlayerOptions} */ #options;
@@ -44,7 +49,7 @@ export class Player extends EventTarget {
   /** @type {Surface} */ #surface;
   /** @type {Sound} */ #sound;
   /** @type {PlayerStats} */ #stats;
-  /** @type {StateDetail} */ #state = { state: 'idle', message: '', retryInMs: 0 };
+  /** @type {StateDetail} */ #state = { state: 'idle', message: '', retryInMs: 0, code: '' };
   /** @type {LatencyMode} */ #latencyMode;
   /** @type {Catalog | null} */ #catalog = null;
   #rendition = -1;
@@ -58,6 +63,9 @@ export class Player extends EventTarget {
   /** @type {Promise<void>} */ #firstPicture = new Promise((resolve) => { this.#pictureSeen = resolve; });
   #onVisibility = () => this.#visibility();
   #unwatchNetwork = () => {};
+  #token = '';
+  #baseUrl = '';
+  #starts = 0;
 
   /** @param {PlayerOptions} options */
   constructor(options) {
@@ -65,9 +73,11 @@ export class Player extends EventTarget {
     const target = options.canvas ?? options.container;
     if (!options.broadcast) throw new TypeError('new Player({broadcast}): the name of a broadcast is needed');
     if (options.delivery && !DELIVERIES.includes(options.delivery)) throw new TypeError(`delivery ${options.delivery} is not ${DELIVERIES.join(', ')}`);
+    if (options.transport && !TRANSPORTS.includes(options.transport)) throw new TypeError(`transport ${options.transport} is not ${TRANSPORTS.join(', ')}`);
     if (options.deadlineMs && !(options.deadlineMs > 0 && options.deadlineMs <= 60_000)) throw new TypeError(`a deadline of ${options.deadlineMs} ms is not within a minute`);
     if (!target) throw new TypeError('new Player({canvas}): a <canvas> or an element to put the picture into is needed');
     this.#options = options;
+    if (typeof options.token === 'string') this.#token = options.token;
     this.#latencyMode = options.latencyMode ?? 'asap';
     this.#picture = this.#view.on = options.picture ?? true;
     this.#stats = emptyStats(this.#latencyMode);
@@ -79,14 +89,15 @@ export class Player extends EventTarget {
 
   /** Connects and plays until stop(); whatever breaks in between is mended without being asked. */
   start() {
-    const { url = '', transportUrl, broadcast, smoothDelayMs = 500, codec = USUAL_CODEC, delivery = 'auto', deadlineMs = 0 } = this.#options;
-    const baseUrl = new URL(url || '/', document.baseURI).href.replace(/\/$/, '');
+    const { url = '', transportUrl, broadcast, smoothDelayMs = 500, codec = USUAL_CODEC, delivery = 'auto', deadlineMs = 0, transport = 'auto' } = this.#options;
+    const baseUrl = this.#baseUrl = new URL(url || '/', document.baseURI).href.replace(/\/$/, '');
     const canRefetch = !transportUrl || Boolean(url);
     this.#spawn();
     const { codecs, stale } = this.#abilities;
     this.#post({
       type: 'start', baseUrl, broadcast, latencyMode: this.#latencyMode, smoothDelayMs, codec, canRefetch,
       codecs, prove: stale, picture: this.#picture, delivery, deadlineMs: Math.round(deadlineMs),
+      transport, socketWon: transport === 'auto' && socketWon(baseUrl), token: this.#token,
     });
     if (this.#wish >= 0) this.#post({ type: 'rendition', id: this.#wish });
     this.#sendTransport(baseUrl);
@@ -244,19 +255,39 @@ export class Player extends EventTarget {
 
   /** The first address is fetched here, while the worker is still loading. @param {string} baseUrl */
   async #sendTransport(baseUrl) {
-    const { transportUrl, certificateHashes = [] } = this.#options;
+    const start = ++this.#starts;
+    const { transportUrl, certificateHashes = [], webSocketUrl, token } = this.#options;
+    if (typeof token === 'function' && !this.#token) await this.#renewToken();
+    if (start !== this.#starts) return; // of a later start
     try {
-      const info = transportUrl ? { url: transportUrl, certificateHashes } : await fetchTransport(baseUrl);
+      const info = transportUrl ? { url: transportUrl, certificateHashes, webSocketUrl } : await fetchTransport(baseUrl, this.#token);
       this.#post({ type: 'transport', info });
     } catch (error) {
       this.#post({ type: 'transport', info: null, error: String(error) });
     }
   }
 
+  /** Asks the page for a token, and passes it on; the one there was, where the page has no other. */
+  async #renewToken() {
+    const { token } = this.#options;
+    const other = typeof token === 'function' ? await askToken(token) : '';
+    if (other) this.#token = other;
+    this.#post({ type: 'token', token: this.#token });
+  }
+
+  /** Another token, from now on: a session that is open goes on with it. @param {string} token */
+  setToken(token) {
+    this.#token = token;
+    this.#post({ type: 'token', token });
+  }
+
   /** @param {FromWorker} message */
   #receive(message) {
     switch (message.type) {
-      case 'state': return this.#setState(message.state, message.message, message.retryInMs);
+      case 'state': return this.#setState(message.state, message.message, message.retryInMs, message.code);
+      case 'tokenWanted': return void this.#renewToken();
+      case 'access': return this.#emit('access', message.access);
+      case 'opened': return this.#opened(message.reason);
       case 'stats': return this.#setStats(message.stats);
       case 'error': return this.#emit('error', { message: message.message, fatal: message.fatal });
       case 'catalog':
@@ -325,9 +356,14 @@ export class Player extends EventTarget {
     this.#emit('stats', this.stats());
   }
 
-  /** @param {StateDetail['state']} state @param {string} message @param {number} retryInMs */
-  #setState(state, message, retryInMs) {
-    this.#state = { state, message, retryInMs };
+  /** @param {import('./types.js').FallbackReason} reason why it is a WebSocket; empty: it is none */
+  #opened(reason) {
+    if (!reason || reason === 'udp-blocked') rememberSocket(this.#baseUrl, reason === 'udp-blocked');
+  }
+
+  /** @param {StateDetail['state']} state @param {string} message @param {number} [retryInMs] @param {StateDetail['code']} [code] */
+  #setState(state, message, retryInMs = 0, code = '') {
+    this.#state = { state, message, retryInMs, code };
     this.#expectFrames();
     this.#emit('state', this.#state);
   }
@@ -338,7 +374,7 @@ export class Player extends EventTarget {
 
   /** @param {string} message */
   #fail(message) {
-    this.#setState('failed', message, 0);
+    this.#setState('failed', message);
     this.#emit('error', { message, fatal: true });
   }
 

@@ -1,5 +1,6 @@
 /**
- * What the player needs of a browser, and how to say in plain words what is missing.
+ * What the player needs of a browser, and how to say in plain words what is missing. Not WebTransport: where there is
+ * none, a WebSocket carries the picture and the sound.
  * Imports nothing; takes the scope to look at, so that tests can pass one of their own.
  */
 
@@ -9,7 +10,6 @@ const UPDATE = 'Use a current Chrome, Edge, Chromium or Firefox (or Safari 26.4 
 
 /** @type {{name: string, why: string}[]} */
 const NEEDED = [
-  { name: 'WebTransport', why: 'it carries the picture and the sound from the gateway' },
   { name: 'VideoDecoder', why: 'it decodes the picture (WebCodecs)' },
   { name: 'AudioDecoder', why: 'it decodes the sound (WebCodecs)' },
   { name: 'Worker', why: 'media is handled beside the page, not in it' },

@@ -24,11 +24,34 @@
 
 /** @typedef {'generator' | 'trackgenerator' | 'offscreen' | 'canvas'} SinkKind */
 
-/** @typedef {{state: PlayerState, message: string, retryInMs: number}} StateDetail */
+/**
+ * Why a gateway does not let a page watch: it needs a token that is valid (again), the token does not allow it or was taken
+ * back, the operator ended the session, or a limit is reached (then it is tried again). Empty: none of these.
+ * @typedef {'' | 'unauthorized' | 'forbidden' | 'revoked' | 'kicked' | 'limit'} FailureCode
+ */
+
+/** @typedef {{state: PlayerState, message: string, retryInMs: number, code: FailureCode}} StateDetail */
+
+/** @typedef {import('./media/race.js').TransportKind} TransportKind */
+/** @typedef {import('./media/race.js').TransportChoice} TransportChoice */
+
+/**
+ * Why frames come over a WebSocket: it was asked for, this browser has no WebTransport, or UDP does not get through.
+ * @typedef {'' | 'asked' | 'unsupported' | 'udp-blocked'} FallbackReason
+ */
+
+/** What a token allows; `expiresInMs` 0: for ever. @typedef {{granted: boolean, expiresInMs: number, actions: string[]}} AccessDetail */
+
+/** A token, or what gives one: asked at the start, before it is over, and once after a refusal. @typedef {string | (() => Promise<string> | string)} TokenOption */
 
 /** @typedef {{algorithm: string, value: string | Uint8Array, notBefore?: string, notAfter?: string}} CertificateHash */
 
-/** @typedef {{url: string, certificateHashes: CertificateHash[]}} TransportInfo */
+/** `webSocketUrl`: where a WebSocket may be tried instead. @typedef {{url: string, certificateHashes: CertificateHash[], webSocketUrl?: string}} TransportInfo */
+
+/**
+ * What a session goes over: WebTransport, or what looks like it.
+ * @typedef {WebTransport | import('./worker/websocket.js').WebSocketTransport} Transport
+ */
 
 /**
  * @typedef {object} PlayerOptions
@@ -37,6 +60,10 @@
  * @property {string} [transportUrl] where to CONNECT, when it is known already (https://host:port).
  *   With `url` as well it serves the first attempt only, which saves that attempt a round trip.
  * @property {CertificateHash[]} [certificateHashes] hashes that go with `transportUrl`
+ * @property {string} [webSocketUrl] where WebSockets are taken (wss://host/_ws/), to go with `transportUrl`; without
+ *   it there is no WebSocket to fall back to until `${url}/api/v1/transport` has told
+ * @property {TransportChoice} [transport] default `auto`: WebTransport, and a WebSocket where UDP is blocked
+ * @property {TokenOption} [token] that lets this page in, where the gateway asks for one
  * @property {string} broadcast name of the broadcast, without a slash before it
  * @property {HTMLElement} [canvas] a <canvas> to paint on, or any element to put the picture into
  * @property {HTMLElement} [container] the same as a container; give one of the two
@@ -58,7 +85,8 @@
 /**
  * @typedef {object} PlayerStats
  * @property {PlayerState} state
- * @property {string} transport `webtransport`
+ * @property {TransportKind} transport of the session that plays, or that played last
+ * @property {FallbackReason} transportReason why it is a WebSocket; empty: it is none
  * @property {Delivery} delivery as subscribed; before the gateway has told, as wished for
  * @property {number} datagramsReceived since start(), as all that follow
  * @property {number} fragmentsReceived pieces of frames, parity not
@@ -141,12 +169,16 @@
  * @property {boolean} picture false: sound only
  * @property {Delivery} delivery
  * @property {number} deadlineMs 0: the gateway's
+ * @property {TransportChoice} transport
+ * @property {boolean} socketWon a WebSocket was what worked a short while ago
+ * @property {string} token empty: there is none
  */
 
 /**
  * Page to worker.
  * @typedef {StartMessage
  *   | {type: 'transport', info: TransportInfo | null, error?: string}
+ *   | {type: 'token', token: string}
  *   | {type: 'sink', kind: SinkKind, writable?: WritableStream<VideoFrame>, canvas?: OffscreenCanvas}
  *   | {type: 'audioOutput', ring: SharedArrayBuffer | null, port: MessagePort | null, channels: number, capacity: number, sampleRate: number}
  *   | {type: 'audioState', running: boolean, latencyMs: number}
@@ -168,7 +200,10 @@
 /**
  * Worker to page. A VideoFrame in `frame` belongs to the page, which closes it.
  * @typedef {{type: 'ready'}
- *   | {type: 'state', state: PlayerState, message: string, retryInMs: number}
+ *   | {type: 'state', state: PlayerState, message: string, retryInMs: number, code: FailureCode}
+ *   | {type: 'tokenWanted'}
+ *   | {type: 'access', access: AccessDetail}
+ *   | {type: 'opened', kind: TransportKind, reason: FallbackReason}
  *   | {type: 'stats', stats: PlayerStats}
  *   | {type: 'error', message: string, fatal: boolean}
  *   | {type: 'catalog', catalog: Catalog}

@@ -1,192 +1,8 @@
-/** The player between two sessions: transports of the test's own, and its clock. */
+/** The player between two sessions. */
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { MessageReader, pack } from '../src/media/messages.js';
-import { encodeFrame } from '../src/media/wire.js';
-import { Engine } from '../src/worker/engine.js';
-import { Roamer } from '../src/worker/roaming.js';
-import { fromHex } from './vectors.js';
-
-/** @typedef {import('../src/types.js').Frame} Frame */
-
-const SPS = fromHex('000000016742c01fda01'); // a keyframe of H.264 tells itself
-const SLICE = fromHex('00000001419a2233445566778899');
-const FRAME_US = 40_000;
-const EPOCH_US = 1_800_000_000_000_000; // gateway time of the test's beginning
-const STEP_MS = 10;
-
-let nowMs = 0;
-const { now: realNow } = performance;
-before(() => { performance.now = () => nowMs; });
-after(() => { performance.now = realNow; });
-
-/** Pictures come out at once. */
-class Decoder {
-  static opened = 0;
-  state = 'unconfigured';
-  decodeQueueSize = 0;
-
-  /** @param {{output: (picture: any) => void}} init */
-  constructor({ output }) {
-    this.output = output;
-    Decoder.opened++;
-  }
-
-  configure() {
-    this.state = 'configured';
-  }
-
-  /** @param {{timestamp: number}} chunk */
-  decode({ timestamp }) {
-    this.output({ timestamp, displayWidth: 64, displayHeight: 64, close() {} });
-  }
-
-  close() {
-    this.state = 'closed';
-  }
-}
-
-/** @returns {{readable: ReadableStream<any>, put: (value: any) => void, end: () => void, fail: () => void}} */
-function source() {
-  /** @type {any} */ let controller;
-  const readable = new ReadableStream({ start(made) { controller = made; } });
-  return { readable, put: (value) => controller.enqueue(value), end: () => { try { controller.close(); } catch { /* was closed */ } }, fail: () => controller.error(new Error('reset')) };
-}
-
-class Transport {
-  /** @type {Transport[]} */ static all = [];
-  static refuses = false;
-  datagrams = { maxDatagramSize: 0, readable: new ReadableStream(), writable: new WritableStream() };
-  #streams = source();
-  #control = source();
-  #down = source();
-  /** @type {any[]} */ sent = [];
-  /** @type {any} how it ended */ end = null;
-  ready = Promise.resolve();
-  incomingUnidirectionalStreams = this.#streams.readable;
-  incomingBidirectionalStreams = this.#control.readable;
-
-  /** @param {string} url */
-  constructor(url) {
-    if (Transport.refuses) throw new Error('no network');
-    this.query = new URL(url).searchParams;
-    /** @type {Promise<any>} */ this.closed = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
-    const reader = new MessageReader();
-    const writable = new WritableStream({ write: (bytes) => void this.sent.push(...reader.feed(bytes)) });
-    this.#control.put({ readable: this.#down.readable, writable });
-    Transport.all.push(this);
-  }
-
-  /** @param {any} info */
-  close(info) {
-    this.end ??= info;
-    /** @type {any} */ (this).resolve(info);
-  }
-
-  /** The network is gone, and the browser knows it. */
-  lose() {
-    this.end = 'lost';
-    /** @type {any} */ (this).reject(new Error('connection lost'));
-  }
-
-  /** @param {...any} messages */
-  say(...messages) {
-    for (const message of messages) this.#down.put(pack(message));
-  }
-
-  /** @param {Frame} frame */
-  frame(frame) {
-    const stream = source();
-    this.#streams.put(stream.readable);
-    stream.put(encodeFrame(frame));
-    stream.end();
-  }
-
-  /** One that is given up on its way. @param {Frame} frame */
-  async reset(frame) {
-    const stream = source();
-    this.#streams.put(stream.readable);
-    stream.put(encodeFrame(frame).subarray(0, 50));
-    await settle();
-    stream.fail();
-  }
-
-  /** @param {string} kind */
-  heard(kind) {
-    return this.sent.filter((message) => message.kind === kind);
-  }
-}
-
-Object.assign(globalThis, {
-  WebTransport: Transport, VideoDecoder: Decoder,
-  EncodedVideoChunk: class { constructor(/** @type {any} */ { timestamp }) { this.timestamp = timestamp; } },
-});
-
-/** @param {number} number of the picture since the beginning @param {Partial<Frame>} [other] @returns {Frame} */
-const picture = (number, other = {}) => ({
-  track: 0, rendition: 3, group: 7, index: number, keyframe: number === 0, discardable: false, ptsUs: EPOCH_US + number * FRAME_US,
-  captureUs: EPOCH_US + number * FRAME_US, durationUs: FRAME_US, grabbedUs: 0, convertedUs: 0, encodedUs: 0,
-  payload: (other.keyframe ?? number === 0) ? SPS : SLICE, firstByteUs: 0, arrivalUs: 0, ...other,
-});
-
-/** What every session begins with. @param {string} instance @param {{token?: string, timeUs?: number}} [options] */
-const opening = (instance, { token = '', timeUs = EPOCH_US + nowMs * 1000 } = {}) => [
-  { kind: 'welcome', version: 1, session: 's', broadcast: 'cam', server: 'test', time_us: timeUs, instance, node: '' },
-  {
-    kind: 'catalog', revision: 1, tracks: [
-      { id: 0, kind: 'video', renditions: [{ id: 3, codec: 'avc1.42C01F', width: 64, height: 64, fps: 25 }] },
-      { id: 1, kind: 'audio', renditions: [{ id: 9, codec: 'opus', sample_rate: 48000, channels: 1 }] },
-    ],
-  },
-  { kind: 'state', state: 'live', reason: '', retry_in_ms: 0 },
-  ...(token ? [{ kind: 'resume', token, valid_ms: 60_000 }] : []),
-];
-
-const settle = async () => { for (let i = 0; i < 4; i++) await new Promise((resolve) => setImmediate(resolve)); };
-
-/** A player that plays: ten pictures were painted. @param {import('node:test').TestContext} t */
-async function playing(t) {
-  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
-  Object.assign(Transport, { all: [], refuses: false });
-  Decoder.opened = 0;
-  nowMs = 0;
-  /** @type {string[]} */ const states = [];
-  /** @type {number[]} timestamps */ const painted = [];
-  const engine = new Engine((message) => { if (message.type === 'state') states.push(message.state); }, null);
-  engine.connector.load = async () => ({ Roamer });
-  t.after(() => engine.connector.stop());
-  engine.presenter.sink = /** @type {any} */ ({ kind: 'canvas', paint: (/** @type {any} */ frame) => painted.push(frame.timestamp) > 0 });
-  /** Time passes. @param {number} ms @param {(ms: number) => void} [each] called every step */
-  const pass = async (ms, each = () => {}) => {
-    for (const end = nowMs + ms; nowMs < end;) {
-      nowMs += STEP_MS;
-      each(nowMs);
-      t.mock.timers.tick(STEP_MS);
-      await settle();
-    }
-  };
-  engine.receive({
-    type: 'start', baseUrl: 'http://gateway', broadcast: 'cam', latencyMode: 'asap', smoothDelayMs: 500, codec: '', canRefetch: false, codecs: '',
-    prove: false, picture: true, delivery: 'stream', deadlineMs: 0,
-  });
-  engine.receive({ type: 'transport', info: { url: 'https://gateway:1', certificateHashes: [] } });
-  await settle();
-  const [first] = /** @type {[Transport]} */ (Transport.all);
-  /** Pings are answered as a gateway does whose clock is the test's. @param {Transport} transport */
-  const answer = (transport) => {
-    for (const { id, client_us } of transport.heard('ping').slice(-1)) transport.say({ kind: 'pong', id, client_us, received_us: EPOCH_US + nowMs * 1000, sent_us: EPOCH_US + nowMs * 1000 });
-  };
-  first.say(...opening('i1', { token: 'T1' }));
-  await settle();
-  answer(first);
-  let next = 0;
-  /** Pictures come on time. @param {Transport} transport @param {number} ms */
-  const play = (transport, ms) => pass(ms, (at) => { if (at % (FRAME_US / 1000) === 0) transport.frame(picture(next++)); });
-  await play(first, 400);
-  assert.deepEqual([states.at(-1), painted.length], ['playing', 10]);
-  return { engine, connector: engine.connector, states, painted, pass, play, first, answer, skip: (/** @type {number} */ count) => { next += count; }, get next() { return next; } };
-}
+import { test } from 'node:test';
+import { Decoder, EPOCH_US, FRAME_US, Transport, nowMs, opening, picture, playing, settle, sleep } from './playing.js';
 
 test('silence: a ping, then a second session that goes on behind the first', async (t) => {
   const { engine, connector, states, painted, pass, play, first } = await playing(t);
@@ -300,7 +116,7 @@ test('another instance: what is shown goes on, and nothing is shown twice or bac
   assert.deepEqual([connector.state, connector.roams, Decoder.opened, engine.video.outOfOrder], ['playing', 1, 1, 0]);
   assert.equal(connector.place.instance, 'i2');
   const [{ id, client_us }] = second.heard('ping');
-  nowMs += 10;
+  sleep(10);
   const theirs = EPOCH_US + nowMs * 1000 + 90_000;
   second.say({ kind: 'pong', id, client_us, received_us: theirs, sent_us: theirs });
   await settle();
@@ -529,7 +345,7 @@ test('while it waits to connect again, a network that is back is used at once', 
 test('a worker that stood still reads first what has come meanwhile', async (t) => {
   const { connector, pass, play, first, skip } = await playing(t);
   await pass(130); // asked
-  nowMs += 3000;
+  sleep(3000);
   t.mock.timers.tick(125); // its timers come, and then what was to be read
   first.frame(picture(10));
   skip(1);

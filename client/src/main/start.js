@@ -16,9 +16,20 @@ export function spawnWorker(url) {
   return worker;
 }
 
-/** @param {string} baseUrl @returns {Promise<TransportInfo>} */
-export async function fetchTransport(baseUrl) {
-  const response = await fetch(`${baseUrl}/api/v1/transport`, { cache: 'no-store' });
+/** @param {string} baseUrl @param {string} token empty: none @returns {Promise<TransportInfo>} */
+export async function fetchTransport(baseUrl, token) {
+  const headers = token ? { authorization: `Bearer ${token}` } : undefined;
+  const response = await fetch(`${baseUrl}/api/v1/transport`, { cache: 'no-store', headers });
   if (!response.ok) throw new Error(`${baseUrl}/api/v1/transport answered ${response.status}`);
   return response.json();
+}
+
+/** The page's own token. @param {import('../types.js').TokenOption | undefined} option @returns {Promise<string>} empty: none was to be had */
+export async function askToken(option) {
+  try {
+    const token = typeof option === 'function' ? await option() : option;
+    return typeof token === 'string' ? token : '';
+  } catch { // who needs one says so
+    return '';
+  }
 }

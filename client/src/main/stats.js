@@ -7,7 +7,7 @@
 export function emptyStats(latencyMode) {
   const none = { last: 0, p50: 0, p95: 0 };
   return {
-    state: 'idle', transport: 'webtransport', delivery: 'auto', codec: '', audioCodec: '', rendition: -1, forwarded: false, reorderFrames: 0, reorderMs: 0, width: 0, height: 0,
+    state: 'idle', transport: 'webtransport', transportReason: '', delivery: 'auto', codec: '', audioCodec: '', rendition: -1, forwarded: false, reorderFrames: 0, reorderMs: 0, width: 0, height: 0,
     framesReceived: 0, framesDecoded: 0, framesDropped: 0, framesPainted: 0, freezeCount: 0, freezeMs: 0, fps: 0, bitrateBps: 0,
     latencyMs: none, avSkewMs: 0, audioUnderruns: 0, audioPlayedMs: 0, firstFrameMs: 0, joinMs: { ready: 0, received: 0, decoded: 0 }, reconnects: 0, roams: 0, roamMs: 0,
     sink: '', latencyMode, decodeQueue: 0, jitterMs: 0, 

@@ -162,6 +162,7 @@ export class Controls {
       if (event.ctrlKey || event.metaKey || event.altKey || this.#help.open) return;
       const key = event.key.toLowerCase();
       const at = event.target instanceof Element ? event.target : document.body;
+      if (at.matches('input[type="text"]')) return; // letters are letters there
       if (at.matches('select, input, [role="group"]') && (key === ' ' || key.startsWith('arrow') || at.matches('select'))) return;
       if (key === ' ' && at.matches('button, a')) return; // it presses that button
       if (key === 'escape' && !this.#statistics.hidden && !document.fullscreenElement) return this.showStatistics(false);

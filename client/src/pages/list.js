@@ -4,6 +4,8 @@ import { checkSupport } from '../support.js';
 import { byId, gatewayUrl, make, makeSvg, pageConfig, setText } from './dom.js';
 import { channelName, codecFamily, formatFps, formatSize } from './format.js';
 import { pollBroadcasts } from './gateway.js';
+import { keepToken, takeToken } from './token.js';
+import { tokenForm } from './token_form.js';
 import { broadcastWords, sentence } from './words.js';
 
 /** @typedef {import('./words.js').Summary} Summary */
@@ -78,9 +80,9 @@ function show(broadcasts) {
   setText(summary, broadcasts.length ? `${live} of ${broadcasts.length} live` : '');
 }
 
-/** @param {string} title @param {string} text */
-function say(title, text) {
-  notice.replaceChildren(make('strong', {}, title), make('p', {}, text));
+/** @param {string} title @param {string} text @param {...Node} more */
+function say(title, text, ...more) {
+  notice.replaceChildren(make('strong', {}, title), make('p', {}, text), ...more);
   notice.hidden = false;
 }
 
@@ -94,14 +96,29 @@ function sayStanding() {
   say('This browser cannot play broadcasts', `It lacks ${lacks} ${sentence(support.missing[0]?.todo ?? '')}`);
 }
 
+/** @typedef {'' | 'away' | 'refused'} Trouble */
+
+/** @param {Trouble} trouble what keeps the list from being told */
+function sayTrouble(trouble) {
+  if (trouble === 'away') return say('The gateway does not answer', 'This is what it said last. The list goes on by itself when it is back.');
+  if (trouble !== 'refused') return sayStanding();
+  say('The list needs a link with a token', 'Ask who runs this gateway for one that is valid, or paste one below.', tokenForm((token) => {
+    keepToken(token);
+    askNow();
+  }));
+}
+
+takeToken();
 show(pageConfig().broadcasts ?? []);
 sayStanding();
-let away = false;
-pollBroadcasts((broadcasts) => {
+/** @type {Trouble} */ let trouble = '';
+const askNow = pollBroadcasts(({ broadcasts, status }) => {
   list.classList.toggle('stale', broadcasts === null);
   if (broadcasts) show(broadcasts);
-  if (away === (broadcasts === null)) return;
-  away = broadcasts === null;
-  if (away) say('The gateway does not answer', 'This is what it said last. The list goes on by itself when it is back.');
-  else sayStanding();
+  const refused = status === 401 || status === 403;
+  if (refused) empty.hidden = true;
+  const now = broadcasts ? '' : refused ? 'refused' : 'away';
+  if (now === trouble) return;
+  trouble = now;
+  sayTrouble(trouble);
 });

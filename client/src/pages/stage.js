@@ -5,6 +5,9 @@ import { make } from './dom.js';
 /** @typedef {import('./words.js').Action} Action */
 /** @typedef {import('./words.js').Words} Words */
 
+/** @returns {Promise<typeof import('./token_form.js')>} not joined to this script: most gateways need none */
+const loadForm = () => import(new URL('./token_form.js', import.meta.url).href);
+
 /** Said by the page itself while it loads, and not shown for a moment: most often a picture comes first. */
 const FIRST_TITLE = 'Connecting';
 
@@ -18,10 +21,13 @@ export class Stage {
   #title = make('h2');
   #detail = make('p');
 
-  /** @param {HTMLElement} element @param {(action: Action) => void} act */
-  constructor(element, act) {
+  #token;
+
+  /** @param {HTMLElement} element @param {(action: Action) => void} act @param {(token: string) => void} [token] one was given */
+  constructor(element, act, token = () => {}) {
     this.#element = element;
     this.#act = act;
+    this.#token = token;
   }
 
   /** @param {Words | null} words null: nothing is said */
@@ -33,7 +39,7 @@ export class Stage {
       return;
     }
     // Only what changes is touched: buttons keep focus, and screen readers are not told every second.
-    const key = `${words.busy} ${words.actions.join(' ')}`;
+    const key = `${words.busy} ${words.form} ${words.actions.join(' ')}`;
     if (key !== this.#key) {
       this.#key = key;
       this.#element.replaceChildren(
@@ -41,6 +47,7 @@ export class Stage {
         this.#title, this.#detail,
         ...(words.actions.length ? [this.#actions(words.actions)] : []),
       );
+      if (words.form) this.#addForm(key).catch(() => {}); // the words do without
     }
     if (this.#title.textContent !== words.title) this.#title.textContent = words.title;
     if (this.#detail.textContent !== words.detail) this.#detail.textContent = words.detail;
@@ -58,6 +65,12 @@ export class Stage {
       make('ul', {}, ...items),
       this.#actions(['list', 'reload']),
     );
+  }
+
+  /** @param {string} key of what is said */
+  async #addForm(key) {
+    const { tokenForm } = await loadForm();
+    if (key === this.#key) this.#detail.after(tokenForm(this.#token)); // else something else is said by now
   }
 
   /** @param {Action[]} actions */

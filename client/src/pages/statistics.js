@@ -5,6 +5,7 @@ import * as format from './format.js';
 import { reorderWords } from './renditions.js';
 import { Series, curve, svgArea, svgPoints } from './series.js';
 import { STAGES, stageParts, stageWordsOf } from './stage_bar.js';
+import { transportWords } from './words.js';
 
 /** @typedef {import('../types.js').PlayerStats} PlayerStats */
 
@@ -84,7 +85,7 @@ const GROUPS = [
   ]],
   ['Session', [
     { label: 'State', value: (s) => s.state },
-    { label: 'Transport', value: () => 'WebTransport' },
+    { label: 'Transport', value: transportWords },
     { label: 'First picture after', value: (s) => format.formatMs(s.firstFrameMs || NaN) },
     { label: 'Reconnects', value: (s) => format.formatCount(s.reconnects) },
     { label: 'Changes of the way', value: (s) => format.formatCount(s.roams) },

@@ -6,15 +6,17 @@
  * text for the first time takes a browser longer than connecting.
  */
 
-import { DELIVERIES, Player } from '../player.js';
+import { DELIVERIES, Player, TRANSPORTS } from '../player.js';
 import { checkSupport } from '../support.js';
 import { byId, gatewayUrl, make, pageConfig } from './dom.js';
 import { preference, SOUND_ONLY } from './preferences.js';
+import { takeToken } from './token.js';
 
 const PICTURE_FIRST_MS = 400; // so long the rest of the page waits for the first picture
 
 const config = pageConfig();
 const asked = new URLSearchParams(location.search);
+const token = takeToken();
 const support = checkSupport();
 const picture = make('div');
 const page = document.documentElement;
@@ -31,6 +33,9 @@ if (support.ok) {
     url: gatewayUrl(),
     transportUrl: config.transport?.url,
     certificateHashes: config.transport?.certificateHashes,
+    webSocketUrl: config.transport?.webSocketUrl,
+    token,
+    transport: TRANSPORTS.find((transport) => transport === asked.get('transport')),
     broadcast: config.broadcast,
     container: picture,
     latencyMode: preference.latencyMode,

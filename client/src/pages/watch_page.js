@@ -6,7 +6,8 @@ import { formatMs } from './format.js';
 import { pollBroadcasts } from './gateway.js';
 import { preference } from './preferences.js';
 import { Stage } from './stage.js';
-import { shortState, stageWords } from './words.js';
+import { keepToken } from './token.js';
+import { shortState, stageWords, transportWords } from './words.js';
 
 /** @typedef {import('../player.js').Player} Player */
 /** @typedef {import('../types.js').PlayerStats} PlayerStats */
@@ -51,7 +52,8 @@ class WatchPage {
   /** @type {import('./statistics.js').Statistics | null} */ #statistics = null;
   /** @type {import('./meters.js').Meters | null} */ #meters = null;
   /** @type {import('./quality.js').Quality | null} */ #quality = null;
-  #stage = new Stage(byId('message', HTMLElement), (action) => this.#act(action));
+  #stage = new Stage(byId('message', HTMLElement), (action) => this.#act(action), (token) => this.#useToken(token));
+  #transport = byId('transport', HTMLElement);
   #root = byId('watch', HTMLElement);
   #live = byId('live', HTMLElement);
   /** @type {Summary | null | undefined} */ #summary;
@@ -78,7 +80,7 @@ class WatchPage {
     this.#onState();
     if (preference.statistics) this.#controls.showStatistics(true);
     setInterval(() => this.#retryAt > 0 && this.#show(), TICK_MS);
-    const askNow = pollBroadcasts((broadcasts) => this.#onBroadcasts(broadcasts), () => player.state.state !== 'playing');
+    const askNow = pollBroadcasts((answer) => this.#onBroadcasts(answer), () => player.state.state !== 'playing');
     if (this.#summary === null) askNow();
   }
 
@@ -110,12 +112,15 @@ class WatchPage {
   #onStats(stats) {
     this.#statistics?.update(stats, this.#quality?.current ?? '', performance.now());
     this.#latency = this.#player.view.on && stats.state === 'playing' && stats.latencyMs.p50 > 0 ? formatMs(Math.round(stats.latencyMs.p50)) : '';
+    const fallback = stats.transport === 'websocket';
+    this.#transport.hidden = !fallback;
+    setText(this.#transport, fallback ? transportWords(stats) : '');
     this.#showShort();
   }
 
-  /** @param {Summary[] | null} broadcasts */
-  #onBroadcasts(broadcasts) {
-    this.#reachable = broadcasts !== null;
+  /** @param {import('./gateway.js').Answer} answer */
+  #onBroadcasts({ broadcasts, status }) {
+    this.#reachable = status !== 0 && status < 500; // not from a proxy before a gateway that is away
     if (broadcasts) {
       const before = this.#summary;
       this.#summary = broadcasts.find((broadcast) => broadcast.name === this.#config.broadcast) ?? null;
@@ -126,10 +131,10 @@ class WatchPage {
   }
 
   #show() {
-    const { state, message } = this.#player.state;
+    const { state, message, code } = this.#player.state;
     const retryInMs = this.#retryAt > 0 ? Math.max(0, this.#retryAt - performance.now()) : 0;
     this.#stage.say(stageWords({
-      state, message, retryInMs, broadcast: this.#config.broadcast, summary: this.#summary, reachable: this.#reachable,
+      state, message, code, retryInMs, broadcast: this.#config.broadcast, summary: this.#summary, reachable: this.#reachable,
     }));
     const { on, message: why } = this.#player.view;
     this.#root.toggleAttribute('data-sound-only', !on);
@@ -143,6 +148,13 @@ class WatchPage {
     const { state } = this.#player.state;
     this.#live.dataset.state = state;
     setText(this.#live, this.#latency ? `${shortState(state)} · ${this.#latency.replace('.0', '')}` : shortState(state));
+  }
+
+  /** One was pasted. @param {string} token */
+  #useToken(token) {
+    keepToken(token);
+    this.#player.setToken(token);
+    this.#act('retry');
   }
 
   /** @param {Action} action */

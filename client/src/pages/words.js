@@ -16,6 +16,7 @@ import { secondsLeft } from './format.js';
  * @typedef {object} Situation
  * @property {import('../types.js').PlayerState} state
  * @property {string} message the player's own words
+ * @property {import('../types.js').FailureCode} [code] why the gateway does not let this page watch
  * @property {number} retryInMs left until it tries again; 0: now, or unknown
  * @property {string} broadcast
  * @property {Summary | null | undefined} summary null: the gateway has no such broadcast; undefined: not known
@@ -23,7 +24,10 @@ import { secondsLeft } from './format.js';
  */
 
 /** @typedef {'retry' | 'resume' | 'list' | 'reload'} Action */
-/** @typedef {{title: string, detail: string, busy: boolean, actions: Action[]}} Words */
+/** `form`: a token can be given. @typedef {{title: string, detail: string, busy: boolean, actions: Action[], form?: boolean}} Words */
+
+/** Refusals after which a token may be given. */
+const ASKED = ['unauthorized', 'forbidden', 'revoked'];
 
 /** The state of a broadcast in the list. @param {Summary} summary @returns {{state: string, detail: string}} */
 export function broadcastWords(summary) {
@@ -53,7 +57,7 @@ export function stageWords(now) {
     case 'roaming': return { title: 'The network is silent', detail: 'Another way is being tried. The picture goes on as soon as one delivers.', busy: true, actions: [] };
     case 'reconnecting': return reconnecting(now);
     case 'failed':
-      return {
+      return now.code ? refused(now.code, now.message) : {
         title: 'This cannot be played here', detail: sentence(now.message), busy: false, actions: ['retry', 'list'],
       };
     default: return { title: 'Connecting', detail: '', busy: true, actions: [] };
@@ -80,8 +84,16 @@ function waiting(now) {
   return { title: 'Waiting for the source', detail: `${reason} ${again}`.trim(), busy: true, actions: [] };
 }
 
+/** @param {string} code @param {string} message @returns {Words} */
+function refused(code, message) {
+  const title = message.replace(/\.$/, '');
+  if (!ASKED.includes(code)) return { title, detail: '', busy: false, actions: ['retry', 'list'] };
+  return { title, detail: 'Ask who sent you here for a link that is valid, or paste one.', busy: false, actions: ['list'], form: true };
+}
+
 /** @param {Situation} now @returns {Words} */
 function reconnecting(now) {
+  if (now.code === 'limit') return { title: 'The gateway is full', detail: sentence(now.message), busy: true, actions: ['retry'] };
   const title = now.retryInMs > 0 ? `Reconnecting in ${secondsLeft(now.retryInMs)}` : 'Reconnecting';
   const detail = now.reachable ? sentence(now.message) : 'The gateway does not answer. It may be restarting, or the network is down.';
   return { title, detail, busy: true, actions: now.retryInMs > 1500 ? ['retry'] : [] };
@@ -94,6 +106,13 @@ export function sentence(text) {
   const named = /^\S*[:/.]\S/.test(trimmed); // an address or a file keeps its spelling
   const capital = named ? trimmed : trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
   return /[.!?…]$/.test(capital) ? capital : `${capital}.`;
+}
+
+/** What frames come over, and why not the usual. @param {Pick<import('../types.js').PlayerStats, 'transport' | 'transportReason'>} stats */
+export function transportWords({ transport, transportReason }) {
+  if (transport !== 'websocket') return 'WebTransport';
+  return new Map([['udp-blocked', 'WebSocket (UDP is blocked)'], ['unsupported', 'WebSocket (no WebTransport in this browser)']])
+    .get(transportReason) ?? 'WebSocket';
 }
 
 /** Short word beside the broadcast's name. @param {import('../types.js').PlayerState} state */

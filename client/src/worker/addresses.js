@@ -1,7 +1,7 @@
 /** Where the gateway is to be found, and in words why it was not. */
 
 import { fetchJson, mergeHashes } from './transport.js';
-import { afterFailedConnect } from './words.js';
+import { afterFailedConnect, afterRefusal } from './words.js';
 
 /** @typedef {import('../types.js').StartMessage} StartMessage */
 /** @typedef {import('../types.js').TransportInfo} TransportInfo */
@@ -12,6 +12,7 @@ const BLIND_EVERY = 4; // failed fetches until the address at hand is tried: per
 export class Addresses {
   /** In a row. */ failures = 0;
   #asked = false; // for what the page fetched
+  #refreshing = false;
   /** @type {TransportInfo | null} */ #known = null;
   /** @type {CertificateHash[]} */ #pushed = [];
   /** @type {(info: TransportInfo | null) => void} */ #give = () => {};
@@ -43,33 +44,64 @@ export class Addresses {
     return info && { ...info, certificateHashes: info.certificateHashes.length ? mergeHashes(info.certificateHashes, this.#pushed) : [] };
   }
 
-  /** Fetched anew each time, because a restart may have changed port and certificate. @param {StartMessage} wish */
+  /**
+   * Fetched anew each time, because a restart may have changed port and certificate.
+   * @param {StartMessage} wish @returns {Promise<TransportInfo | null>}
+   * @throws {import('./transport.js').HttpError} this viewer is not let in
+   */
   async find(wish) {
     if (!this.#asked) {
       this.#asked = true;
-      if (await this.first) return this.known;
-    } else if (wish.canRefetch) {
-      try {
-        this.#known = await fetchJson(wish.baseUrl, '/api/v1/transport');
-        this.failures = 0;
-        return this.known;
-      } catch { // judged below
-      }
-    } else {
+      if (await this.first && (this.#known?.webSocketUrl || !needsSocket(wish))) return this.known;
+    }
+    if (!wish.canRefetch) return this.known;
+    try {
+      await this.#fetch(wish);
+      this.failures = 0;
       return this.known;
+    } catch (error) { // anything else is judged below
+      if (refusal(error)) throw error;
     }
     this.failures++;
     return this.failures % BLIND_EVERY === 0 ? this.known : null;
   }
 
-  /** A browser does not tell a page why a CONNECT failed; the API does. @param {StartMessage} wish @param {string} error the browser's words */
-  async explain(wish, error) {
-    /** @type {string[] | null} */ let names = null;
-    try {
-      const list = await fetchJson(wish.baseUrl, '/api/v1/broadcasts');
-      names = (Array.isArray(list) ? list : list.broadcasts).map((/** @type {{name: string}} */ b) => b.name);
-    } catch { // its pages do not answer either
-    }
-    return afterFailedConnect(wish.broadcast, names, error);
+  /** @param {StartMessage} wish */
+  async #fetch({ baseUrl, token }) {
+    this.#known = await fetchJson(baseUrl, '/api/v1/transport', token);
   }
+
+  /** Asks anew for whoever tries next; nobody waits for it, as the network may be away. @param {StartMessage | null} wish */
+  async refresh(wish) {
+    if (!wish?.canRefetch || this.#refreshing) return;
+    this.#refreshing = true;
+    await this.#fetch(wish).catch(() => {});
+    this.#refreshing = false;
+  }
+
+  /** A browser does not tell a page why a CONNECT failed; the API does. @param {StartMessage} wish @param {string} error the browser's words */
+  async explain({ baseUrl, broadcast, token }, error) {
+    const query = new URLSearchParams({ broadcast });
+    const [asked, listed] = await Promise.allSettled([
+      fetchJson(baseUrl, `/api/v1/transport?${query}`, token), fetchJson(baseUrl, '/api/v1/broadcasts', token),
+    ]);
+    const refused = asked.status === 'rejected' ? refusal(asked.reason) : null;
+    if (refused) return refused;
+    return afterFailedConnect(broadcast, listed.status === 'fulfilled' ? namesOf(listed.value) : null, error);
+  }
+}
+
+/** @param {StartMessage} wish */
+const needsSocket = ({ transport }) => transport === 'websocket' || typeof WebTransport === 'undefined';
+
+/** @param {any} list of /api/v1/broadcasts @returns {string[] | null} null: it is something else */
+function namesOf(list) {
+  const broadcasts = Array.isArray(list) ? list : list?.broadcasts;
+  return Array.isArray(broadcasts) ? broadcasts.map(({ name }) => name) : null;
+}
+
+/** @param {unknown} error of fetchJson() @returns {import('./words.js').Verdict | null} null: it is no refusal */
+export function refusal(error) {
+  const { status = 0, retryMs = 0 } = /** @type {Partial<import('./transport.js').HttpError>} */ (error ?? {});
+  return afterRefusal(status, retryMs);
 }

@@ -38,7 +38,7 @@ export class Challenger {
   #watcher;
   /** @type {Session} */ #session;
 
-  /** @param {Connector} connector @param {WebTransport} transport @param {Watcher} watcher */
+  /** @param {Connector} connector @param {import('../types.js').Transport} transport @param {Watcher} watcher */
   constructor(connector, transport, watcher) {
     this.#connector = connector;
     this.#watcher = watcher;

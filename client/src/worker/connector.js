@@ -4,11 +4,13 @@
  * one that is silent, or about to go, is opened by worker/roaming.js, and takes its place here.
  */
 
+import { Attempts } from '../media/attempts.js';
 import { Backoff } from '../media/backoff.js';
-import { Addresses } from './addresses.js';
+import { Access } from './access.js';
+import { Addresses, refusal } from './addresses.js';
+import { fallbackReason, Impossible, loadRacing, open } from './opening.js';
 import { fetched, words } from './session.js';
 import { nowUs } from './time.js';
-import { openTransport } from './transport.js';
 import { begin, DEAF, playing } from './wiring.js';
 import { afterEnd, broadcastWords, verdict } from './words.js';
 
@@ -46,6 +48,11 @@ export class Connector {
   connectUs = 0;
   readyUs = 0;
   addresses = new Addresses();
+  /** Handshakes of WebTransport that failed, of all sessions. */ attempts = new Attempts();
+  /** Of the session that plays, or played last. @type {import('../types.js').TransportKind} */ transport = 'webtransport';
+  /** @type {import('../types.js').FallbackReason} */ transportReason = '';
+  /** While two transports are raced. @type {import('./racing.js').Racing | null} */ racing = null;
+  loadRacing = loadRacing;
   /** Of the session that is played. @type {Place} */ place = { instance: '', token: '', tokenUntilUs: 0 };
   /** @type {Session | null} that is played */ session = null;
   /** @type {StartMessage | null} */ wish = null;
@@ -67,6 +74,7 @@ export class Connector {
     this.engine = engine;
     this.early = early;
     this.load = load;
+    this.access = new Access((message) => engine.post(message), (message) => this.send(message));
   }
 
   /** True while a session is open. */
@@ -82,6 +90,7 @@ export class Connector {
   /** @param {StartMessage} wish */
   start(wish) {
     this.wish = wish;
+    this.access.start(wish);
     this.#backoff.reset();
     this.#loop(wish, ++this.#run);
   }
@@ -94,12 +103,14 @@ export class Connector {
   /** What was received is of no use here, and trying again would not change it. @param {string} why */
   giveUp(why) {
     this.#leave('the viewer cannot decode it');
-    this.#fail({ why });
+    this.#fail(verdict({ why }));
   }
 
   /** @param {string} why */
   #leave(why) {
     this.#run++;
+    this.access.stop();
+    this.racing?.cancel();
     this.#roamer?.stop();
     this.session?.close(0, why);
     this.#wake();
@@ -138,34 +149,37 @@ export class Connector {
     this.session?.send(message);
   }
 
-  /** @param {PlayerState} state @param {string} message @param {number} [retryInMs] */
-  say(state, message, retryInMs = 0) {
+  /** @param {PlayerState} state @param {string} message @param {number} [retryInMs] @param {import('../types.js').FailureCode} [code] */
+  say(state, message, retryInMs = 0, code = '') {
     this.state = state;
-    this.engine.post({ type: 'state', state, message, retryInMs });
+    this.engine.post({ type: 'state', state, message, retryInMs, code });
   }
 
   /** @param {StartMessage} wish @param {number} run */
   async #loop(wish, run) {
     this.say('connecting', 'Connecting to the gateway…');
     while (run === this.#run) {
-      const next = await this.#attempt(wish, run).catch((error) => verdict({ why: words(error) }));
+      const next = await this.#attempt(wish, run).catch((error) => refusal(error) ?? verdict({ why: words(error) }));
       this.session = null;
       this.#open = false;
       if (run !== this.#run) return;
       this.#roamer?.stop();
+      if (next.code === 'unauthorized' && await this.access.renewed()) continue;
+      if (run !== this.#run) return;
       if (next.final) return this.#fail(next);
       const pause = Math.min(this.#backoff.next(next.leastMs), next.state === 'waiting' ? WAITING_MS : Infinity);
       const when = pause < 1000 ? '' : ` in ${Math.round(pause / 1000)} s`;
-      this.say(next.state, `${next.why}. Trying again${when}…`, pause);
+      this.say(next.state, `${next.why}. Trying again${when}…`, pause, next.code);
       await this.#sleep(pause);
       // A viewer who waits for a broadcast need not see every look at whether it is there.
       if (run === this.#run && next.state !== 'waiting') this.say('reconnecting', 'Connecting to the gateway…');
     }
   }
 
-  /** @param {{why: string}} end */
-  #fail({ why }) {
-    this.say('failed', `${why}.`);
+  /** @param {Verdict} end */
+  #fail({ why, code }) {
+    this.access.stop();
+    this.say('failed', `${why}.`, 0, code);
     this.engine.post({ type: 'error', message: why, fatal: true });
   }
 
@@ -182,17 +196,25 @@ export class Connector {
 
   /** One session from CONNECT to its end, and those that took its place. @param {StartMessage} wish @param {number} run @returns {Promise<Verdict>} */
   async #attempt(wish, run) {
-    const transport = await this.#transport(wish);
-    if (!transport) return verdict({ why: 'The gateway does not answer' });
+    const { early } = this;
+    this.early = null;
+    const info = await this.#find(wish, early);
+    if (!info || run !== this.#run) return verdict({ why: 'The gateway does not answer' });
     this.engine.video.patienceUs = this.engine.viewing.deadlineUs;
     this.engine.sessionOpened();
-    const session = this.#play(this.begin(transport, { ...DEAF }));
-    if (run !== this.#run) session.close(0, 'the viewer stopped');
+    const patienceMs = this.addresses.failures ? BLIND_READY_MS : READY_MS;
+    /** @type {Session} */ let session;
     try {
-      await session.ready(this.addresses.failures ? BLIND_READY_MS : READY_MS);
+      session = await open(this, wish, info, { early, patienceMs, wanted: () => run === this.#run });
     } catch (error) {
-      return this.addresses.explain(wish, words(error));
+      if (run !== this.#run) return verdict({ why: words(error) });
+      if (this.session) this.leave(this.session, '');
+      if (error instanceof Impossible) return verdict({ why: error.message, state: 'failed', final: true });
+      return await this.addresses.explain(wish, words(error));
+    } finally {
+      this.racing = null;
     }
+    this.#opened(session);
     this.readyUs ||= nowUs();
     if (run === this.#run) {
       this.#open = true;
@@ -222,13 +244,34 @@ export class Connector {
     return false;
   }
 
-  /** @param {WebTransport} transport @param {import('./session.js').SessionHandlers} handlers that hear of it until it plays */
-  begin(transport, handlers) {
+  /** Tells what the session that plays goes over. @param {Session} session */
+  #opened({ kind }) {
+    const reason = kind === 'websocket' ? fallbackReason(this.wish) : '';
+    this.transport = kind;
+    this.transportReason = reason;
+    if (this.wish) this.wish.socketWon = reason === 'udp-blocked';
+    this.engine.post({ type: 'opened', kind, reason });
+    this.#roamer?.opened();
+  }
+
+  /** What a request for a session says of this viewer. */
+  get wishes() {
+    return { ...this.engine.viewing.wishes, token: this.wish?.token ?? '' };
+  }
+
+  /** @param {import('../types.js').Transport} transport @param {import('./session.js').SessionHandlers} [handlers] that hear of it until it plays */
+  begin(transport, handlers = { ...DEAF }) {
     return begin(this.engine, transport, handlers);
   }
 
+  /** Nothing that comes of it is wanted any more. @param {Session} session @param {string} why */
+  leave(session, why) {
+    Object.assign(session.handlers, DEAF);
+    session.close(0, why);
+  }
+
   /** What comes of a session goes to the engine from now on. @param {Session} session @returns {Session} */
-  #play(session) {
+  play(session) {
     this.session = session;
     this.place = { instance: '', token: '', tokenUntilUs: 0 };
     this.#goodbye = null;
@@ -240,29 +283,24 @@ export class Connector {
   /** Another session goes on in place of the one that was played, which is closed. @param {Session} session */
   takeOver(session) {
     const old = this.session;
-    this.#play(session);
+    this.play(session);
     this.#openedUs = nowUs();
+    this.#opened(session);
     if (!old) return;
-    Object.assign(old.handlers, DEAF);
     old.send({ kind: 'goodbye', code: 0, reason: MOVED, retry_after_ms: 0 });
-    old.close(0, MOVED);
+    this.leave(old, MOVED);
   }
 
-  /** @param {StartMessage} wish @returns {Promise<WebTransport | null>} */
-  async #transport(wish) {
-    const { early } = this;
-    this.early = null;
-    if (early) {
-      await this.addresses.early();
-      this.connectUs = early.connectUs;
-      this.readyUs = early.readyUs;
-      return early.transport;
-    }
-    const info = await this.addresses.find(wish);
-    if (!info) return null;
-    this.connectUs = nowUs();
-    this.readyUs = 0;
-    return openTransport(info, wish.broadcast, this.engine.viewing.wishes);
+  /**
+   * @param {StartMessage} wish @param {import('./engine.js').EarlyTransport | null} early that is being opened already
+   * @throws {import('./transport.js').HttpError} this viewer is not let in
+   */
+  async #find(wish, early) {
+    if (early) await this.addresses.early();
+    const info = early ? this.addresses.known : await this.addresses.find(wish);
+    this.connectUs = early?.connectUs ?? nowUs();
+    this.readyUs = early?.readyUs ?? 0;
+    return info;
   }
 
   /** @param {Message} message @param {number} arrivalUs */
@@ -272,6 +310,7 @@ export class Connector {
       case 'resume': return void Object.assign(this.place, { token: message.token, tokenUntilUs: arrivalUs + message.valid_ms * 1000 });
       case 'certificates': return this.addresses.push(message.hashes);
       case 'goodbye': return void (this.#goodbye = message);
+      case 'access': return this.access.told(message);
       case 'drain': return this.#drained();
       case 'state': return this.#setSource(message);
     }

@@ -68,6 +68,7 @@ export class Engine {
     switch (message.type) {
       case 'start': return this.#start(message);
       case 'transport': return this.connector.setInfo(message.info, message.error);
+      case 'token': return this.connector.access.give(message.token);
       case 'sink': return this.#setSink(message);
       case 'audioOutput': return this.sound.path?.setWriter(message);
       case 'audioState': return this.sound.setOutput(message.running, message.latencyMs * 1000);
@@ -321,7 +322,7 @@ export class Engine {
     return {
       ...this.report.stats(this.video, this.sound.path, this.clock), ...this.viewing.stats(this.video.newest?.durationUs ?? 0),
       ...this.connector.datagrams,
-      state: this.connector.state, reconnects: this.connector.reconnects, roams: this.connector.roams,
+      state: this.connector.state, transport: this.connector.transport, transportReason: this.connector.transportReason, reconnects: this.connector.reconnects, roams: this.connector.roams,
       sink: this.presenter.sink?.kind ?? '', latencyMode: this.timeline.mode, gateway: this.gateway,
     };
   }

@@ -1,7 +1,7 @@
 /** How the engine goes on when another session takes the place of the one that played. */
 
 import { nowUs } from './time.js';
-import { openTransport } from './transport.js';
+import { openTransport, sessionUrl } from './transport.js';
 
 /** @typedef {import('../types.js').Frame} Frame */
 /** @typedef {import('./engine.js').Engine} Engine */
@@ -11,13 +11,17 @@ const SAME_TIME_US = 500_000; // gateways whose clocks differ by less show the s
 
 /**
  * A transport to where the session that plays went: nothing is fetched, which a dead path would delay.
- * @param {Connector} connector @returns {WebTransport} @throws {Error} there is no address, or it is of no use
+ * @param {Connector} connector @param {import('../types.js').TransportKind} kind
+ * @param {typeof import('./racing.js') | null} sockets null: not loaded
+ * @returns {import('../types.js').Transport} @throws {Error} there is no address, or it is of no use
  */
-export function openBeside({ addresses, wish, place, engine }) {
+export function openBeside({ addresses, wish, wishes, place, engine }, kind, sockets) {
   const info = addresses.known;
   if (!info || !wish) throw new Error('no address is known');
   const resume = nowUs() < place.tokenUntilUs ? { resume: place.token, after: positionOf(engine) } : {};
-  return openTransport(info, wish.broadcast, { ...engine.viewing.wishes, ...resume });
+  if (kind === 'webtransport') return openTransport(info, wish.broadcast, { ...wishes, ...resume });
+  if (!info.webSocketUrl || !sockets) throw new Error('no WebSocket can be opened');
+  return new sockets.WebSocketTransport(sessionUrl(info.webSocketUrl, wish.broadcast, { ...wishes, ...resume }));
 }
 
 /** The newest frames in order, of each track. @param {Engine} engine */

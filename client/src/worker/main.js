@@ -21,7 +21,8 @@ const nowUs = () => (performance.timeOrigin + performance.now()) * 1000;
 /** @param {ToWorker} message */
 function connectEarly(message) {
   if (message.type === 'start') start = message;
-  if (message.type !== 'transport' || !message.info || !start || first) return;
+  if (message.type === 'token' && start && message.token) start.token = message.token;
+  if (message.type !== 'transport' || !message.info || !start || first || start.transport === 'websocket') return;
   try {
     const early = first = { connectUs: nowUs(), readyUs: 0, transport: openTransport(message.info, start.broadcast, start) };
     // What fails here fails again for the engine, which says so.

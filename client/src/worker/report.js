@@ -67,12 +67,12 @@ export class Report {
 
   /**
    * @param {VideoPath} video @param {AudioPath | null} audio @param {ClockSync} clock
-   * @returns {Omit<PlayerStats, 'state' | 'reconnects' | 'roams' | 'sink' | 'delivery' | keyof import('../types.js').DatagramCounters | 'latencyMode' | 'gateway' | 'rendition' | 'forwarded' | 'reorderFrames' | 'reorderMs'>}
+   * @returns {Omit<PlayerStats, 'state' | 'transport' | 'transportReason' | 'reconnects' | 'roams' | 'sink' | 'delivery' | keyof import('../types.js').DatagramCounters | 'latencyMode' | 'gateway' | 'rendition' | 'forwarded' | 'reorderFrames' | 'reorderMs'>}
    */
   stats(video, audio, clock) {
     const now = nowUs() / 1000;
     return {
-      transport: 'webtransport', codec: video.decoder.codec,
+      codec: video.decoder.codec,
       width: this.width, height: this.height, framesReceived: video.received, framesDecoded: video.decoded,
       framesDropped: video.dropped, framesPainted: this.painted,
       freezeCount: this.freezes.count, freezeMs: Math.round(this.freezes.totalUs / 1000),

@@ -8,10 +8,12 @@ import { Roaming } from '../media/roaming.js';
 import { Challenger } from './challenger.js';
 import { openBeside, silenceEnds } from './handover.js';
 import { nowUs } from './time.js';
+import { Upgrader } from './upgrade.js';
 
 /** @typedef {import('../media/roaming.js').Kind} Kind */
 /** @typedef {import('../media/roaming.js').Action} Action */
 /** @typedef {import('./connector.js').Connector} Connector */
+/** @typedef {import('../types.js').TransportKind} TransportKind */
 
 const LATE_US = 60_000; // a timer that comes so late: the whole worker stood still,
 const GRACE_MS = 30; // and what had come meanwhile is read first
@@ -39,9 +41,30 @@ export class Roamer {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #againTimer;
   /** Told when a session has come up in place of one that broke off, or none has. @type {((up: boolean) => void) | null} */ #waiting = null;
 
+  #heard = false; // anything from the challenger
+  /** @type {TransportKind} of the challenger */ #kind = 'webtransport';
+  #failures = 0; // of challengers in a row of which nothing was heard
+  /** @type {typeof import('./racing.js') | null} */ #sockets = null;
+  #upgrader;
+
   /** @param {Connector} connector */
   constructor(connector) {
     this.#connector = connector;
+    this.#upgrader = new Upgrader(connector, () => this.#challenger !== null || this.#waiting !== null);
+    this.opened();
+  }
+
+  /** A session plays that did not before. */
+  opened() {
+    const { transportReason } = this.#connector;
+    this.#failures = 0;
+    this.#upgrader.set(transportReason === 'udp-blocked');
+    if (transportReason) this.#loadSockets();
+  }
+
+  /** So that a session that goes over a WebSocket can be followed by another one at once. */
+  #loadSockets() {
+    if (!this.#sockets) this.#connector.loadRacing().then((module) => { this.#sockets = module; }, () => {});
   }
 
   /** How the session that plays is, and who looks. @param {{live?: boolean, visible?: boolean}} situation */
@@ -53,6 +76,7 @@ export class Roamer {
   /** A byte of anything came on the session that plays. */
   heard() {
     this.#do(this.#rules.heard(nowUs()));
+    this.#failures = 0; // the way there is was good enough
   }
 
   /** A frame can be decoded: all that was before it has come. @param {Kind} kind */
@@ -69,6 +93,7 @@ export class Roamer {
       if (!this.#challenger || nowUs() - this.#openedUs > FRESH_US) this.#open(true);
       return;
     }
+    this.#upgrader.networkChanged();
     this.#do(this.#rules.networkChanged(nowUs()));
   }
 
@@ -96,6 +121,7 @@ export class Roamer {
     this.#timerUs = null;
     this.#silent = false;
     this.#drop();
+    this.#upgrader.set(false);
     this.#settle(false);
     const { live, visible } = this.#rules;
     Object.assign(this.#rules = new Roaming(), { live, visible });
@@ -111,9 +137,25 @@ export class Roamer {
   }
 
   #drop() {
+    if (this.#challenger && !this.#heard) this.#notHeard();
     this.#challenger?.close();
     this.#challenger = null;
     this.#won = false;
+  }
+
+  /** Nothing came of the challenger: the next one asks for the address anew, and goes the other way where there is one. */
+  #notHeard() {
+    this.#failures++;
+    if (this.#kind === 'webtransport') this.#connector.attempts.failed(nowUs());
+    this.#connector.addresses.refresh(this.#connector.wish);
+  }
+
+  /** What the next challenger goes over: what the session that plays does; after one in vain the other one. @returns {TransportKind} */
+  #nextKind() {
+    const { transport, transportReason, wish, addresses } = this.#connector;
+    if (wish?.transport !== 'auto' || transportReason === 'unsupported' || this.#failures === 0) return transport;
+    if (this.#kind === 'websocket') return 'webtransport';
+    return this.#sockets && addresses.known?.webSocketUrl ? 'websocket' : 'webtransport';
   }
 
   /** @param {Action[]} actions */
@@ -138,11 +180,17 @@ export class Roamer {
   #open(instead = false) {
     clearTimeout(this.#againTimer);
     this.#drop();
+    this.#upgrader.drop();
     this.#won = this.#instead = instead;
-    /** @type {WebTransport} */ let transport;
+    if (this.#connector.wish?.transport === 'auto' && this.#connector.addresses.known?.webSocketUrl) this.#loadSockets(); // for the next one
+    const kind = this.#kind = this.#nextKind();
+    if (kind === 'webtransport' && !this.#connector.attempts.allowed(nowUs())) return this.#exhausted();
+    this.#heard = false;
+    /** @type {import('../types.js').Transport} */ let transport;
     try {
-      transport = openBeside(this.#connector);
+      transport = openBeside(this.#connector, kind, this.#sockets);
     } catch {
+      this.#notHeard();
       return this.#failed();
     }
     this.#openedUs = nowUs();
@@ -150,7 +198,11 @@ export class Roamer {
       heard: () => this.#spareHeard(),
       frame: (kind, newer) => this.#do(this.#rules.spareFrame(kind, nowUs(), newer)),
       adopted: () => this.#adopted(),
-      failed: () => challenger === this.#challenger && this.#failed(),
+      failed: () => {
+        if (challenger !== this.#challenger) return;
+        if (!this.#heard) this.#notHeard();
+        this.#failed();
+      },
     });
     if (!instead) return;
     challenger.win();
@@ -158,7 +210,16 @@ export class Roamer {
     this.#againTimer = setTimeout(() => this.#open(true), patienceMs);
   }
 
+  /** A browser would hold another CONNECT back for longer than it is waited for here. */
+  #exhausted() {
+    this.#failures++; // a WebSocket may be next
+    if (this.#waiting && this.#won) return this.#settle(false); // the ordinary way: ask the pages first
+    this.#failed();
+  }
+
   #spareHeard() {
+    this.#heard = true;
+    this.#failures = 0;
     if (this.#instead) clearTimeout(this.#againTimer);
     if (!this.#won) this.#do(this.#rules.spareHeard(nowUs())); // else it is main as soon as it can be used
   }

@@ -1,5 +1,5 @@
 /**
- * One WebTransport session: reads its streams into frames, speaks on the control stream, and ends
+ * One session over WebTransport, or what looks like it: reads its streams into frames, speaks on the control stream, and ends
  * exactly once with a reason. Datagrams are read by worker/datagrams.js. Knows nothing of media or of
  * reconnecting.
  */
@@ -9,6 +9,7 @@ import { nowUs } from './time.js';
 
 /** @typedef {import('../types.js').Frame} Frame */
 /** @typedef {import('../types.js').DatagramCounters} DatagramCounters */
+/** @typedef {import('../types.js').Transport} Transport */
 /** @typedef {import('../media/messages.js').Message} Message */
 /** @typedef {Pick<Frame, 'track' | 'rendition' | 'group' | 'index'>} Position */
 /** @typedef {{code: number, reason: string, clean: boolean}} End `clean`: closed by a code of the protocol */
@@ -61,7 +62,7 @@ const MALFORMED = 0x10;
 export class Session {
   /** When anything at all was last heard, local µs. */
   heardUs = nowUs();
-  /** @type {WebTransport} */ #transport;
+  /** @type {Transport} */ #transport;
   /** May be others while it runs. @type {SessionHandlers} */ handlers;
   /** @type {(end: End) => void} */ #end = () => {};
   /** @type {WritableStreamDefaultWriter<Uint8Array> | null} */ #writer = null;
@@ -70,7 +71,7 @@ export class Session {
   /** @type {Frame[]} the newest of another session */ #known = [];
   /** @type {Frame[] | null} that came on streams before datagrams are read: nothing of them is missing */ #before;
 
-  /** @param {WebTransport} transport @param {SessionHandlers} handlers @param {DatagramLink} link */
+  /** @param {Transport} transport @param {SessionHandlers} handlers @param {DatagramLink} link */
   constructor(transport, handlers, link) {
     this.#transport = transport;
     this.handlers = handlers;
@@ -79,26 +80,21 @@ export class Session {
       ({ closeCode = NORMAL, reason = '' }) => this.#end({ code: closeCode, reason, clean: true }),
       (error) => this.#end({ code: NORMAL, reason: words(error), clean: false }),
     );
+    /** When the gateway has taken it; fails where it is refused or cannot be reached. @type {Promise<void>} */
+    this.opened = transport.ready.catch((error) => {
+      this.close(NORMAL, '');
+      throw error;
+    });
+    this.opened.catch(() => {}); // heard by who minds
     this.#before = link.wanted ? [] : null;
     this.#readStreams().catch(() => {}); // the end of the session says why
     this.#readControl().catch(() => {});
     if (link.wanted) this.#readDatagrams(link).catch(() => {});
   }
 
-  /** Resolves when the CONNECT was accepted. @param {number} timeoutMs @throws {Error} refused, unreachable or too slow */
-  async ready(timeoutMs) {
-    /** @type {ReturnType<typeof setTimeout> | undefined} */ let timer;
-    const timeout = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs);
-    });
-    try {
-      await Promise.race([this.#transport.ready, timeout]);
-    } catch (error) {
-      this.close(NORMAL, '');
-      throw error;
-    } finally {
-      clearTimeout(timer);
-    }
+  /** @returns {import('../types.js').TransportKind} */
+  get kind() {
+    return 'kind' in this.#transport ? this.#transport.kind : 'webtransport';
   }
 
   /** Sends a control message, or nothing if the control stream is not there. @param {Message} message */
@@ -126,10 +122,10 @@ export class Session {
     const loading = loadDatagrams().catch(() => null);
     await this.#transport.ready;
     const { datagrams } = this.#transport;
-    const module = datagrams?.maxDatagramSize > 0 ? await loading : null;
+    const module = 'readable' in datagrams && datagrams.maxDatagramSize > 0 ? await loading : null;
     const before = this.#before ?? [];
     this.#before = null;
-    if (!module) return this.handlers.noDatagrams();
+    if (!module || !('readable' in datagrams)) return this.handlers.noDatagrams();
     this.#datagrams = new module.Datagrams(datagrams, link, this.handlers);
     for (const frame of before) this.#datagrams.streamed(frame);
     this.#datagrams.known(this.#known);

@@ -6,7 +6,7 @@
 /** @typedef {import('../types.js').TransportInfo} TransportInfo */
 /** @typedef {import('../types.js').CertificateHash} CertificateHash */
 /** @typedef {import('../types.js').Delivery} Delivery */
-/** @typedef {{codecs?: string, picture?: boolean, delivery?: Delivery, deadlineMs?: number, resume?: string, after?: string}} Wishes */
+/** @typedef {{codecs?: string, picture?: boolean, delivery?: Delivery, deadlineMs?: number, resume?: string, after?: string, token?: string}} Wishes */
 
 const SUBPROTOCOL = 'wtgateway-1';
 const BUFFERED_DATAGRAMS = 2048; // that nobody has read yet, some 2.5 MB; browsers keep one where nothing is said
@@ -18,18 +18,27 @@ function hashBytes({ value }) {
 }
 
 /**
- * The subscription travels in the CONNECT: it saves a round trip before the first picture.
- * @param {TransportInfo} info @param {string} broadcast
- * @param {Wishes} [wish] abilities that are known; false: sound only; 0: the gateway's deadline; the token of another
- *   session, and where that was
- * @returns {WebTransport}
+ * Where a session is asked for. The subscription travels with it: it saves a round trip before the first picture.
+ * @param {string} base address that the gateway told @param {string} broadcast
+ * @param {Wishes} [wish] abilities that are known; false: sound only; 0: the gateway's deadline; the resume token of another
+ *   session, and where that was; the token that lets this viewer in
  */
-export function openTransport(info, broadcast, { codecs = '', picture = true, delivery = 'auto', deadlineMs = 0, resume = '', after = '' } = {}) {
+export function sessionUrl(base, broadcast, { codecs = '', picture = true, delivery = 'auto', deadlineMs = 0, resume = '', after = '', token = '' } = {}) {
   const path = broadcast.split('/').map(encodeURIComponent).join('/');
   const query = `v=1&subscribe=${picture ? 'video,audio' : 'audio'}&delivery=${delivery}${
     deadlineMs ? `&deadline=${deadlineMs}` : ''}${codecs ? `&codecs=${codecs}` : ''}${
-    resume ? `&resume=${resume}` : ''}${resume && after ? `&after=${after}` : ''}`;
-  const url = `${info.url.replace(/\/$/, '')}/${path}?${query}`;
+    resume ? `&resume=${resume}` : ''}${resume && after ? `&after=${after}` : ''}${
+    token ? `&token=${encodeURIComponent(token)}` : ''}`;
+  return `${base.replace(/\/$/, '')}/${path}?${query}`;
+}
+
+/**
+ * @param {TransportInfo} info @param {string} broadcast @param {Wishes} [wishes]
+ * @returns {WebTransport} that is being opened
+ * @throws {Error} the address is of no use, or there is no WebTransport here
+ */
+export function openTransport(info, broadcast, wishes) {
+  const url = sessionUrl(info.url, broadcast, wishes);
   /** @type {WebTransportOptions & {protocols: string[]}} */
   const options = { congestionControl: 'low-latency', protocols: [SUBPROTOCOL] };
   // A certificate signed by a CA must be used without hashes; then the gateway names none.
@@ -55,9 +64,21 @@ export function mergeHashes(one, other) {
   return [...all.values()];
 }
 
-/** @param {string} baseUrl @param {string} path @returns {Promise<any>} */
-export async function fetchJson(baseUrl, path) {
-  const response = await fetch(`${baseUrl}${path}`, { cache: 'no-store', signal: AbortSignal.timeout(5000) });
-  if (!response.ok) throw new Error(`${path} answered ${response.status}`);
+/** An answer of HTTP that is no success. */
+export class HttpError extends Error {
+  /** @param {string} path @param {Response} response */
+  constructor(path, response) {
+    super(`${path} answered ${response.status}`);
+    this.status = response.status;
+    const seconds = Number(response.headers.get('retry-after'));
+    this.retryMs = seconds > 0 ? seconds * 1000 : 0;
+  }
+}
+
+/** @param {string} baseUrl @param {string} path @param {string} [token] @returns {Promise<any>} @throws {HttpError} */
+export async function fetchJson(baseUrl, path, token = '') {
+  const headers = token ? { authorization: `Bearer ${token}` } : undefined;
+  const response = await fetch(`${baseUrl}${path}`, { cache: 'no-store', headers, signal: AbortSignal.timeout(5000) });
+  if (!response.ok) throw new HttpError(path, response);
   return response.json();
 }

@@ -10,11 +10,12 @@ const nothing = () => {};
 /** Let everything pass. @type {Readonly<SessionHandlers>} */
 export const DEAF = { heard: nothing, bytes: nothing, frame: nothing, coming: nothing, lost: nothing, message: nothing, noDatagrams: nothing };
 
-/** @param {Engine} engine @param {WebTransport} transport @param {SessionHandlers} handlers that hear of it until it plays */
+/** @param {Engine} engine @param {import('../types.js').Transport} transport @param {SessionHandlers} handlers that hear of it until it plays */
 export function begin(engine, transport, handlers) {
   const { viewing, connector } = engine;
   return new Session(transport, handlers, {
-    wanted: viewing.delivery !== 'stream', deadlineUs: viewing.deadlineUs, counters: connector.datagrams,
+    // A WebSocket has no datagrams, which is nothing to remember: the next session may have them.
+    wanted: viewing.delivery !== 'stream' && !('kind' in transport), deadlineUs: viewing.deadlineUs, counters: connector.datagrams,
     reports: () => viewing.delivered !== 'stream',
     rttUs: () => engine.rttUs,
     clockOffsetUs: () => (engine.clock.ready ? engine.clock.offsetUs : null),

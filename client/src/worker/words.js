@@ -1,7 +1,10 @@
 /** What ends and broadcast states mean for a viewer, in plain words. Pure. */
 
 /** @typedef {import('../types.js').PlayerState} PlayerState */
-/** @typedef {{state: PlayerState, why: string, leastMs: number, final: boolean}} Verdict what to do after an end */
+/** @typedef {import('../types.js').FailureCode} FailureCode */
+/** @typedef {{state: PlayerState, why: string, leastMs: number, final: boolean, code: FailureCode}} Verdict what to do after an end */
+
+const LIMIT_MS = 10_000;
 
 /** Close codes of docs/protocol.md. @type {Record<number, Partial<Verdict> & {why: string}>} */
 const CODES = {
@@ -15,18 +18,33 @@ const CODES = {
   0x14: { why: 'The gateway found this player too talkative', leastMs: 5000 },
   0x20: { why: 'The broadcast is not there (any more)', state: 'waiting', leastMs: 2000 },
   0x21: { why: 'This connection was too slow for the broadcast', leastMs: 1000 },
+  0x30: { why: 'This broadcast needs a link with a token that is valid', state: 'failed', final: true, code: 'unauthorized' },
+  0x31: { why: 'This token does not open this broadcast', state: 'failed', final: true, code: 'forbidden' },
+  0x32: { why: 'This link is not valid any more', state: 'failed', final: true, code: 'revoked' },
+  0x33: { why: 'The operator ended this session', state: 'failed', final: true, code: 'kicked' },
+  0x34: { why: 'The gateway is full', state: 'reconnecting', leastMs: LIMIT_MS, code: 'limit' },
 };
 
 /** @param {Partial<Verdict> & {why: string}} verdict @returns {Verdict} */
-export function verdict({ why, state = 'reconnecting', leastMs = 0, final = false }) {
-  return { why, state, leastMs, final };
+export function verdict({ why, state = 'reconnecting', leastMs = 0, final = false, code = '' }) {
+  return { why, state, leastMs, final, code };
+}
+
+/**
+ * What an answer of the gateway's pages means for who wants to watch; null: it is no refusal.
+ * @param {number} status of HTTP @param {number} retryMs as the answer said; 0: it did not
+ */
+export function afterRefusal(status, retryMs) {
+  /** @type {Record<number, number>} */ const codes = { 401: 0x30, 403: 0x31, 429: 0x34 };
+  const known = CODES[codes[status] ?? -1];
+  return known ? verdict({ ...known, leastMs: Math.max(known.leastMs ?? 0, retryMs) }) : null;
 }
 
 /** @param {import('./session.js').End} end @param {Record<string, any> | null} goodbye message */
 export function afterEnd({ code, reason, clean }, goodbye) {
   if (!clean && code === 0) return verdict({ why: `The connection to the gateway was lost${reason ? ` (${reason})` : ''}` });
   const known = CODES[code] ?? { why: `The gateway closed the session with code ${code}` };
-  const said = goodbye?.reason || reason;
+  const said = known.code ? '' : goodbye?.reason || reason; // a refusal has words of its own, and no others
   const news = said && !known.why.toLowerCase().includes(said.toLowerCase());
   const why = news ? `${known.why} (${said})` : known.why;
   const pause = goodbye?.retry_after_ms ?? 0;
