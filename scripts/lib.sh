@@ -17,6 +17,7 @@ media_packages=(
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-plugins-bad
   gir1.2-gst-rtsp-server-1.0 python3-gi nginx-light libnginx-mod-rtmp
 )
+storm_packages=("${browser_packages[@]}" "${media_packages[@]}" faketime libfaketime) # for scripts/soak
 
 if [[ -t 2 ]]; then mark=$'\033[1m==\033[0m'; else mark='=='; fi
 say() { printf '%s %s\n' "$mark" "$*" >&2; }

@@ -1,4 +1,4 @@
-"""Speaks to scripts.benchmarks.roaming.crowd: many native viewers in one process, somewhere in a network."""
+"""Speaks to scripts.benchmarks.roaming.crowd, or another such program: many native viewers in one process."""
 
 from __future__ import annotations
 
@@ -66,14 +66,21 @@ class Crowd:
 
 
 @contextlib.asynccontextmanager
-async def crowd(prefix: Sequence[str], url: str, count: int, *, stay: bool = False) -> AsyncIterator[Crowd]:
+async def crowd(
+    prefix: Sequence[str],
+    url: str,
+    count: int,
+    *,
+    stay: bool = False,
+    module: str = "scripts.benchmarks.roaming.crowd",
+    options: Sequence[str] = (),
+) -> AsyncIterator[Crowd]:
     """``count`` viewers of ``url``, started behind ``prefix`` (a namespace's), all of them playing.
 
-    ``stay``: none of them ever opens another session.
+    ``stay``: none of them ever opens another session. ``module``: another program, and its ``options``.
     """
-    options = ("--stay",) if stay else ()
-    module = (sys.executable, "-u", "-m", "scripts.benchmarks.roaming.crowd")
-    command = (*prefix, *module, *options, url, str(count))
+    words = (*(("--stay",) if stay else ()), *options)
+    command = (*prefix, sys.executable, "-u", "-m", module, *words, url, str(count))
     async with running(*command, stdin=asyncio.subprocess.PIPE) as program:
         made = Crowd(program)
         await made.playing()

@@ -16,6 +16,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from wtgateway.errors import TransportError
@@ -28,11 +29,11 @@ from wtgateway.viewer import Viewer, ViewOptions
 class Watcher:
     """One viewer, and when its frames came (monotonic, s)."""
 
-    def __init__(self, url: str, number: int, *, stay: bool) -> None:
+    def __init__(self, url: str, number: int, *, stay: bool, audio: bool = False, **options: Any) -> None:
         self.frames, self._last, self._longest = 0, 0.0, 0.0
         self._number, self._stay, self._connected = number, stay, False
         self.viewer = Viewer(
-            ViewOptions(url=url, audio=False, decode=False, delivery="auto"),
+            ViewOptions(url=url, audio=audio, decode=False, **{"delivery": "auto", **options}),
             on_frame=self._on_frame,
             on_notice=self._on_notice,
             connect=self._connect,
@@ -69,7 +70,8 @@ class Watcher:
         }
 
 
-async def _lines() -> asyncio.StreamReader:
+async def input_lines() -> asyncio.StreamReader:
+    """Standard input, as it comes."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
@@ -77,10 +79,10 @@ async def _lines() -> asyncio.StreamReader:
     return reader
 
 
-async def watch(url: str, count: int, *, stay: bool) -> None:
-    """Watch until the input ends."""
-    watchers = [Watcher(url, number, stay=stay) for number in range(count)]
-    reader = await _lines()
+async def watch(count: int, make: Callable[[int], Watcher]) -> None:
+    """Have so many watch, made by their number, until the input ends."""
+    watchers = [make(number) for number in range(count)]
+    reader = await input_lines()
     tasks = [asyncio.create_task(watcher.viewer.run()) for watcher in watchers]
     try:
         while not all(watcher.frames for watcher in watchers):
@@ -104,7 +106,7 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("count", type=int)
     chosen = parser.parse_args()
-    asyncio.run(watch(chosen.url, chosen.count, stay=chosen.stay))
+    asyncio.run(watch(chosen.count, lambda number: Watcher(chosen.url, number, stay=chosen.stay)))
 
 
 if __name__ == "__main__":
