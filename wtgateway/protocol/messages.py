@@ -215,10 +215,14 @@ class Authenticate(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Message):
-    """Over a WebSocket: so many bytes of frame messages have come since the session began."""
+    """Over a WebSocket: so many bytes of frame messages have come since the session began.
+
+    The newest of them ``waited_us`` ago.
+    """
 
     kind: ClassVar[str] = "progress"
     bytes: int
+    waited_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

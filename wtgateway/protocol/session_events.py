@@ -5,7 +5,7 @@ Imports nothing but the messages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wtgateway.protocol import messages
 from wtgateway.protocol.codes import CloseCode
@@ -69,10 +69,25 @@ class Arrived(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ProgressMade(Event):
+    """So many octets of frames have come over a WebSocket since its beginning, the newest ``waited_us`` ago."""
+
+    octets: int
+    waited_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class TraceReceived(Event):
     """Where the time of some frames went, as the viewer measured; a few times a second at most."""
 
     frames: tuple[TracedFrame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenShown(Event):
+    """The viewer brings an access token; answer with ``grant_access`` or ``refuse_access``."""
+
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

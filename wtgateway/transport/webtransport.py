@@ -8,20 +8,22 @@ errors and this package.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from aioquic.buffer import encode_uint_var
 from aioquic.h3.connection import StreamType
 
-from wtgateway.errors import TransportError
+from wtgateway.errors import ProtocolError, TransportError
+from wtgateway.protocol.codes import CloseCode
 from wtgateway.transport import h3codes, internals
 from wtgateway.transport.urgency import Urgency
 
 if TYPE_CHECKING:
     from wtgateway.transport.flow_control import Credit, Window
     from wtgateway.transport.h3 import WebTransportConnection
+    from wtgateway.transport.lane import Lane
 
 PROBE_STEP_S = 0.004
 LOST = -1  # close code of a session whose connection or CONNECT stream broke without a close capsule
@@ -29,7 +31,11 @@ LOST = -1  # close code of a session whose connection or CONNECT stream broke wi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRequest:
-    """A CONNECT. ``path`` has its query; ``remote`` begins with address and port."""
+    """A CONNECT, or the wish for a WebSocket.
+
+    ``path`` has its query; ``remote`` begins with address and port; ``transport`` is "webtransport" or
+    "websocket".
+    """
 
     path: str
     authority: str = ""
@@ -37,14 +43,19 @@ class SessionRequest:
     headers: dict[str, str] = field(default_factory=dict)
     remote: tuple[Any, ...] = ()
     protocols: tuple[str, ...] = ()  # sub-protocols the client offers, best first
+    transport: str = "webtransport"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The answer no: an HTTP ``status`` and words that go into the header wtgateway-reason."""
+    """The answer no: an HTTP ``status`` and words that go into the header wtgateway-reason.
+
+    ``retry_after_s``: when to come back, in a header of its own; 0: that is not said.
+    """
 
     status: int
     reason: str
+    retry_after_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +78,8 @@ class PathStats:
 class SessionHandler(Protocol):
     """What a session's owner does. All is called on the loop; the connection is flushed afterwards."""
 
-    def opened(self, session: WebTransportSession) -> None:
-        """The CONNECT was answered with 200."""
+    def opened(self, session: Any) -> None:
+        """The CONNECT was answered with 200: a SessionLink."""
 
     def stream_data(self, stream_id: int, data: bytes, fin: bool) -> None:
         """Bytes of any stream of the session, answers on streams we opened included."""
@@ -87,6 +98,26 @@ class SessionHandler(Protocol):
 
     def closed(self, code: int, reason: str) -> None:
         """Exactly once, also after our own ``close`` (never from inside it); ``LOST`` when it broke."""
+
+
+@runtime_checkable
+class PendingAnswer(Protocol):
+    """A handler or a Refusal that is yet to come: what asyncio.Future has of use here."""
+
+    def add_done_callback(self, callback: Callable[[Any], object], /) -> None:
+        """Call it when the answer is here."""
+
+    def cancel(self) -> bool:
+        """Nobody waits any more."""
+
+    def cancelled(self) -> bool:
+        """Whether there will be no answer."""
+
+    def exception(self) -> BaseException | None:
+        """The fault that came instead of an answer."""
+
+    def result(self) -> SessionHandler | Refusal:
+        """The answer."""
 
 
 class WebTransportSession:
@@ -135,6 +166,11 @@ class WebTransportSession:
     def open_uni(self) -> int:
         """A new unidirectional stream; raises TransportError after the session's end."""
         return self._open(unidirectional=True)
+
+    @property
+    def lane(self) -> Lane:
+        """The connection's."""
+        return self._connection.lane
 
     def open_bidi(self) -> int:
         """A new bidirectional stream; raises TransportError after the session's end."""
@@ -253,6 +289,10 @@ class WebTransportSession:
         controller = internals.controller(self._connection.quic)
         if controller is not None and size > 0:
             controller.on_arrival(sent_s, arrived_us)
+
+    def note_progress(self, octets: int, waited_us: int) -> None:
+        """Only what comes over a WebSocket is told so. Raises ProtocolError (MALFORMED)."""
+        raise ProtocolError(CloseCode.MALFORMED, "progress is for sessions over a WebSocket")
 
     def probe_bytes(self, now: float) -> int:
         """Bytes of padding or FEC that should be sent now so that the estimate can rise; mostly 0.

@@ -61,14 +61,17 @@ def list_page(snapshot: Snapshot, view: GatewayView, base: str) -> str:
 
 
 def watch_page(
-    snapshot: Snapshot, view: GatewayView, name: str, host_header: str, base: str
+    snapshot: Snapshot, view: GatewayView, name: str, host_header: str, base: str, websockets: str = ""
 ) -> tuple[str, bool]:
-    """A broadcast's page, and whether there is such a broadcast (it may still appear)."""
+    """A broadcast's page, and whether there is such a broadcast (it may still appear).
+
+    ``websockets`` is where they are; empty: there are none.
+    """
     summary = next((b for b in view.broadcasts() if b.name == name), None)
     value = {"base": base, "broadcast": name, "known": summary is not None}
     value["summary"] = broadcast_value(summary) if summary else None
     if view.ready():
-        value["transport"] = transport_value(view, host_header)
+        value["transport"] = transport_value(view, host_header, websockets)
     page = _fill(
         snapshot,
         "watch.html",

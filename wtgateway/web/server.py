@@ -1,7 +1,7 @@
 """Runs an ASGI application on hypercorn (HTTP/1.1 and HTTP/2) in the loop that calls it.
 
 We bind the sockets ourselves, so that a taken port is an error in words, port 0 is possible and its
-number known. Imports errors of the project only.
+number known. Imports errors, protocol and the web room.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from wtgateway.errors import ConfigError
+from wtgateway.protocol.websocket_messages import MOST_VIEWER_BYTES
+from wtgateway.web.websocket import Connections
 
 _BACKLOG = 128
 _GRACE_S = 2.0
+_TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
+_NOTSENT_BYTES = 32 * 1024  # more that TCP cannot send yet would only wait where nothing can overtake it
 _MISSING_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _log = logging.getLogger(__name__)
 
@@ -30,6 +34,10 @@ def _listen(family: int, address: tuple[Any, ...], *, dual_stack: bool) -> socke
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Inherited by what is accepted. A frame must not wait for the acknowledgement of the one before it.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # Linux and macOS have it
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _NOTSENT_BYTES)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual_stack else 1)
         sock.bind(address)
@@ -92,6 +100,7 @@ def _hypercorn_config(tls_cert: Path | None, tls_key: Path | None) -> Any:
     config.graceful_timeout = _GRACE_S
     config.keep_alive_timeout = 30
     config.backlog = _BACKLOG
+    config.websocket_max_message_size = MOST_VIEWER_BYTES
     if tls_cert is not None or tls_key is not None:
         config.certfile, config.keyfile = str(tls_cert or ""), str(tls_key or tls_cert)
         try:
@@ -127,8 +136,9 @@ async def serve(
     if started is not None:
         started(addresses)  # the kernel accepts from now on; hypercorn takes them within this turn
     task = asyncio.current_task()
+    connected: Any = Connections(app)
     try:
-        await hypercorn_serve(app, config, shutdown_trigger=shutdown.wait)
+        await hypercorn_serve(connected, config, shutdown_trigger=shutdown.wait)
     except asyncio.CancelledError:
         # hypercorn lets its own cancellation of unfinished answers out when the grace is over
         if task is None or task.cancelling() or not shutdown.is_set():

@@ -1,5 +1,7 @@
 """Where pages are told that QUIC is: what is advertised, else the page's own host with the bound port.
 
+WebSockets are where the page is.
+
 Pure. Imports nothing of the project.
 """
 
@@ -36,6 +38,11 @@ def quic_url(
         # The page's "localhost" may be ::1 where only 127.0.0.1 listens, or the reverse.
         host = in_url(address)
     return f"https://{host}:{port}"
+
+
+def websocket_url(scheme: str, host: str, prefix: str) -> str:
+    """``ws(s)://host[:port]<prefix>/_ws/`` of a page that was reached so; ``prefix`` ends without a slash."""
+    return f"{'wss' if scheme in ('https', 'wss') else 'ws'}://{host}{prefix}/_ws/"
 
 
 def in_url(address: str) -> str:

@@ -5,12 +5,14 @@ May import protocol.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from wtgateway import clock
 from wtgateway.protocol.resume import (
     KEY_BYTES,
     NONCE_BYTES,
@@ -77,21 +79,34 @@ class Resuming:
         self._tokens = ResumeTokens(member.resume_key)
         self._on_used = on_used
 
-    def token(self, session: str, broadcast: str, wishes: Wishes, now_us: int) -> tuple[str, int]:
+    def token(
+        self, session: str, broadcast: str, wishes: Wishes, now_us: int, *, identity: str = ""
+    ) -> tuple[str, int]:
         """What a viewer is told to resume with, and for how many ms that is valid."""
         resumption = Resumption(
             instance=self.member.instance, session=session, wishes=wishes, expires_us=now_us + VALID_US
         )
-        token = self._tokens.seal(resumption, broadcast=broadcast, nonce=os.urandom(NONCE_BYTES))
+        token = self._tokens.seal(
+            resumption, broadcast=broadcast, nonce=os.urandom(NONCE_BYTES), identity=_owner(identity)
+        )
         return token, VALID_US // 1000
 
-    def begin(self, query: SubscribeQuery, now_us: int) -> Begin:
-        """What a CONNECT's query comes to. A token that is of no use is counted, and no error."""
+    def note_used(self, number: bytes, expires_us: int) -> None:
+        """A token was used in another process of this gateway."""
+        self.used.note(number, expires_us, clock.now_us())
+
+    def begin(self, query: SubscribeQuery, now_us: int, *, identity: str = "") -> Begin:
+        """What a CONNECT's query comes to. A token that is of no use is counted, and no error.
+
+        ``identity`` is who asks: of use to that one alone are the tokens that were made for it.
+        """
         anew = replace(query, after=())
         if not query.resume:
             return Begin(anew)
         try:
-            resumption, number = self._tokens.open(query.resume, broadcast=query.broadcast, now_us=now_us)
+            resumption, number = self._tokens.open(
+                query.resume, broadcast=query.broadcast, now_us=now_us, identity=_owner(identity)
+            )
             self.used.use(number, resumption.expires_us, now_us)
         except TokenRefused as error:
             self.counters[f"resumes_{error.reason}"] += 1
@@ -105,3 +120,8 @@ class Resuming:
             resumption.session if here else "",
             here,
         )
+
+
+def _owner(identity: str) -> str:
+    """What stands for an identity in a token, which has little room; nothing for nobody in particular."""
+    return hashlib.sha256(identity.encode()).hexdigest()[:32] if identity else ""
