@@ -235,9 +235,28 @@ async def test_what_is_encoded_begins_anew_after_a_loss_though_nothing_more_is_f
         for number in range(OUTBOX_FRAMES + 5):  # the loop stands still: this coroutine does not let it turn
             source.items.put(CodedAudio(b"sound", number * 20_000, number * 20_000, 20_000, OPUS))
         source.items.put(PICTURES[1])
-        while made.stats.outbox_dropped < 6:  # five of sound, then the picture
+        while made.stats.outbox_dropped < 7:  # six of sound, for there is a catalog, too; then the picture
             pass
         source.items.put(PICTURES[2])
         await watcher.until(lambda: any(f.rendition == 1 and f.group > 0 for f in watcher.frames))
         again = next(f for f in watcher.frames if f.rendition == 1 and f.group > 0)
         assert (again.index, again.keyframe) == (0, True)
+
+
+async def test_sound_that_was_lost_costs_no_picture() -> None:
+    source = CodedSource()
+    async with running(iter([source])) as (made, broadcast, watcher):
+        broadcast.want(watcher, frozenset({(0, 1)}))
+        source.send(0, keyframe=True)
+        source.items.put(PICTURES[0])
+        await watcher.until(lambda: len(watcher.frames) == 2)
+        for number in range(OUTBOX_FRAMES + 5):  # the loop stands still: this coroutine does not let it turn
+            source.items.put(CodedAudio(b"sound", number * 20_000, number * 20_000, 20_000, OPUS))
+        while made.stats.outbox_dropped < 6:
+            pass
+        await watcher.until(lambda: len(watcher.frames) == 2 + OUTBOX_FRAMES - 1)
+        source.send(1)
+        source.items.put(PICTURES[1])
+        await watcher.until(lambda: sum(f.track == 0 for f in watcher.frames) == 4)
+        pictures = [(f.rendition, f.group, f.index) for f in watcher.frames if f.track == 0]
+        assert sorted(pictures) == [(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 0, 1)]

@@ -18,7 +18,7 @@ from wtgateway.config import AudioConfig, BroadcastConfig, RenditionConfig, Vide
 from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind
-from wtgateway.pipeline import Pipeline, PipelineStats, supervisor
+from wtgateway.pipeline import Pipeline, PipelineStats, supervision
 from wtgateway.pipeline.queues import OUTBOX_FRAMES, LatestSlot, Outbox, SoundQueue
 from wtgateway.sources.base import RawAudio, RawVideo, SourceInfo
 
@@ -235,7 +235,7 @@ async def test_a_request_makes_a_new_group() -> None:
 
 
 async def test_a_broken_source_is_opened_again_and_groups_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(supervision, "BACKOFF_FIRST_S", 0.01)
     first, second = ScriptedSource(), ScriptedSource()
     async with running(iter([first, second])) as (made, broadcast, watcher):
         first.items.put(picture(clock.now_us()))
@@ -264,7 +264,7 @@ async def test_a_source_that_is_not_looped_ends() -> None:
 async def test_on_demand_starts_with_the_first_viewer_and_ends_after_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(supervisor, "LINGER_S", 0.01)
+    monkeypatch.setattr(supervision, "LINGER_S", 0.01)
     source = ScriptedSource()
     async with running(iter([source]), on_demand=True) as (_, broadcast, watcher):
         await asyncio.sleep(0)

@@ -47,8 +47,8 @@ class Supervisor(Protocol):
     def wanted(self, track: int) -> Iterable[int]:
         """Ids of the renditions of a track that are to run now."""
 
-    def produced(self, kind: Kind, rendition: Rendition, frames: Iterable[Frame]) -> None:
-        """Frames of a rendition."""
+    def produced(self, kind: Kind, rendition: Rendition, frames: Iterable[Frame]) -> bool:
+        """Frames of a rendition; whether all got through."""
 
     def forwarding(self, coded: CodedFormat) -> None:
         """The source's own video is of this format from now on."""
@@ -81,9 +81,6 @@ class Production:
             track=AUDIO_TRACK, rendition=0, first_group=pipeline.next_group[AUDIO_TRACK]
         )
         self._groups: GroupBorders | None = None
-        # Frames lost on the way to the loop: what follows them in their group would not decode.
-        self._lost_of_encoded = _Losses(pipeline.stats)
-        self._lost_of_forwarded = _Losses(pipeline.stats)
 
     def _thread(self, name: str, body: Callable[[], None]) -> threading.Thread:
         def run() -> None:
@@ -195,9 +192,8 @@ class Production:
         self._ladder.follow(self._targets)
 
     def _encoded(self, rendition: Rendition, frames: list[Frame]) -> None:
-        self._pipeline.produced(Kind.VIDEO, rendition, frames)
-        if self._lost_of_encoded.noticed():
-            self.want_keyframe()
+        if not self._pipeline.produced(Kind.VIDEO, rendition, frames):
+            self.want_keyframe()  # what follows in the group would not decode
 
     def _take(self, piece: Piece) -> None:
         from wtgateway.sources.base import CodedAudio, CodedVideo, RawAudio, RawVideo
@@ -219,12 +215,11 @@ class Production:
     def _forward(self, coded: CodedVideo) -> None:
         if self._forwarded is None:
             return
-        if self._lost_of_forwarded.noticed():
-            self._forwarded.lose()
         frame = self._forwarded.frame(coded)
         if frame is not None:
             rendition = self._rendition(Kind.VIDEO, coded.format, frame.rendition)
-            self._pipeline.produced(Kind.VIDEO, rendition, (frame,))
+            if not self._pipeline.produced(Kind.VIDEO, rendition, (frame,)):
+                self._forwarded.lose()
 
     def _rendition(self, kind: Kind, coded: CodedFormat, number: int) -> Rendition:
         """As the catalog lists it; made anew when the format changes."""
@@ -253,17 +248,3 @@ class Production:
 
 def _encoded_of(plan: Iterable[Planned | PlannedAudio]) -> set[int]:
     return {planned.id for planned in plan if planned.settings is not None}
-
-
-class _Losses:
-    """Tells once of all frames that did not get through since it was last asked. From any thread."""
-
-    def __init__(self, stats: PipelineStats) -> None:
-        self._stats, self._seen = stats, stats.outbox_dropped
-        self._lock = threading.Lock()
-
-    def noticed(self) -> bool:
-        """Whether there were any."""
-        with self._lock:
-            seen, self._seen = self._seen, self._stats.outbox_dropped
-            return seen != self._seen

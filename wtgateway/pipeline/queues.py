@@ -33,6 +33,8 @@ class PipelineStats:
     sound_skipped: int = 0
     outbox_dropped: int = 0  # the event loop did not take them in time
     restarts: int = 0
+    process_deaths: int = 0  # of sources that have a process of their own
+    source_lost: int = 0  # frames that the main process did not take from there in time
 
 
 class LatestSlot:
@@ -49,7 +51,6 @@ class LatestSlot:
         self._fresh: RawVideo | None = None
         self._last: RawVideo | None = None
         self._taken_us = 0
-        self._again: RawVideo | None = None  # given again now
         self._repeated_us: int | None = None  # what follows that is later than this
         self._keyframe = False
         self._patience_us = 0  # until the last one is given again; 0: a quarter of its duration
@@ -88,30 +89,35 @@ class LatestSlot:
     def take(self) -> RawVideo | None:
         """Wait for a picture; None when closed."""
         with self._condition:
-            while not self._closed and self._fresh is None:
-                if self._keyframe and self._last is not None:
-                    # A quarter of an interval is what waiting for the next picture may cost.
-                    patience_us = self._patience_us
-                    if self._condition.wait_for(
-                        lambda: self._closed or self._fresh is not None or self._patience_us != patience_us,  # noqa: B023
-                        (patience_us or self._last.duration_us / 4) / 1e6,
-                    ):
-                        continue
-                    self._fresh = self._again = self._repeat(self._last)
-                    self._repeated_us = self._again.pts_us
-                else:
+            raw = None
+            while not self._closed and raw is None:
+                if self._fresh is not None:
+                    raw, self._fresh = self._after_repeated(self._fresh), None
+                elif not self._keyframe or self._last is None:
                     self._condition.wait()
-            if self._closed or self._fresh is None:
+                elif not self._changed_within(self._patience_us, self._last.duration_us):
+                    raw = self._repeat(self._last)
+                    self._repeated_us = raw.pts_us
+            if raw is None:
                 return None
-            raw, self._again = self._after_repeated(self._fresh), None
-            self._fresh, self._keyframe, self._last, self._patience_us = None, False, raw, 0
+            self._keyframe, self._last, self._patience_us = False, raw, 0
             self._taken_us = clock.now_us()
             return raw
+
+    def _changed_within(self, patience_us: int, duration_us: int) -> bool:
+        """Whether the last picture need not be given again, or not yet.
+
+        A quarter of an interval is what waiting for the next picture may cost.
+        """
+        return self._condition.wait_for(
+            lambda: self._closed or self._fresh is not None or self._patience_us != patience_us,
+            (patience_us or duration_us / 4) / 1e6,
+        )
 
     def _after_repeated(self, raw: RawVideo) -> RawVideo:
         """When a picture was given again is nothing that the source knows of."""
         repeated_us = self._repeated_us
-        if raw is self._again or repeated_us is None:
+        if repeated_us is None:
             return raw
         if repeated_us - _JUMP_US < raw.pts_us <= repeated_us:
             self._repeated_us = repeated_us + 1  # the next one may be as late
@@ -192,20 +198,20 @@ class Outbox:
         self._bytes = 0
         self._woken = False
 
-    def post(self, item: Frame | Catalog) -> None:
-        """From any thread. Frames over the bound are dropped and counted; a catalog never is."""
+    def post(self, item: Frame | Catalog) -> bool:
+        """From any thread; whether it goes on. Frames over the bound are dropped and counted."""
         with self._lock:
             if isinstance(item, Frame):
                 if len(self._items) >= OUTBOX_FRAMES or self._bytes > OUTBOX_BYTES:
                     self._stats.outbox_dropped += 1
-                    return
+                    return False
                 self._bytes += len(item.payload)
             self._items.append(item)
-            if self._woken:
-                return
-            self._woken = True
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            self._loop.call_soon_threadsafe(self._drain)
+            woken, self._woken = self._woken, True
+        if not woken:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                self._loop.call_soon_threadsafe(self._drain)
+        return True
 
     def _drain(self) -> None:
         with self._lock:

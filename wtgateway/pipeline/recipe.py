@@ -36,6 +36,13 @@ def policy_of(config: BroadcastConfig) -> Policy:
     return Policy(video.adapt, video.min_bitrate_bps) if video is not None else Policy("off")
 
 
+def is_network_source(config: BroadcastConfig) -> bool:
+    """Whether a broadcast's source is reached over the network. Raises ConfigError."""
+    from wtgateway.sources.uri import is_network
+
+    return is_network(config.source)
+
+
 def make_source(config: BroadcastConfig) -> Source:
     """The source of a broadcast, not yet opened. Raises ConfigError."""
     from wtgateway import sources

@@ -1,4 +1,4 @@
-"""Supervision of one broadcast: opens its source, restarts it, stops it when nobody watches."""
+"""One broadcast in this process: its source, its encoders, and what the hub wishes of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from wtgateway.errors import SourceEnded, WtgatewayError
+from wtgateway.errors import WtgatewayError
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
 from wtgateway.pipeline import plan, recipe
 from wtgateway.pipeline.adapting import Adapting, nominals_of
 from wtgateway.pipeline.demand import Demand
 from wtgateway.pipeline.production import AUDIO_TRACK, VIDEO_TRACK, Production
-from wtgateway.pipeline.queues import Outbox, PipelineStats
+from wtgateway.pipeline.queues import Outbox
+from wtgateway.pipeline.supervision import Supervised
 
 if TYPE_CHECKING:
     from wtgateway.config import BroadcastConfig
@@ -29,23 +30,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("wtgateway.pipeline")
 
 _KINDS = {VIDEO_TRACK: Kind.VIDEO, AUDIO_TRACK: Kind.AUDIO}
-BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 0.5, 10.0
-BACKOFF_FORGIVEN_AFTER_S = 10.0
-LINGER_S = 10.0  # an on-demand source outlives its last viewer by this, so that a reload is quick
 
 
-class Pipeline:
-    """Supervises a broadcast's source: opens it, restarts it, stops it when nobody watches."""
+class Pipeline(Supervised):
+    """A broadcast's source and encoders, in threads of this process."""
 
     def __init__(
         self, config: BroadcastConfig, broadcast: Broadcast, make_source: Callable[[], Source] | None = None
     ) -> None:
         """``make_source`` makes an unopened source for each run; by default the one configured."""
-        self.config, self.broadcast, self.stats = config, broadcast, PipelineStats()
+        super().__init__(config, broadcast)
         self.next_group = {track: broadcast.next_group(track) for track in _KINDS}
         self.info: SourceInfo | None = None
         self._make_source = make_source or (lambda: recipe.make_source(config))
-        self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(self._loop, self._deliver, self.stats)
         self.coded: CodedFormat | None = None  # of the video that is forwarded
         self._plan: tuple[Planned, ...] = ()
@@ -56,16 +53,11 @@ class Pipeline:
         self._tracks_lock = threading.Lock()
         self._pictures = threading.Lock()  # held by an encoder that looks at one which others have too
         self._revision = broadcast.catalog.revision
-        self._wanted = asyncio.Event()
-        self._unwanted_timer: asyncio.TimerHandle | None = None
-        self._unwanted = asyncio.Event()
         self._production: Production | None = None
         self.adapting = Adapting(
             self._loop, config.name, recipe.policy_of(config), self._video_wishes, self._follow_targets
         )
         self._renditions = {track: Demand(self._loop, self._renditions_changed) for track in _KINDS}
-        self._live_since: float | None = None
-        self._demand(0)
         broadcast.bind(self)
 
     # --- the hub's wishes (Producer) ---------------------------------------------------------
@@ -74,10 +66,6 @@ class Pipeline:
         """Make the next picture a keyframe."""
         if track == VIDEO_TRACK and self._production is not None:
             self._production.want_keyframe()
-
-    def demand_changed(self, viewers: int) -> None:
-        """Start at the first viewer; stop some time after the last, when on demand."""
-        self._demand(viewers)
 
     def wanted_changed(self, wanted: frozenset[tuple[int, int]]) -> None:
         """Encode what viewers get; what none gets any more, for a little longer."""
@@ -103,59 +91,7 @@ class Pipeline:
         """Ids of the renditions of a track that are to run. From any thread."""
         return self._renditions[track].wanted()
 
-    def _demand(self, viewers: int) -> None:
-        if self._unwanted_timer is not None:
-            self._unwanted_timer.cancel()
-            self._unwanted_timer = None
-        if viewers or not self.config.on_demand:
-            self._unwanted.clear()
-            self._wanted.set()
-        elif self._wanted.is_set():
-            self._unwanted_timer = self._loop.call_later(LINGER_S, self._give_up)
-
-    def _give_up(self) -> None:
-        self._wanted.clear()
-        self._unwanted.set()
-
-    @property
-    def uptime_s(self) -> float:
-        """Seconds since the broadcast last became live; 0: it is not."""
-        live = self.broadcast.status.state is BroadcastState.LIVE and self._live_since is not None
-        return self._loop.time() - (self._live_since or 0.0) if live else 0.0
-
-    # --- supervision -------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Until cancelled, or until a source that is not looped has ended in order."""
-        failures = 0
-        while True:
-            if not self._wanted.is_set():
-                self.broadcast.set_status(Status(BroadcastState.IDLE, "starts with its first viewer"))
-                await self._wanted.wait()
-            self._live_since = None
-            self.broadcast.set_status(Status(BroadcastState.CONNECTING, "the source is being opened"))
-            error = await self._run_once()
-            if error is None:
-                continue  # nobody watches
-            if isinstance(error, SourceEnded) and not self.config.loop:
-                log.info("source ended broadcast=%s", self.config.name)
-                self.broadcast.set_status(Status(BroadcastState.ENDED, "the source came to its end"))
-                return
-            if self._live_since and self._loop.time() - self._live_since > BACKOFF_FORGIVEN_AFTER_S:
-                failures = 0
-            await self._pause(failures, error)
-            failures += 1
-
-    async def _pause(self, failures: int, error: BaseException) -> None:
-        delay_s = min(BACKOFF_FIRST_S * 2**failures, BACKOFF_LIMIT_S)
-        self.stats.restarts += 1
-        log.warning(
-            "source lost broadcast=%s retry_in=%.1fs reason=%s", self.config.name, delay_s, _one_line(error)
-        )
-        reason = _one_line(error) if isinstance(error, WtgatewayError) else "the source broke"
-        self.broadcast.set_status(Status(BroadcastState.RETRYING, reason, round(delay_s * 1000)))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._unwanted.wait(), delay_s)
+    # --- a run ---------------------------------------------------------------------------------
 
     async def _run_once(self) -> BaseException | None:
         """Run the source until it fails (the error) or is no longer wanted (None)."""
@@ -282,11 +218,10 @@ class Pipeline:
                 "; ".join(coded.findings),
             )
 
-    def produced(self, kind: Kind, rendition: Rendition, frames: Iterable[Frame]) -> None:
-        """Send frames on, after the catalog if it changed."""
+    def produced(self, kind: Kind, rendition: Rendition, frames: Iterable[Frame]) -> bool:
+        """Send frames on, after the catalog if it changed; whether all got through."""
         self._announce(VIDEO_TRACK if kind is Kind.VIDEO else AUDIO_TRACK, rendition)
-        for frame in frames:
-            self._outbox.post(frame)
+        return sum(not self._outbox.post(frame) for frame in frames) == 0
 
     def _announce(self, track_id: int, rendition: Rendition) -> None:
         with self._tracks_lock:
@@ -330,11 +265,6 @@ class Pipeline:
             self.broadcast.set_catalog(item)
             return
         if self.broadcast.status.state is not BroadcastState.LIVE:
-            self._live_since = self._loop.time()
-            log.info("broadcast is live broadcast=%s", self.config.name)
+            self._became_live()
             self.broadcast.set_status(Status(BroadcastState.LIVE))
         self.broadcast.publish(item)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -83,6 +83,11 @@ def scheme_of(uri: str) -> str:
     return scheme
 
 
+def is_network(uri: str) -> bool:
+    """Whether a source is reached over the network. Raises ConfigError."""
+    return scheme_of(uri) in _NETWORK
+
+
 def make_plan(uri: str, options: SourceOptions) -> Plan:
     """Map a URI to a Plan. Raises ConfigError."""
     scheme = scheme_of(uri)

@@ -319,6 +319,11 @@ class BusReader:
         self.overtaken = 0
 
     @property
+    def closed(self) -> bool:
+        """Whether nothing is read any more."""
+        return self._closed
+
+    @property
     def lost(self) -> int:
         """Records that were overwritten before they were read."""
         return self._ring.lost
@@ -349,6 +354,8 @@ class BusReader:
             self._closed = True
             self._loop.remove_reader(self._event_fd)
             os.close(self._event_fd)
+            self._ring.release()
+            self._memory.close()
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -378,6 +385,8 @@ class BusReader:
         """Some records; the rest in the next turn, after everybody else's work."""
         began = self._ring.position
         for _ in range(RECORDS_PER_TURN):
+            if self._closed:
+                return
             try:
                 record = self._ring.read()
             except Overtaken:

@@ -119,6 +119,10 @@ class RingReader(_Ring):
         """Bytes that are there to be read."""
         return self.published - self.position
 
+    def release(self) -> None:
+        """Let go of the buffer: nothing can be read any more."""
+        self._buffer.release()
+
     def publish(self, size: int) -> None:
         """The writer has written ``size`` more bytes."""
         self.published += size
