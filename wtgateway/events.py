@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -118,6 +118,7 @@ class Events:
         self._subscriptions: list[Subscription] = []
         self._lock = threading.Lock()
         self._number = 0
+        self.counts: Counter[str] = Counter()  # of each kind
 
     @property
     def kept(self) -> list[Event]:
@@ -130,6 +131,7 @@ class Events:
         clean = {name: _clean(value) for name, value in list(fields.items())[:MAX_FIELDS]}
         with self._lock:
             self._number += 1
+            self.counts[kind] += 1
             event = Event(kind, clock.now_us(), clean, self._number)
             self._kept.append(event)
             for subscription in self._subscriptions:

@@ -1,8 +1,8 @@
 """Who watches what: broadcasts, their cached groups, their viewers, and the wishes of all of them.
 
 The hub lives on the event loop and never awaits a viewer: a frame is cut into wire bytes once and
-handed to every viewer, whose own queue decides what becomes of it. Imports media, errors, clock
-and protocol.
+handed to every viewer, whose own queue decides what becomes of it. Imports media, errors, clock,
+events and protocol.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from wtgateway.errors import ConfigError
+from wtgateway.events import Events
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind
 from wtgateway.protocol.rates import RateMeter
 from wtgateway.protocol.recent_frames import RecentFrames
@@ -125,8 +126,10 @@ class Audience:
 class Broadcast:
     """One named thing to watch. All methods belong to the event loop's thread."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, events: Events | None = None) -> None:
         self.name = name
+        self._events = events or Events(0)  # nobody listens to those
+        self._read = False
         self.catalog = Catalog()
         self.status = Status(BroadcastState.IDLE)
         self.policy = Policy()
@@ -279,7 +282,10 @@ class Broadcast:
         """Announce a change of state; the same state again is not a change."""
         if status == self.status:
             return
-        self.status = status
+        was_live, self.status = self.status.state is BroadcastState.LIVE, status
+        if was_live != (status.state is BroadcastState.LIVE):
+            kind = "broadcast.unavailable" if was_live else "broadcast.available"
+            self._events.publish(kind, broadcast=self.name, state=str(status.state), reason=status.reason)
         if status.state is not BroadcastState.LIVE:
             # What is cached is the past: nobody who joins later wants to be shown it as live.
             self._groups.clear()
@@ -339,14 +345,18 @@ class Broadcast:
         producer.request_keyframe(track_id)
 
     def _demand(self) -> None:
+        if self._read != bool(self.viewers):
+            self._read = not self._read
+            self._events.publish(f"broadcast.{'read' if self._read else 'unread'}", broadcast=self.name)
         if self._producer is not None:
             self._producer.demand_changed(self.viewers)
 
 
 class Hub:
-    """All broadcasts by name."""
+    """All broadcasts by name. ``events`` hears of their states and viewers."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: Events | None = None) -> None:
+        self._events = events
         self._broadcasts: dict[str, Broadcast] = {}
 
     def __iter__(self) -> Iterator[Broadcast]:
@@ -356,7 +366,7 @@ class Hub:
         """A new broadcast; raises ConfigError for a name that is taken."""
         if name in self._broadcasts:
             raise ConfigError("broadcasts", name, name, "a name that no other broadcast has")
-        broadcast = self._broadcasts[name] = Broadcast(name)
+        broadcast = self._broadcasts[name] = Broadcast(name, self._events)
         return broadcast
 
     def get(self, name: str) -> Broadcast | None:

@@ -59,6 +59,10 @@ class StoredCertificates:
             return before
         return _with_previous(self._renewed(now, before), before)
 
+    def rotate(self, now: float, overlap_s: float) -> None:
+        """Have the store make one that takes over after the overlap. Raises :exc:`CertificateError`."""
+        self._store.rotate(now, overlap_s)
+
     def _changed(self) -> bool:
         if self._unsaved_since is not None:
             return time.monotonic() - self._unsaved_since >= RETRY_STORE_EVERY_S
@@ -135,6 +139,18 @@ class CertificateManager:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+    async def rotate(self, overlap_s: float) -> bool:
+        """Make one that takes over after the overlap; False: these change with the clock alone.
+
+        Raises :exc:`CertificateError`.
+        """
+        source = self._source
+        if not isinstance(source, StoredCertificates):
+            return False
+        await asyncio.to_thread(source.rotate, self._wall(), overlap_s)
+        await self.check()
+        return True
 
     async def check(self) -> bool:
         """Look now whether anything is due. Returns whether the set changed."""

@@ -25,6 +25,7 @@ from wtgateway.transport import internals
 from wtgateway.transport.batch import Batch, Run, run_of, runs_of
 from wtgateway.transport.frame_stream import FrameStream, ProbePacket, SentPacket
 from wtgateway.transport.media_queue import DATAGRAM_COST, MediaQueue
+from wtgateway.transport.qlog import Trace
 from wtgateway.transport.sealing import PACKET_NUMBER_BYTES, TAG_BYTES, Sealer, overhead
 from wtgateway.transport.short_path import Outcome, ShortPath
 from wtgateway.transport.udp import Peer
@@ -56,6 +57,7 @@ class Lane:
         self.express = express and internals.EXPRESS and not quic.configuration.quic_logger
         self.probe_timeout = 0.0  # s; as of the last get_timer
         self.hungry = False  # someone above waits for room
+        self.qlog: Trace | None = None  # set by :mod:`wtgateway.transport.qlog`
         self._media = MediaQueue(quic)
         self.visited = False  # whether the last transmit asked aioquic: its timer has changed
         self._touched = True  # aioquic may have something to say
@@ -75,7 +77,13 @@ class Lane:
 
     def receive(self, data: bytes, peer: Peer, now: float) -> Attention:
         """A UDP payload from ``peer``. Raises whatever aioquic raises for what it cannot take."""
-        if self.express and len(data) <= MAX_SHORT_BYTES and not data[0] & 0x80 and self._sendable():
+        if (
+            self.express
+            and self.qlog is None  # aioquic's way is noted
+            and len(data) <= MAX_SHORT_BYTES
+            and not data[0] & 0x80
+            and self._sendable()
+        ):
             if self._stale:
                 self._refresh()
             outcome = self._short.receive(data, peer, now)
@@ -320,6 +328,8 @@ class Lane:
     ) -> None:
         """Note the packets as sent (RFC 9002, appendix A.5), and what they hold."""
         quic = self.quic
+        if self.qlog is not None:
+            self.qlog.packets_sent(number, packets, contents)
         sent: dict[int, Any] = quic._spaces[_ONE_RTT].sent_packets
         total = 0
         for packet, (stream, start, stop) in zip(packets, contents, strict=True):
@@ -366,6 +376,8 @@ class Lane:
         (packet,) = self._sealer.seal(cid, quic._spin_bit, number, [_PING + padding])
         sent: dict[int, Any] = quic._spaces[_ONE_RTT].sent_packets
         sent[number] = ProbePacket(number, size, now, on_result)
+        if self.qlog is not None:
+            self.qlog.probe_sent(number, packet)
         self._count_sent(1, size, now)
         return packet, self._path.addr
 

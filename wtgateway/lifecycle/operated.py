@@ -1,0 +1,181 @@
+"""What an operator can see of a gateway and have it do: the values of :mod:`wtgateway.web.control`.
+
+All that is answered at once comes from memory, where :class:`Operation` puts it once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from wtgateway.config.template import document_of
+from wtgateway.lifecycle.settings_shown import shown
+from wtgateway.monitoring.loop_lag import LoopLag
+from wtgateway.monitoring.processes import Processes
+from wtgateway.monitoring.sampler import Sampler
+from wtgateway.web.control import CertificateFacts, ProcessFigures, Unavailable
+
+if TYPE_CHECKING:
+    from wtgateway.certs import CertificateManager
+    from wtgateway.config import GatewayConfig
+    from wtgateway.events import Events
+    from wtgateway.hub import Hub
+    from wtgateway.lifecycle.broadcasts import Broadcasts
+    from wtgateway.lifecycle.viewers import Viewers
+
+ROTATE_IN_S: Final = 60.0  # pages that fetched the hashes until then know the new one
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Operation:
+    """What runs beside a gateway so that an operator sees it: samples, and the loop's own lateness."""
+
+    def __init__(self, hub: Hub, viewers: Viewers) -> None:
+        self._hub, self._viewers = hub, viewers
+        self.lag = LoopLag(asyncio.get_running_loop())
+        self.sampler = Sampler(
+            sessions=viewers.summaries,
+            sources=self._sources,
+            pids=self._pids,
+            lags=self._lags,
+            look=Processes().look,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self.lag.start()
+        self._task = asyncio.create_task(self.sampler.run(), name="samples")
+
+    async def close(self) -> None:
+        """End; nothing is sampled any more."""
+        self.lag.stop()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def lags(self) -> dict[str, list[int]]:
+        """LoopLag.rows() of each process, by name."""
+        pool = self._viewers.pool
+        workers = {f"worker-{n}": lag.rows for n, lag in pool.lags().items()} if pool is not None else {}
+        return {"main": self.lag.rows(), **workers}
+
+    def _sources(self) -> dict[str, tuple[int, int]]:
+        """Of each broadcast its viewers, and the bits a second of its renditions."""
+        return {
+            broadcast.name: (
+                broadcast.viewers,
+                sum(broadcast.rate_bps(t.id, r.id) for t in broadcast.catalog.tracks for r in t.renditions),
+            )
+            for broadcast in self._hub
+        }
+
+    def _pids(self) -> dict[str, int]:
+        pool = self._viewers.pool
+        pids = {"main": os.getpid()}
+        for number, pid in enumerate(pool.process_ids() if pool is not None else ()):
+            if pid is not None:
+                pids[f"worker-{number}"] = pid
+        return pids
+
+    def _lags(self) -> dict[str, int]:
+        pool = self._viewers.pool
+        worst = {f"worker-{n}": lag.worst_us for n, lag in pool.lags().items()} if pool is not None else {}
+        return {"main": self.lag.take_worst_us(), **worst}
+
+
+class Operated:
+    """The GatewayControl half of a gateway; the other half fills in what stands here."""
+
+    config: GatewayConfig
+    events: Events
+    viewers: Viewers
+    operation: Operation
+    broadcasts_running: Broadcasts
+    _started: float
+    _certificates: CertificateManager | None
+
+    def uptime_s(self) -> float:
+        """Since the gateway was made."""
+        return time.monotonic() - self._started
+
+    def processes(self) -> list[ProcessFigures]:
+        """As of the last second."""
+        return self.operation.sampler.processes
+
+    def loop_lags(self) -> Mapping[str, list[int]]:
+        """How late event loops are, by process: LoopLag.rows() of each."""
+        return self.operation.lags()
+
+    def session_history(self, session_id: str) -> list[Mapping[str, Any]]:
+        """The last two minutes of a session."""
+        history = self.operation.sampler.of_sessions.get(session_id)
+        return history.values() if history is not None else []
+
+    def broadcast_history(self, name: str) -> list[Mapping[str, Any]]:
+        """The last two minutes of a broadcast."""
+        history = self.operation.sampler.of_broadcasts.get(name)
+        return history.values() if history is not None else []
+
+    def gateway_history(self) -> list[Mapping[str, Any]]:
+        """The last two minutes of all."""
+        return self.operation.sampler.of_gateway.values()
+
+    def counters(self) -> Mapping[str, Mapping[Labels, int]]:
+        """What has happened, by kind of event."""
+        return {"events": {(("kind", kind),): count for kind, count in self.events.counts.items()}}
+
+    def broadcast_document(self, name: str) -> Mapping[str, Any] | None:
+        """The settings of a broadcast, passwords included."""
+        found = (each for each in self.broadcasts_running.configs if each.name == name)
+        return next((document_of(config) for config in found), None)
+
+    async def kick(self, session_id: str, code: int, reason: str) -> bool:
+        """Close a viewer's session; False: there is none of that id."""
+        return bool(await self.viewers.ask("kick", session_id, code, reason))
+
+    async def request_keyframe(self, session_id: str) -> bool:
+        """Ask for a keyframe of the pictures that a session gets; False: there is none of that id."""
+        return bool(await self.viewers.ask("keyframe", session_id))
+
+    async def start_qlog(self, session_id: str) -> bool:
+        """Begin to note what a session's connection does. Raises Unavailable."""
+        return bool(await self.viewers.ask("start-qlog", session_id))
+
+    async def qlog(self, session_id: str) -> bytes | None:
+        """What was noted so far; None: nothing is."""
+        noted: bytes | None = await self.viewers.ask("qlog", session_id)
+        return noted
+
+    async def stop_qlog(self, session_id: str) -> bool:
+        """Note no more, and forget; False: nothing was noted."""
+        return bool(await self.viewers.ask("stop-qlog", session_id))
+
+    def certificates(self) -> list[CertificateFacts]:
+        """The one in use first."""
+        if self._certificates is None:
+            return []
+        current = self._certificates.certificates.current
+        return [
+            CertificateFacts(
+                sha256=entry["value"].hex(),
+                not_before=entry["notBefore"],
+                not_after=entry["notAfter"],
+                current=entry["value"] == current.fingerprint,
+            )
+            for entry in self._certificates.certificates.hashes()
+        ]
+
+    async def rotate_certificates(self) -> None:
+        """Make one that takes over in a minute. Raises Unavailable."""
+        if self._certificates is None or not await self._certificates.rotate(ROTATE_IN_S):
+            raise Unavailable("these certificates come from the cluster's secret and change with the clock")
+
+    def config_document(self) -> Mapping[str, Any]:
+        """All settings that hold, without secrets; broadcasts as they run now."""
+        return shown(self.config, self.broadcasts_running.configs)
