@@ -311,6 +311,7 @@ def view(arguments: argparse.Namespace) -> int:
         json=arguments.json,
         delivery=arguments.delivery,
         deadline_ms=deadline_ms,
+        transport=arguments.transport,
     )
     return int(run_view(options))
 

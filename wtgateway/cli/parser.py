@@ -324,6 +324,12 @@ def _add_view(commands: _Commands) -> None:
         "--hash", action="append", default=[], metavar="HEX", help="SHA-256 of the gateway's certificate"
     )
     view.add_argument(
+        "--transport",
+        choices=("auto", "webtransport", "websocket"),
+        default="auto",
+        help="auto: a WebSocket where WebTransport does not open within half a second (default: auto)",
+    )
+    view.add_argument(
         "--delivery",
         choices=("stream", "datagram", "auto"),
         default="stream",

@@ -28,18 +28,23 @@ class NoGatewayError(TransportError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A QUIC address ``https://host:port``, and the hashes of the certificates it may show."""
+    """A QUIC address ``https://host:port``, and the hashes of the certificates it may show.
+
+    ``websockets`` is where they are; empty: there are none, or that is not known.
+    """
 
     base: str
     broadcast: str
     hashes: tuple[bytes, ...] | None  # None: verify by the system's CAs
     insecure: bool = False
+    websockets: str = ""
 
     def url(
         self,
         kinds: tuple[str, ...],
         version: int,
         *,
+        websocket: bool = False,
         delivery: str = "stream",
         deadline_ms: int = 0,
         resume: str = "",
@@ -58,7 +63,8 @@ class Address:
             words["resume"] = resume
             words["after"] = ",".join(".".join(map(str, position)) for position in after)
         query = urlencode(words, safe=",")
-        return f"{self.base}/{quote(self.broadcast, safe='/~')}?{query}"
+        base = self.websockets.rstrip("/") if websocket else self.base
+        return f"{base}/{quote(self.broadcast, safe='/~')}?{query}"
 
 
 def resolve(url: str, *, hashes: tuple[bytes, ...] = (), insecure: bool = False) -> Address:
@@ -77,15 +83,15 @@ def resolve(url: str, *, hashes: tuple[bytes, ...] = (), insecure: bool = False)
     if parts.scheme == "https" and hashes:
         return Address(base, name, hashes)
     try:
-        target, offered, name = _find(base, name, insecure)
-        return Address(target, name, hashes or offered or None, insecure)
+        target, offered, websockets, name = _find(base, name, insecure)
+        return Address(target, name, hashes or offered or None, insecure, websockets)
     except TransportError:
         if parts.scheme == "http":
             raise
         return Address(base, name, None, insecure)
 
 
-def _find(base: str, path: str, insecure: bool) -> tuple[str, tuple[bytes, ...], str]:
+def _find(base: str, path: str, insecure: bool) -> tuple[str, tuple[bytes, ...], str, str]:
     """What the gateway says that is under the shortest beginning of ``path``, and the rest: its broadcast."""
     segments = path.split("/")
     problems: list[NoGatewayError] = []
@@ -98,7 +104,7 @@ def _find(base: str, path: str, insecure: bool) -> tuple[str, tuple[bytes, ...],
     raise problems[0]
 
 
-def _ask(base: str, insecure: bool) -> tuple[str, tuple[bytes, ...]]:
+def _ask(base: str, insecure: bool) -> tuple[str, tuple[bytes, ...], str]:
     """What GET /api/v1/transport says."""
     context = None
     if base.startswith("https:"):
@@ -108,7 +114,7 @@ def _ask(base: str, insecure: bool) -> tuple[str, tuple[bytes, ...]]:
     try:
         with urllib.request.urlopen(base + API_PATH, timeout=PATIENCE_S, context=context) as answer:  # noqa: S310 - the scheme was checked
             body = json.loads(answer.read(MAX_ANSWER_BYTES))
-        url = body["url"]
+        url, websockets = body["url"], body.get("webSocketUrl", "")
         hashes = tuple(base64.b64decode(entry["value"], validate=True) for entry in body["certificateHashes"])
     except urllib.error.HTTPError as error:
         error.close()
@@ -120,4 +126,6 @@ def _ask(base: str, insecure: bool) -> tuple[str, tuple[bytes, ...]]:
         raise NoGatewayError(f"{base}{API_PATH} says something else than a wtgateway would") from error
     if not isinstance(url, str) or urlsplit(url).scheme != "https":
         raise TransportError(f"{base}{API_PATH} names no QUIC address")
-    return url.rstrip("/"), hashes
+    if not isinstance(websockets, str) or urlsplit(websockets).scheme not in ("ws", "wss"):
+        websockets = ""
+    return url.rstrip("/"), hashes, websockets

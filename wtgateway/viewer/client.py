@@ -8,10 +8,11 @@ transport's client and the protocol core.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,10 +22,16 @@ from wtgateway.protocol.client_session import ClientLimits, ClientSession
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 from wtgateway.transport import client as transport_client
-from wtgateway.transport.webtransport import WebTransportSession
+from wtgateway.transport.websocket_client import (
+    ClientWebSocket,
+    connect_websocket,
+    disconnect_websocket,
+)
+from wtgateway.transport.webtransport import SessionHandler, WebTransportSession
 from wtgateway.viewer.address import Address, resolve
 from wtgateway.viewer.decode import Decoded
 from wtgateway.viewer.link import ViewerLink
+from wtgateway.viewer.race import Race
 from wtgateway.viewer.reception import Reception
 from wtgateway.viewer.record import check_path
 from wtgateway.viewer.roamer import Roamer
@@ -41,6 +48,7 @@ FATAL_STATUS = {400, 401, 403, 421}
 FATAL_CODES = {CloseCode.VERSION, CloseCode.UNKNOWN_MESSAGE}
 
 T = TypeVar("T")
+Session = WebTransportSession | ClientWebSocket
 Connect = Callable[..., Awaitable[WebTransportSession]]
 Disconnect = Callable[[WebTransportSession, int, str], Awaitable[None]]
 
@@ -60,6 +68,7 @@ class ViewOptions:
     decode: bool = True
     delivery: str = "stream"  # or "datagram", or "auto"
     deadline_ms: int = 0  # after its capture a frame is worth nothing; 0: the gateway's default
+    transport: str = "auto"  # or "webtransport", or "websocket"
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -90,7 +99,7 @@ class Viewer:
         self.options = options
         self.figures = ViewerFigures(time.monotonic())
         self._on_notice = on_notice
-        self._connect = connect
+        self._connect, self._disconnect = connect, disconnect
         self._stopped = asyncio.Event()
         self._address: Address | None = None
         self._pause = FIRST_PAUSE_S
@@ -105,7 +114,7 @@ class Viewer:
             on_broken=self.stop,
         )
         self._roamer = Roamer(
-            self._reception, make_core=self._make_core, open_=self._open, disconnect=disconnect
+            self._reception, make_core=self._make_core, open_=self._open, disconnect=self._leave
         )
 
     @property
@@ -182,7 +191,7 @@ class Viewer:
         if self.options.hashes and address.hashes:
             # Given by hand they cannot be fetched again; what the gateway pushed continues them.
             known = dict.fromkeys((*address.hashes, *self._reception.pushed_hashes))
-            return Address(address.base, address.broadcast, tuple(known), address.insecure)
+            return replace(address, hashes=tuple(known))
         return address
 
     async def _watch(self, address: Address) -> str:
@@ -219,11 +228,12 @@ class Viewer:
 
     async def _open(
         self, link: ViewerLink, former: ClientSession | None, patience_s: float | None
-    ) -> WebTransportSession:
+    ) -> Session:
         address = self._address
         assert address is not None
         resume = former.resume if former is not None else None
-        url = address.url(
+        url = functools.partial(
+            address.url,
             self.options.kinds,
             PROTOCOL_VERSION,
             delivery=self.options.delivery,
@@ -234,13 +244,49 @@ class Viewer:
         hashes = address.hashes
         if hashes:  # another node may show another certificate, that it was told of meanwhile
             hashes = tuple(dict.fromkeys((*hashes, *self._reception.pushed_hashes)))
-        return await self._connect(
-            url,
-            link,
-            certificate_hashes=hashes,
-            insecure=address.insecure and not address.hashes,
-            **({} if patience_s is None else {"timeout": patience_s}),
-        )
+        patience: dict[str, Any] = {} if patience_s is None else {"timeout": patience_s}
+
+        async def webtransport(handler: SessionHandler) -> WebTransportSession:
+            insecure = address.insecure and not address.hashes
+            return await self._connect(
+                url(), handler, certificate_hashes=hashes, insecure=insecure, **patience
+            )
+
+        async def websocket(handler: SessionHandler) -> ClientWebSocket:
+            return await connect_websocket(
+                url(websocket=True), handler, insecure=address.insecure, **patience
+            )
+
+        session = await self._race(address, link, webtransport, websocket)
+        self.figures.transport = "websocket" if isinstance(session, ClientWebSocket) else "webtransport"
+        return session
+
+    async def _race(
+        self,
+        address: Address,
+        link: ViewerLink,
+        webtransport: Callable[[SessionHandler], Awaitable[Session]],
+        websocket: Callable[[SessionHandler], Awaitable[Session]],
+    ) -> Session:
+        wish = self.options.transport
+        if wish == "websocket" and not address.websockets:
+            raise TransportError("the gateway tells of no WebSockets: give the address of its page")
+        if wish == "websocket":
+            return await websocket(link)
+        if wish == "webtransport" or not address.websockets:
+            return await webtransport(link)
+
+        async def close(session: Session) -> None:
+            await self._leave(session, CloseCode.NORMAL, "")
+
+        won: Session = await Race(link, close).run(webtransport, websocket)
+        return won
+
+    async def _leave(self, session: Session, code: int, reason: str) -> None:
+        if isinstance(session, ClientWebSocket):
+            await disconnect_websocket(session, code, reason)
+        else:
+            await self._disconnect(session, code, reason)
 
     def _judge(self, code: int, reason: str) -> str:
         """Why the session ended, in words; sees to it that there is no other if that is of no use."""

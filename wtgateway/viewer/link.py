@@ -14,6 +14,7 @@ from wtgateway.protocol.client_events import ClientEvent, GatewaySilent
 from wtgateway.protocol.client_session import ClientSession
 from wtgateway.protocol.codes import CloseCode, ResetCode
 from wtgateway.transport.urgency import Urgency
+from wtgateway.transport.websocket_client import ClientWebSocket
 from wtgateway.transport.webtransport import WebTransportSession
 
 
@@ -26,11 +27,11 @@ class ViewerLink:
         self.ended: asyncio.Future[tuple[int, str]] = self._loop.create_future()
         self._on_events = on_events
         self.on_heard: Callable[[], None] = lambda: None  # before anything is made of what came
-        self._session: WebTransportSession | None = None
+        self._session: WebTransportSession | ClientWebSocket | None = None
         self._control: int | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def opened(self, session: WebTransportSession) -> None:
+    def opened(self, session: WebTransportSession | ClientWebSocket) -> None:
         """The gateway said yes: its clocks start."""
         self._session = session
         self.core.handle_timeout(time.monotonic())

@@ -18,10 +18,12 @@ from wtgateway.protocol import client_events as events
 from wtgateway.protocol.client_session import ClientSession
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.roaming import Action, Roaming
+from wtgateway.transport.websocket_client import ClientWebSocket
 from wtgateway.transport.webtransport import WebTransportSession
 from wtgateway.viewer.link import ViewerLink
 
-Open = Callable[[ViewerLink, ClientSession | None, float | None], Awaitable[WebTransportSession]]
+Session = WebTransportSession | ClientWebSocket
+Open = Callable[[ViewerLink, ClientSession | None, float | None], Awaitable[Session]]
 """Connects a link; gives the session that it may take the place of, and the s that it may take."""
 
 
@@ -32,7 +34,7 @@ class Contact:
     core: ClientSession
     link: ViewerLink
     former: ClientSession | None
-    opening: asyncio.Task[WebTransportSession] | None = None
+    opening: asyncio.Task[Session] | None = None
     said: list[events.ClientEvent] = field(default_factory=list)  # until it is the one that plays
 
 
@@ -71,7 +73,7 @@ class Roamer:
         *,
         make_core: Callable[[ClientSession | None], ClientSession],
         open_: Open,
-        disconnect: Callable[[WebTransportSession, int, str], Awaitable[None]],
+        disconnect: Callable[[Session, int, str], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.roaming = Roaming()
@@ -130,7 +132,7 @@ class Roamer:
         contact.opening = asyncio.ensure_future(self._open(contact.link, contact.former, patience_s))
         contact.opening.add_done_callback(lambda opening: self._answered(contact, opening))
 
-    def _answered(self, contact: Contact, opening: asyncio.Task[WebTransportSession]) -> None:
+    def _answered(self, contact: Contact, opening: asyncio.Task[Session]) -> None:
         if opening.cancelled():
             return
         error = opening.exception()

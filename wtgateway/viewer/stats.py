@@ -79,6 +79,7 @@ class ViewerFigures:
 
     started_at: float
     state: str = "connecting"
+    transport: str = "webtransport"  # or "websocket"
     source_state: str = ""
     delivery: str = "stream"
     width: int = 0
@@ -137,7 +138,7 @@ class ViewerFigures:
         return {
             "state": self.state,
             "sourceState": self.source_state,
-            "transport": "webtransport",
+            "transport": self.transport,
             "delivery": self.delivery,
             "codec": video.codec,
             "width": self.width,
