@@ -63,7 +63,7 @@ const GROUPS = [
     { label: 'Never sent', value: (s) => format.formatCount(gateway(s, 'frames_dropped')) },
   ]],
   ['Delivery', [
-    { label: 'How', value: (s) => DELIVERIES[s.delivery] ?? s.delivery },
+    { label: 'How', value: (s) => (s.transport === 'websocket' ? 'messages, one after another' : DELIVERIES[s.delivery] ?? s.delivery) },
     { label: 'Why', value: (s) => String(s.gateway?.delivery_reason ?? '') },
     { label: 'Lost on the way', value: (s) => (s.gateway?.loss_ppm === undefined ? '' : format.formatShare(gateway(s, 'loss_ppm'))), curve: (s) => gateway(s, 'loss_ppm'), top: 20_000 },
     { label: 'The path carries', value: (s) => told(s, 'estimate_bps', format.formatBitrate), curve: (s) => gateway(s, 'estimate_bps'), top: 1_000_000 },

@@ -80,7 +80,7 @@ export class Upgrader {
       adopted: () => {},
       failed: () => this.#failed(challenger),
     });
-    this.#patience = setTimeout(() => this.drop(), PATIENCE_MS);
+    this.#patience = setTimeout(() => this.#giveUp(), PATIENCE_MS);
   }
 
   /** It delivers: it plays from now on. @param {Challenger} challenger */
@@ -93,10 +93,12 @@ export class Upgrader {
 
   /** @param {Challenger} challenger */
   #failed(challenger) {
-    if (challenger !== this.#challenger) return;
-    clearTimeout(this.#patience);
-    this.#challenger = null;
-    this.#attempts.failed(nowUs());
+    if (challenger === this.#challenger) this.#giveUp();
+  }
+
+  /** The next attempt asks for the address anew. */
+  #giveUp() {
+    this.drop();
     this.#connector.addresses.refresh(this.#connector.wish);
   }
 }
