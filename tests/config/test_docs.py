@@ -30,7 +30,7 @@ from wtgateway.config.values import RESERVED_NAMES
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "configuration.md").read_text()
 WORDS = set(re.findall(r"`([^`\s=]+)`", DOCS)) | set(re.findall(r"--[a-z][a-z-]*|WTG_[A-Z_]+", DOCS))
-UNITS = ("_bps", "_s")
+UNITS = ("_bps", "_bytes", "_s")
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_what_needs_a_restart_is_what_the_model_has() -> None:
 class FakePipeline:
     """What the manager needs of one."""
 
-    def __init__(self, config: BroadcastConfig, broadcast: Broadcast) -> None:
+    def __init__(self, config: BroadcastConfig, broadcast: Broadcast, processes: object) -> None:
         self.config, self.broadcast = config, broadcast
         self.running = False
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from wtgateway.events import Events
 from wtgateway.hub import Broadcast, Hub
@@ -19,7 +19,10 @@ from wtgateway.pipeline.recipe import policy_of
 
 if TYPE_CHECKING:
     from wtgateway.config import BroadcastConfig
+    from wtgateway.isolation import IsolatedPipeline, SourceProcesses
     from wtgateway.pipeline import Pipeline
+
+    AnyPipeline: TypeAlias = Pipeline | IsolatedPipeline
 
 log = logging.getLogger("wtgateway")
 
@@ -37,16 +40,16 @@ class Audience(Protocol):
         """It is there no more: its viewers are told."""
 
 
-def make_pipeline(config: BroadcastConfig, broadcast: Broadcast) -> Pipeline:
-    """The pipeline that ``config`` asks for, not yet running."""
-    from wtgateway.pipeline import Pipeline
+def make_pipeline(config: BroadcastConfig, broadcast: Broadcast, processes: SourceProcesses) -> AnyPipeline:
+    """The pipeline that ``config`` asks for, not yet running: here, or in one of the processes."""
+    from wtgateway.isolation import make_pipeline
 
-    return Pipeline(config, broadcast)
+    return make_pipeline(config, broadcast, processes)
 
 
 @dataclass(slots=True)
 class _Running:
-    pipeline: Pipeline
+    pipeline: AnyPipeline
     task: asyncio.Task[None]
 
 
@@ -58,9 +61,10 @@ class Broadcasts:
         self._audience, self._events = audience, events
         self._running: dict[str, _Running] = {}
         self._one_change = asyncio.Lock()
+        self._source_processes: SourceProcesses | None = None
 
     @property
-    def pipelines(self) -> dict[str, Pipeline]:
+    def pipelines(self) -> dict[str, AnyPipeline]:
         """The pipelines by name of their broadcast."""
         return {name: running.pipeline for name, running in self._running.items()}
 
@@ -78,7 +82,7 @@ class Broadcasts:
             if (broadcast := self.hub.get(name)) is not None
         )
 
-    def __iter__(self) -> Iterator[tuple[Broadcast, Pipeline]]:
+    def __iter__(self) -> Iterator[tuple[Broadcast, AnyPipeline]]:
         """Each broadcast that runs, and its pipeline."""
         for broadcast in self.hub:
             if (running := self._running.get(broadcast.name)) is not None:
@@ -133,10 +137,13 @@ class Broadcasts:
             return running is not None
 
     async def close(self) -> None:
-        """Stop all pipelines; their threads are over when this returns."""
+        """Stop all pipelines; their threads and processes are over when this returns."""
         async with self._one_change:
             running, self._running = list(self._running.values()), {}
             await asyncio.gather(*map(_stop, running))
+            if self._source_processes is not None:
+                await self._source_processes.close()
+                self._source_processes = None
 
     def _add(self, config: BroadcastConfig) -> None:
         broadcast = self.hub.add(config.name)
@@ -160,7 +167,11 @@ class Broadcasts:
         self._run(config, broadcast)
 
     def _run(self, config: BroadcastConfig, broadcast: Broadcast) -> None:
-        pipeline = make_pipeline(config, broadcast)
+        if self._source_processes is None:
+            from wtgateway.isolation import SourceProcesses
+
+            self._source_processes = SourceProcesses(self._died)
+        pipeline = make_pipeline(config, broadcast, self._source_processes)
         # A pipeline learns by what changes: viewers who are there already are no change.
         pipeline.demand_changed(broadcast.viewers)
         pipeline.wanted_changed(broadcast.wanted)
@@ -168,6 +179,9 @@ class Broadcasts:
         task = asyncio.create_task(pipeline.run(), name=f"pipeline:{config.name}")
         task.add_done_callback(_say_why)
         self._running[config.name] = _Running(pipeline, task)
+
+    def _died(self, broadcast: str, how: str) -> None:
+        self._events.publish("source.died", broadcast=broadcast, how=how)
 
 
 async def _stop(running: _Running) -> None:

@@ -5,6 +5,7 @@ All methods answer at once, from memory.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from wtgateway.log import redact_url
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from wtgateway.config import GatewayConfig
     from wtgateway.config.balancing import LbFile
     from wtgateway.hub import Broadcast
-    from wtgateway.lifecycle.broadcasts import Broadcasts
+    from wtgateway.lifecycle.broadcasts import AnyPipeline, Broadcasts
     from wtgateway.lifecycle.viewers import Viewers
-    from wtgateway.pipeline import Pipeline
     from wtgateway.transport.identity import Identity
     from wtgateway.workers.resuming import Member
 
@@ -84,7 +84,7 @@ class Shown:
         return self.viewers.worker_summaries()
 
 
-def _summary(broadcast: Broadcast, pipeline: Pipeline) -> BroadcastSummary:
+def _summary(broadcast: Broadcast, pipeline: AnyPipeline) -> BroadcastSummary:
     return BroadcastSummary(
         name=broadcast.name,
         state=broadcast.status.state,
@@ -99,10 +99,11 @@ def _summary(broadcast: Broadcast, pipeline: Pipeline) -> BroadcastSummary:
         keyframe_requests=broadcast.keyframe_requests,
         targets=_targets(pipeline),
         target_changes=pipeline.adapting.changes,
+        source_counters=dataclasses.asdict(pipeline.stats),
     )
 
 
-def _targets(pipeline: Pipeline) -> tuple[TargetSummary, ...]:
+def _targets(pipeline: AnyPipeline) -> tuple[TargetSummary, ...]:
     """What the encoders of a broadcast are to do."""
     nominals = pipeline.adapting.nominals
     return tuple(

@@ -87,6 +87,7 @@ def families(view: GatewayView) -> list[Family]:
         draining,
         *_of_workers(workers),
         *_of_broadcasts(view),
+        *_of_sources(view),
         *_of_adaptation(view),
         *paths,
         *_of_traces(workers),
@@ -147,6 +148,29 @@ def _of_broadcasts(view: GatewayView) -> list[Family]:
         frames.add(broadcast.frames_published, broadcast=broadcast.name)
         asked.add(broadcast.keyframe_requests, broadcast=broadcast.name)
     return [live, viewers, frames, asked]
+
+
+# What a broadcast's pipeline counts (BroadcastSummary.source_counters): the family's name, and what it says.
+_OF_SOURCES = {
+    "restarts": ("source_restarts", "Times that the source was lost, and opened again"),
+    "process_deaths": ("source_process_deaths", "Times that the process of the source died"),
+    "source_lost": ("source_lost", "Frames that were not taken from the process of the source in time"),
+    "outbox_dropped": ("source_outbox_dropped", "Frames that the event loop did not take in time"),
+    "pictures_skipped": ("source_pictures_skipped", "Pictures for which no encoder was free"),
+    "sound_skipped": ("source_sound_skipped", "Pieces of sound for which no encoder was free"),
+}
+
+
+def _of_sources(view: GatewayView) -> list[Family]:
+    """What is lost before there are frames, and how often a source was."""
+    counted = {
+        key: Family(f"{PREFIX}{name}_total", "counter", text) for key, (name, text) in _OF_SOURCES.items()
+    }
+    for broadcast in view.broadcasts():
+        for key, value in broadcast.source_counters.items():
+            if key in counted:
+                counted[key].add(value, broadcast=broadcast.name)
+    return list(counted.values())
 
 
 def _of_adaptation(view: GatewayView) -> list[Family]:

@@ -62,6 +62,7 @@ class BroadcastSummary:
     keyframe_requests: int = 0
     targets: tuple[TargetSummary, ...] = ()
     target_changes: int = 0
+    source_counters: Mapping[str, int] = field(default_factory=dict)  # of its pipeline, by what is counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
