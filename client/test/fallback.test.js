@@ -179,3 +179,41 @@ test('who stops while two transports are tried leaves none', async (t) => {
   assert.ok(Transport.all.every(({ end }) => end) && Socket.all.every(({ end }) => end));
   assert.equal(player.states.at(-1), 'stopped');
 });
+
+/** The pages' answers. @param {import('node:test').TestContext} t @param {(url: URL) => Response} answer */
+function pages(t, answer) {
+  /** @type {{path: string, token: string}[]} */ const asked = [];
+  t.mock.method(globalThis, 'fetch', async (/** @type {string} */ address, /** @type {any} */ { headers }) => {
+    const url = new URL(address);
+    asked.push({ path: url.pathname + url.search, token: headers?.authorization ?? '' });
+    return answer(url);
+  });
+  return asked;
+}
+
+test('who is refused is not let in by another way: the pages are asked, and no WebSocket is tried', async (t) => {
+  for (const [status, code, state] of /** @type {const} */ ([[401, 'unauthorized', 'failed'], [403, 'forbidden', 'failed'], [429, 'limit', 'reconnecting']])) {
+    await t.test(`${status}`, async (one) => {
+      const asked = pages(one, () => new Response('{}', { status, headers: { 'retry-after': '30' } }));
+      const player = await begun(one, { token: 'secret', canRefetch: true }, { rejects: true, webSocketUrl });
+      await player.pass(50);
+      if (code === 'unauthorized') player.engine.receive({ type: 'token', token: 'secret' });
+      await player.pass(50);
+      const told = /** @type {any} */ (player.posted.findLast(({ type }) => type === 'state'));
+      assert.deepEqual([told.state, told.code], [state, code]);
+      assert.ok(status !== 429 || told.retryInMs === 30_000);
+      assert.deepEqual([Transport.all.length, Socket.all.length], [1, 0]);
+      assert.deepEqual(asked, [{ path: '/api/v1/transport?broadcast=cam', token: 'Bearer secret' }]);
+    });
+  }
+});
+
+test('WebTransport that is refused where the pages let in is followed by a WebSocket at once', async (t) => {
+  pages(t, () => Response.json({}));
+  const player = await begun(t, { canRefetch: true }, { rejects: true, webSocketUrl });
+  await fetched();
+  const [socket] = /** @type {[Socket]} */ (Socket.all);
+  await socket.accept();
+  await player.playOn(socket);
+  assert.equal(player.connector.transportReason, 'udp-blocked');
+});

@@ -66,7 +66,8 @@ export class Transport {
   #down = source();
   /** @type {any[]} */ sent = [];
   /** @type {any} how it ended */ end = null;
-  ready = Transport.blocked ? new Promise(() => {}) : Promise.resolve();
+  /** The gateway says no. */ static rejects = false;
+  ready = Transport.rejects ? Promise.reject(new Error('refused')) : Transport.blocked ? new Promise(() => {}) : Promise.resolve();
   incomingUnidirectionalStreams = this.#streams.readable;
   incomingBidirectionalStreams = this.#control.readable;
 
@@ -216,11 +217,11 @@ export const settle = async () => { for (let i = 0; i < 4; i++) await new Promis
 /**
  * A player that was started.
  * @param {import('node:test').TestContext} t @param {Partial<import('../src/types.js').StartMessage>} [wish]
- * @param {{blocked?: boolean, webSocketUrl?: string}} [network]
+ * @param {{blocked?: boolean, rejects?: boolean, webSocketUrl?: string}} [network]
  */
-export async function begun(t, wish = {}, { blocked = false, webSocketUrl } = {}) {
+export async function begun(t, wish = {}, { blocked = false, rejects = false, webSocketUrl } = {}) {
   t.mock.timers.enable({ apis: ['setInterval', 'setTimeout'] });
-  Object.assign(Transport, { all: [], refuses: false, blocked });
+  Object.assign(Transport, { all: [], refuses: false, rejects, blocked });
   Socket.all = [];
   Decoder.opened = 0;
   nowMs = 0;

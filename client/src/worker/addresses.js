@@ -79,11 +79,25 @@ export class Addresses {
     this.#refreshing = false;
   }
 
+  /**
+   * Whether whoever was refused would be so on another way as well.
+   * @param {StartMessage} wish @returns {Promise<false>} it would not, as far as can be told
+   * @throws {import('./transport.js').HttpError} it would
+   */
+  async check({ baseUrl, broadcast, token, canRefetch }) {
+    if (!canRefetch) return false;
+    try {
+      await fetchJson(baseUrl, askOf(broadcast), token);
+    } catch (error) {
+      if (statusOf(error) >= 400 && statusOf(error) < 500) throw error;
+    }
+    return false;
+  }
+
   /** A browser does not tell a page why a CONNECT failed; the API does. @param {StartMessage} wish @param {string} error the browser's words */
   async explain({ baseUrl, broadcast, token }, error) {
-    const query = new URLSearchParams({ broadcast });
     const [asked, listed] = await Promise.allSettled([
-      fetchJson(baseUrl, `/api/v1/transport?${query}`, token), fetchJson(baseUrl, '/api/v1/broadcasts', token),
+      fetchJson(baseUrl, askOf(broadcast), token), fetchJson(baseUrl, '/api/v1/broadcasts', token),
     ]);
     const refused = asked.status === 'rejected' ? refusal(asked.reason) : null;
     if (refused) return refused;
@@ -94,6 +108,12 @@ export class Addresses {
 /** @param {StartMessage} wish */
 const needsSocket = ({ transport }) => transport === 'websocket' || typeof WebTransport === 'undefined';
 
+/** Answered as a request for a session would be. @param {string} broadcast */
+const askOf = (broadcast) => `/api/v1/transport?${new URLSearchParams({ broadcast })}`;
+
+/** @param {unknown} error @returns {number} of HTTP; 0: no answer came */
+const statusOf = (error) => /** @type {Partial<import('./transport.js').HttpError> | undefined} */ (error)?.status ?? 0;
+
 /** @param {any} list of /api/v1/broadcasts @returns {string[] | null} null: it is something else */
 function namesOf(list) {
   const broadcasts = Array.isArray(list) ? list : list?.broadcasts;
@@ -102,6 +122,6 @@ function namesOf(list) {
 
 /** @param {unknown} error of fetchJson() @returns {import('./words.js').Verdict | null} null: it is no refusal */
 export function refusal(error) {
-  const { status = 0, retryMs = 0 } = /** @type {Partial<import('./transport.js').HttpError>} */ (error ?? {});
-  return afterRefusal(status, retryMs);
+  const { retryMs = 0 } = /** @type {Partial<import('./transport.js').HttpError>} */ (error ?? {});
+  return afterRefusal(statusOf(error), retryMs);
 }

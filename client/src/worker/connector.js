@@ -210,7 +210,7 @@ export class Connector {
       if (run !== this.#run) return verdict({ why: words(error) });
       if (this.session) this.leave(this.session, '');
       if (error instanceof Impossible) return verdict({ why: error.message, state: 'failed', final: true });
-      return await this.addresses.explain(wish, words(error));
+      return refusal(error) ?? await this.addresses.explain(wish, words(error));
     } finally {
       this.racing = null;
     }

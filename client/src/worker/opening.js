@@ -32,7 +32,8 @@ export class Impossible extends Error {}
 /**
  * @param {Connector} connector @param {StartMessage} wish @param {TransportInfo} info
  * @param {{early: import('./engine.js').EarlyTransport | null, patienceMs: number, wanted: () => boolean}} options
- * @returns {Promise<Session>} that is open, and joined to the engine @throws {Error} none could be opened, in the browser's words
+ * @returns {Promise<Session>} that is open, and joined to the engine
+ * @throws {Error} none could be opened, in the browser's words; or an HttpError: this viewer is not let in
  */
 export async function open(connector, wish, info, { early, patienceMs, wanted }) {
   const startedUs = early?.connectUs ?? nowUs();
@@ -42,7 +43,7 @@ export async function open(connector, wish, info, { early, patienceMs, wanted })
   const left = (/** @type {number} */ ms) => ms - (nowUs() - startedUs) / 1000;
   if (first && (alone || !wish.socketWon)) {
     const answer = answered(first, left(alone ? patienceMs : HEAD_START_MS));
-    if (alone ? await answer : await answer.catch(() => false)) return first;
+    if (alone ? await answer : await answer.catch(() => connector.addresses.check(wish))) return first;
     if (alone) throw new Error(`no answer within ${patienceMs / 1000} s`);
   }
   const module = await connector.loadRacing().catch(() => null);
