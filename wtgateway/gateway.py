@@ -7,6 +7,7 @@ of stands in :mod:`wtgateway.lifecycle`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,7 +24,7 @@ from wtgateway.lifecycle.attend import attend
 from wtgateway.lifecycle.broadcasts import Broadcasts
 from wtgateway.lifecycle.difference import Difference, applied, difference
 from wtgateway.lifecycle.pages import Pages
-from wtgateway.lifecycle.shortages import Shortages
+from wtgateway.lifecycle.shortages import CERTIFICATES, Shortages
 from wtgateway.lifecycle.shown import Shown
 from wtgateway.lifecycle.viewers import Serving, Viewers
 from wtgateway.lifecycle.viewers import worker_count as worker_count
@@ -255,7 +256,11 @@ class Gateway(Shown):
             host=config.bind.host,
             public_hosts=config.public_hosts,
         )
-        manager = CertificateManager(source, on_change=self.viewers.use_certificates)
+        manager = CertificateManager(
+            source,
+            on_change=self.viewers.use_certificates,
+            on_trouble=functools.partial(self.shortages.note, CERTIFICATES),
+        )
         await manager.start()
         self._certificates = manager
 

@@ -162,7 +162,7 @@ def test_a_crash_while_writing_leaves_the_old_store(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CertificateError, match="No space left on device; choose a writable directory"):
+    with pytest.raises(CertificateError, match="No space left on device; make room, or choose"):
         store.load_or_create(NOW + 61)
     monkeypatch.undo()
     assert [c.fingerprint for c in store.read()] == [c.fingerprint for c in first.certificates]

@@ -44,6 +44,11 @@ class DerivedCertificates:
         self.period_s = math.ceil(rotate_s)
         self._made: dict[int, Certificate] = {}
 
+    @property
+    def trouble(self) -> str:
+        """None: nothing is stored."""
+        return ""
+
     def begin(self, now: float) -> CertificateSet:
         """What is in use at ``now`` (Unix seconds). Raises :exc:`CertificateError`."""
         number = int(now // self.period_s)

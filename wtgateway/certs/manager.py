@@ -13,19 +13,19 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from wtgateway.certs.certificate import CertificateSet
+from wtgateway.certs.certificate import Certificate, CertificateSet
 from wtgateway.certs.policy import plan
-from wtgateway.certs.store import CertificateStore
+from wtgateway.certs.store import CertificateStore, StoreFull
 from wtgateway.errors import CertificateError
 
 log = logging.getLogger(__name__)
 
 # a jump of the wall clock and a rotation by another process are noticed at the latest after this
 LOOK_EVERY_S = 1.0
-RETRY_STORE_EVERY_S = 30.0
+RETRY_STORE_EVERY_S = 2.0
 
 
 class CertificateSource(Protocol):
@@ -37,6 +37,10 @@ class CertificateSource(Protocol):
     def look(self, now: float, before: CertificateSet) -> CertificateSet:
         """What to use now; ``before`` itself when nothing has changed."""
 
+    @property
+    def trouble(self) -> str:
+        """Why they are not as safe as they should be, in words; empty: they are."""
+
 
 class StoredCertificates:
     """The certificates of a store, which other processes may look after as well."""
@@ -45,10 +49,19 @@ class StoredCertificates:
         self._store = store
         self._mark: tuple[int, int, int] | None = None
         self._unsaved_since: float | None = None
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why they are in memory only; empty: they are stored."""
+        return self._trouble
 
     def begin(self, now: float) -> CertificateSet:
-        """Load or make them. Raises :exc:`CertificateError`."""
-        return self._load(now)
+        """Load or make them; in memory where there is just no room. Raises :exc:`CertificateError`."""
+        try:
+            return self._load(now)
+        except StoreFull as error:
+            return self._in_memory(error, (), now)
 
     def look(self, now: float, before: CertificateSet) -> CertificateSet:
         """What is due, and what other processes have made of the store meanwhile."""
@@ -80,14 +93,17 @@ class StoredCertificates:
         try:
             outcome = self._load(now, before)
         except CertificateError as error:
-            if self._unsaved_since is None:
-                log.error("%s; certificates rotate in memory until it works again", error)
-            self._unsaved_since = time.monotonic()
-            return self._store.in_memory(before.certificates, now)
+            return self._in_memory(error, before.certificates, now)
         if self._unsaved_since is not None:
             log.info("the certificate store %s works again", self._store.directory)
-        self._unsaved_since = None
+        self._unsaved_since, self._trouble = None, ""
         return outcome
+
+    def _in_memory(self, error: CertificateError, known: Sequence[Certificate], now: float) -> CertificateSet:
+        if self._unsaved_since is None:
+            log.error("%s; certificates rotate in memory until it works again", error)
+        self._unsaved_since, self._trouble = time.monotonic(), str(error)
+        return self._store.in_memory(known, now)
 
 
 def _with_previous(after: CertificateSet, before: CertificateSet) -> CertificateSet:
@@ -105,7 +121,8 @@ def _with_previous(after: CertificateSet, before: CertificateSet) -> Certificate
 class CertificateManager:
     """Keeps the certificates of ``source`` in their turn.
 
-    ``on_change`` is called on the loop with every new set, not with the first. ``wall`` gives Unix seconds.
+    ``on_change`` is called on the loop with every new set, not with the first; ``on_trouble`` after each look
+    at the source, with why certificates are not stored, or nothing. ``wall`` gives Unix seconds.
     """
 
     def __init__(
@@ -113,9 +130,11 @@ class CertificateManager:
         source: CertificateSource,
         *,
         on_change: Callable[[CertificateSet], None] | None = None,
+        on_trouble: Callable[[str], None] = lambda why: None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._source, self._on_change, self._wall = source, on_change, wall
+        self._on_trouble = on_trouble
         self._set: CertificateSet | None = None
         self._task: asyncio.Task[None] | None = None
         self.rotations = 0  # how often the current certificate was replaced
@@ -129,6 +148,7 @@ class CertificateManager:
     async def start(self) -> CertificateSet:
         """Load or make the certificates and begin to rotate. Raises :exc:`CertificateError`."""
         self._set = await asyncio.to_thread(self._source.begin, self._wall())
+        self._on_trouble(self._source.trouble)
         self._task = asyncio.create_task(self._run(), name="certificates")
         return self._set
 
@@ -156,6 +176,7 @@ class CertificateManager:
         """Look now whether anything is due. Returns whether the set changed."""
         before = self.certificates
         after = await asyncio.to_thread(self._source.look, self._wall(), before)
+        self._on_trouble(self._source.trouble)
         if after.hashes() == before.hashes():
             return False
         self._set = after

@@ -8,6 +8,7 @@ others made before it plans. Imports errors and this room.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import tempfile
@@ -27,6 +28,11 @@ LOCK_FILE = ".lock"
 LOCK_TIMEOUT_S = 10.0
 LOCK_RETRY_S = 0.02
 MAX_FILE_BYTES = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE)
+
+
+class StoreFull(CertificateError):
+    """There is no room for it, for now; nothing is wrong with its place."""
 
 
 class CertificateStore:
@@ -87,10 +93,10 @@ class CertificateStore:
                     write_private(self.path, b"".join(to_pem(c) for c in outcome.certificates))
                 return outcome
         except OSError as error:
-            raise CertificateError(
-                f"the certificate store {self.directory} cannot be used: {error.strerror or error}; "
-                "choose a writable directory with --certs-dir"
-            ) from None
+            why = f"the certificate store {self.directory} cannot be used: {error.strerror or error}"
+            if error.errno in _NO_ROOM:
+                raise StoreFull(f"{why}; make room, or choose a writable directory with --certs-dir") from None
+            raise CertificateError(f"{why}; choose a writable directory with --certs-dir") from None
 
     def _apply(self, stored: Sequence[Certificate], decided: Plan) -> CertificateSet:
         kept = {c.window: c for c in stored if c.window in decided.keep}

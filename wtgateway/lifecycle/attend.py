@@ -14,7 +14,7 @@ from wtgateway.events import Events
 from wtgateway.lifecycle.difference import Difference
 from wtgateway.lifecycle.notify import Notifier
 from wtgateway.lifecycle.reload import Reloader, watch_file
-from wtgateway.lifecycle.shortages import Shortages, watch_descriptors
+from wtgateway.lifecycle.shortages import Shortages, raise_descriptor_limit, watch_descriptors
 
 if TYPE_CHECKING:
     from wtgateway.config import GatewayConfig
@@ -81,6 +81,7 @@ async def attend(gateway: Attended, serve: Callable[[Callable[[], None]], Awaita
     ``serve`` runs the gateway to its end; it calls what it is given when viewers are served.
     """
     config, loop = gateway.config, asyncio.get_running_loop()
+    raise_descriptor_limit()
     notifier = Notifier.from_environment(os.environ, os.getpid())
     origin = config.origin
     reloader = None

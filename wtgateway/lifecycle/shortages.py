@@ -6,6 +6,7 @@ A gateway goes on with less for as long as it lasts. Belongs to the event loop's
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import time
@@ -20,7 +21,9 @@ log = logging.getLogger("wtgateway")
 LOOK_EVERY_S = 1.0
 SAY_AGAIN_S = 60.0  # a shortage that comes and goes is said so often at most
 FDS = "file descriptors"
+CERTIFICATES = "room for certificates"
 FDS_LEFT_LEAST, FDS_LEFT_ENOUGH = 8, 16  # free ones: fewer begin a shortage, so many end it
+FDS_WANTED = 65_536
 _FD_DIRECTORY = Path("/proc/self/fd")
 
 
@@ -31,6 +34,7 @@ class Shortages:
         self._events, self._now = events, now
         self._present: dict[str, str] = {}
         self._said_at: dict[str, float] = {}
+        self._told: set[str] = set()  # whose end is to be said as well
 
     @property
     def present(self) -> Mapping[str, str]:
@@ -46,7 +50,8 @@ class Shortages:
                 self._begin(what, why)
         elif before:
             del self._present[what]
-            if what in self._said_at:
+            if what in self._told:
+                self._told.discard(what)
                 log.info("recovered what=%s", what)
                 self._events.publish("recovered", what=what)
 
@@ -55,6 +60,7 @@ class Shortages:
         if said_at is not None and self._now() - said_at < SAY_AGAIN_S:
             return
         self._said_at[what] = self._now()
+        self._told.add(what)
         log.error("degraded what=%s why=%s", what, why)
         self._events.publish("degraded", what=what, why=why)
 
@@ -68,6 +74,17 @@ def descriptors_short(used: int | None, limit: int, was_short: bool) -> str:
         f"{limit - left} of {limit} are in use: pages, sources and workers cannot be opened; raise the limit "
         "(LimitNOFILE, ulimit -n)"
     )
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many as the system lets us have: the lower limit is there for programs that use select(2)."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FDS_WANTED if hard == resource.RLIM_INFINITY else min(hard, FDS_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # some systems say one limit and mean another
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def count_descriptors() -> int | None:

@@ -102,7 +102,7 @@ class Pipeline(Supervised):
                 failure.set_result(error)
 
         def failed(error: BaseException) -> None:
-            if not isinstance(error, WtgatewayError):
+            if not isinstance(error, (WtgatewayError, OSError)):  # the system's: no fault of ours
                 log.error("pipeline fault broadcast=%s", self.config.name, exc_info=error)
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(settle, error)

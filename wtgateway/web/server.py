@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wtgateway.errors import ConfigError
+from wtgateway.web import connections
 from wtgateway.protocol.websocket_messages import MOST_VIEWER_BYTES
 from wtgateway.web.websocket import Connections
 
@@ -92,7 +93,9 @@ async def bind_sockets(host: str, port: int) -> list[socket.socket]:
 def _hypercorn_config(tls_cert: Path | None, tls_key: Path | None) -> Any:
     from hypercorn.config import Config  # takes a tenth of a second that other commands do not need
 
+    connections.install()
     config = Config()
+    config.gate = connections.Gate(connections.own_limit())  # type: ignore[attr-defined]
     config.accesslog = None
     config.errorlog = logging.getLogger("wtgateway.web.hypercorn")
     config.errorlog.setLevel(logging.WARNING)

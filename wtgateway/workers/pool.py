@@ -39,6 +39,7 @@ START_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 3.0
 WATCH_EVERY_S = 1.0
 MOST_SILENT = 10  # looks of the watchdog without a word from a worker: it hangs
+ASSIGN_AGAIN_S = 1.0
 STEADY_S = 10.0  # a worker that lived so long is replaced without a pause
 
 
@@ -240,8 +241,13 @@ class WorkerPool:
             self._standby.keep_one()
 
     def _assign(self, place: _Place, process: WorkerProcess) -> None:
-        place.process, process.stage = process, Stage.ASSIGNED
-        place.event_fd, start = self._bus.add_reader()
+        try:
+            event_fd, start = self._bus.add_reader()
+        except OSError:  # no file descriptor is left, for now
+            process.kill()
+            self._standby.later(ASSIGN_AGAIN_S, self._fill)
+            return
+        place.process, process.stage, place.event_fd = process, Stage.ASSIGNED, event_fd
         snapshot = self._bus.snapshot()
         fds = [
             self._bus.fd,

@@ -61,7 +61,13 @@ class WorkerProcess:
             except BaseException:
                 ours.close()
                 raise
-        self._pidfd = os.pidfd_open(self._process.pid)
+        try:
+            self._pidfd = os.pidfd_open(self._process.pid)
+        except OSError:  # no file descriptor is left
+            ours.close()
+            self._process.kill()
+            self._process.wait()
+            raise
         loop.add_reader(self._pidfd, self._exited)
         self._channel = Channel(
             ours,

@@ -44,7 +44,7 @@ class Standby:
         self._starting: set[WorkerProcess] = set()
         self._spare: WorkerProcess | None = None
         self._timers: set[asyncio.TimerHandle] = set()
-        self._closing = False
+        self._closing = self._trying_again = False
 
     @property
     def processes(self) -> list[WorkerProcess]:
@@ -54,7 +54,11 @@ class Standby:
     def start(self, count: int) -> None:
         """See to it that ``count`` are about to be warm."""
         for _ in range(count - len(self._starting)):
-            process = self._make(self._loop, on_message=self._said, on_gone=self._gone)
+            try:
+                process = self._make(self._loop, on_message=self._said, on_gone=self._gone)
+            except OSError as error:  # no file descriptor, process or memory is left, for now
+                self._not_started(error)
+                return
             self._starting.add(process)
 
     def take(self) -> WorkerProcess | None:
@@ -72,6 +76,18 @@ class Standby:
         if not self._closing:
             log.warning("a process for a %s died before it served how=%s", self._what, how)
             self.later(backoff(self.failures - 1), self._on_change)
+
+    def _not_started(self, error: OSError) -> None:
+        """Try again later, however many ask for that."""
+        self.failures += 1
+        if not self._closing and not self._trying_again:
+            self._trying_again = True
+            log.warning("a process for a %s cannot be started why=%s", self._what, error.strerror or error)
+            self.later(backoff(self.failures - 1), self._try_again)
+
+    def _try_again(self) -> None:
+        self._trying_again = False
+        self._on_change()
 
     def later(self, delay_s: float, call: Callable[[], None]) -> None:
         """Call it then, unless all is over by then."""
