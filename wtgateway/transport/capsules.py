@@ -26,6 +26,7 @@ STREAMS_BLOCKED_BIDI = 0x190B4D43
 STREAMS_BLOCKED_UNI = 0x190B4D44
 
 MAX_REASON_BYTES = 1024
+MAX_IDLE = 256  # capsules of a session that change nothing: unknown ones, and words of being blocked
 _VARINT_BYTES = 8
 _SESSION = {CLOSE_SESSION: 4 + MAX_REASON_BYTES, DRAIN_SESSION: 4 + MAX_REASON_BYTES}
 _FORBIDDEN = (MAX_STREAM_DATA, STREAM_DATA_BLOCKED)
@@ -116,6 +117,7 @@ class CapsuleParser:
         self._buffer = bytearray()
         self._skip = 0
         self._closed = False
+        self._idle = 0
 
     def feed(self, data: bytes) -> list[Capsule]:
         """The capsules that ``data`` completes.
@@ -133,6 +135,10 @@ class CapsuleParser:
                 break
             if not isinstance(found, _Unknown):
                 capsules.append(found)
+            if isinstance(found, _Unknown | DrainSession | Blocked):
+                self._idle += 1
+                if self._idle > MAX_IDLE:
+                    raise ProtocolError(CloseCode.FLOOD, "too many capsules that say nothing")
         return capsules
 
     @property

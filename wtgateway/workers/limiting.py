@@ -16,7 +16,7 @@ from wtgateway.protocol.session import SessionLimits
 from wtgateway.transport.session import ViewerSession
 from wtgateway.transport.webtransport import Refusal
 
-TELL_S = 10.0  # an event of one limit comes so often at most: who is refused may ask a thousand times a second
+TELL_S = 10.0  # an event of one limit comes so often at most: who is refused may ask again and again
 BURST = 4  # seconds' worth of control messages at once: a page that joins says all it knows
 
 Publish = Callable[..., None]
