@@ -24,7 +24,7 @@ LEVELS = [
     {"access", "limits", "protocol", "sources", "encoders", "certs"},
     {"hub"},
     {"transport", "web"},
-    {"pipeline", "workers", "announce", "gateway", "lifecycle", "isolation", "viewer", "lb"},
+    {"monitoring", "hooks", "pipeline", "workers", "announce", "gateway", "lifecycle", "isolation", "viewer", "lb"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
@@ -35,7 +35,11 @@ SIBLINGS = {
     ("announce", "gateway"),  # the values of what it announces
     ("gateway", "lifecycle"),
     ("gateway", "pipeline"),
+    ("workers", "monitoring"),  # each process looks at its own event loop
+    ("lifecycle", "monitoring"),
+    ("lifecycle", "hooks"),
     ("gateway", "workers"),
+    ("gateway", "monitoring"),
     ("lifecycle", "pipeline"),
     ("lifecycle", "workers"),
     ("lifecycle", "isolation"),

@@ -23,11 +23,13 @@ class WtgatewayError(Exception):
 class ConfigError(WtgatewayError):
     """A setting is wrong.
 
-    ``where`` is the file, environment variable or flag; ``key`` the dotted key.
+    ``where`` is the file, environment variable or flag; ``key`` the dotted key. ``passing``: it may be right
+    in a while, as it is (a port that another program has).
     """
 
-    def __init__(self, where: str, key: str, value: object, expected: str) -> None:
+    def __init__(self, where: str, key: str, value: object, expected: str, *, passing: bool = False) -> None:
         self.where, self.key, self.value, self.expected = where, key, value, expected
+        self.passing = passing
         place = f"{where}: {key}" if key else where
         super().__init__(f"{place}: {value!r} is not usable; expected {expected}")
 

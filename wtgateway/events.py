@@ -42,6 +42,11 @@ KINDS: Final[Mapping[str, str]] = {
 }
 """All kinds, with what each says. Which fields they have: docs/operations.md."""
 
+PROVOKED: Final = frozenset({"access.refused", "limit.reached"})
+"""Kinds that strangers can have happen as often as they like: told so often, the rest is only counted."""
+
+PER_SECOND: Final = 5.0
+AT_ONCE: Final = 20.0
 KEPT: Final = 512
 QUEUED: Final = 256
 MAX_FIELDS = 24
@@ -110,6 +115,24 @@ class Subscription:
                 self._loop.call_soon_threadsafe(self._some.set)
 
 
+class _Bucket:
+    """A token bucket for one kind of event, and how many it let go unsaid."""
+
+    def __init__(self, now_us: int) -> None:
+        self.left_out = 0
+        self._tokens, self._at_us = AT_ONCE, now_us
+
+    def take(self, now_us: int) -> bool:
+        """Whether one more may be told."""
+        self._tokens = min(AT_ONCE, self._tokens + (now_us - self._at_us) / 1e6 * PER_SECOND)
+        self._at_us = now_us
+        if self._tokens < 1:
+            self.left_out += 1
+            return False
+        self._tokens -= 1
+        return True
+
+
 class Events:
     """All of one gateway's. May be told from any thread; listeners belong to an event loop."""
 
@@ -118,6 +141,7 @@ class Events:
         self._subscriptions: list[Subscription] = []
         self._lock = threading.Lock()
         self._number = 0
+        self._buckets: dict[str, _Bucket] = {}
         self.counts: Counter[str] = Counter()  # of each kind
 
     @property
@@ -128,6 +152,8 @@ class Events:
 
     def publish(self, kind: str, **fields: Value) -> None:
         """Tell everybody, at once and without waiting; never raises. Texts are cut and lose their secrets."""
+        if kind in PROVOKED and not (fields := self._allowed(kind, fields)):
+            return
         clean = {name: _clean(value) for name, value in list(fields.items())[:MAX_FIELDS]}
         with self._lock:
             self._number += 1
@@ -136,6 +162,16 @@ class Events:
             self._kept.append(event)
             for subscription in self._subscriptions:
                 subscription._put(event)
+
+    def _allowed(self, kind: str, fields: dict[str, Value]) -> dict[str, Value]:
+        """The fields, with how many were left out before; none where there were too many of the kind."""
+        with self._lock:
+            bucket = self._buckets.setdefault(kind, _Bucket(clock.now_us()))
+            if not bucket.take(clock.now_us()):
+                self.counts[kind] += 1
+                return {}
+            left_out, bucket.left_out = bucket.left_out, 0
+        return fields | {"left_out": left_out}
 
     def subscribe(self, limit: int = QUEUED, *, after: int | None = None) -> Subscription:
         """Listen from now on, with at most ``limit`` events waiting; the oldest go first.

@@ -14,7 +14,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from wtgateway.access import Credentials, Refused
+from wtgateway.access.control import AccessControl
 from wtgateway.cluster import ClusterSecret
+from wtgateway.config.api_broadcasts import api_broadcast
 from wtgateway.config.balancing import LbFile, load_lb_file, own_server_id
 from wtgateway.config.template import WHERE, Template
 from wtgateway.errors import ConfigError
@@ -23,6 +26,7 @@ from wtgateway.hub import Hub
 from wtgateway.lifecycle.attend import attend
 from wtgateway.lifecycle.broadcasts import Broadcasts
 from wtgateway.lifecycle.difference import Difference, applied, difference
+from wtgateway.lifecycle.operated import Operated, Operation, make_listener
 from wtgateway.lifecycle.pages import Pages
 from wtgateway.lifecycle.shortages import CERTIFICATES, Shortages
 from wtgateway.lifecycle.shown import Shown
@@ -39,7 +43,7 @@ from wtgateway.workers.resuming import Member
 if TYPE_CHECKING:
     from wtgateway.certs import Certificate, CertificateManager, CertificateSet
     from wtgateway.config import GatewayConfig
-    from wtgateway.pipeline import Pipeline
+    from wtgateway.lifecycle.broadcasts import AnyPipeline
     from wtgateway.transport.session import ViewerSession
     from wtgateway.workers.pool import WorkerPool
 
@@ -49,13 +53,13 @@ OnConfig = Callable[["GatewayConfig"], None]
 """Called on the loop with each configuration that holds from then on, not with the first; must not raise."""
 
 
-class Gateway(Shown):
+class Gateway(Shown, Operated):
     """One gateway, with its workers. Make it inside a running loop, then ``await run()``."""
 
     def __init__(self, config: GatewayConfig) -> None:
         self.config = config
-        self.hub = Hub()
         self.events = Events()
+        self.hub = Hub(self.events)
         self.quic_addresses: list[tuple[str, int]] = []
         self.viewers = Viewers()
         self.broadcasts_running = Broadcasts(self.hub, self.viewers, self.events)
@@ -66,12 +70,15 @@ class Gateway(Shown):
         self.cluster_secret: ClusterSecret | None = None  # known from run() on
         self.lb_file: LbFile | None = None  # the same
         self.identity = Identity()  # the same
+        self.access: AccessControl | None = None  # the same
         self._pages = Pages()
         self._certificates: CertificateManager | None = None
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._member = Member(name=config.node)
         self._ready = self._draining = False
         self._started = time.monotonic()
+        self.operation = Operation(self.hub, self.viewers, make_listener(self))
+        self.on_config.append(lambda config: self.operation.listener.use(config.webhooks))
 
     @property
     def web_address(self) -> tuple[str, int] | None:
@@ -79,7 +86,7 @@ class Gateway(Shown):
         return self._pages.address
 
     @property
-    def pipelines(self) -> dict[str, Pipeline]:
+    def pipelines(self) -> dict[str, AnyPipeline]:
         """The pipelines by name of their broadcast."""
         return self.broadcasts_running.pipelines
 
@@ -119,6 +126,7 @@ class Gateway(Shown):
             before, self.config = self.config, holds
             if before.log_level != holds.log_level:
                 await self.set_log_level(holds.log_level)
+            self._use_limits()
             for call in self.on_config:
                 call(holds)
             return found
@@ -126,12 +134,18 @@ class Gateway(Shown):
     async def put_broadcast(self, name: str, document: Mapping[str, Any]) -> bool:
         """Add a broadcast until the next start, or change it; True: it is new. Raises ConfigError.
 
-        ``document`` has the keys of the file's block.
+        ``document`` has the keys of the file's block. It is the API's: what it may be, and which sources it may
+        name, :mod:`wtgateway.config.api_broadcasts` says.
         """
         template = self.config.template or Template()
         config = template.broadcast(name, document)
+        present = next((each for each in self.broadcasts_running.configs if each.name == name), None)
+        rules = self.config.api.allowed_sources
+        config = await asyncio.to_thread(api_broadcast, document, config, present, rules)
         await asyncio.to_thread(check_sources, [config], WHERE)
-        return await self.broadcasts_running.put(config)
+        new = await self.broadcasts_running.put(config)
+        self._use_limits()
+        return new
 
     async def remove_broadcast(self, name: str) -> bool:
         """Tell its viewers, and close its source; False: there is none of that name."""
@@ -198,19 +212,32 @@ class Gateway(Shown):
             self._start_certificates(),
             asyncio.to_thread(check_sources, config.broadcasts, "configuration"),
         )
+        self.access = AccessControl(config, self.cluster_secret, on_refused=self._access_refused)
+        self.access.on_revoked = self.viewers.revoke
+        await self.access.start()
         self.broadcasts_running.prepare(config.broadcasts)
         serving = Serving(
-            config, self.hub, self.identity, self._member, self.lb_file, certificates=self._certificate_set
-        )
+            config, self.hub, self.identity, self._member, self.lb_file,
+            certificates=self._certificate_set, publish=self.events.publish,
+            access=self.access,
+        )  # fmt: skip
         self.quic_addresses = [(a[0], a[1]) for a in await serving.start(self.viewers)]
-        await self._pages.start(config, self)
+        serve = self.viewers.serve_websocket if config.websocket else None
+        await self._pages.start(config, self, serve, self.access)
+        self.operation.start(config)
         self.broadcasts_running.start(config.broadcasts)
+        self._use_limits()
         self.viewers.admit()
         self._ready = True
+
+    def _use_limits(self) -> None:
+        configs = self.broadcasts_running.configs
+        self.viewers.use_limits(self.config.limits, configs, self.lb_file, self.events.publish)
 
     async def _close(self) -> None:
         """Whatever was started; what one part leaves undone keeps no other from its end."""
         self._ready = False
+        await self.operation.close()
         try:
             await self.viewers.close()
         finally:
@@ -220,8 +247,22 @@ class Gateway(Shown):
                 try:
                     await self._pages.close()
                 finally:
+                    if self.access is not None:
+                        await self.access.close()
                     if self._certificates is not None:
                         await self._certificates.close()
+                    await self.operation.close_hooks()
+
+    def _access_refused(self, credentials: Credentials, refused: Refused) -> None:
+        """Who asked for what; never with what token."""
+        self.events.publish(
+            "access.refused",
+            status=refused.status,
+            action=credentials.action.value,
+            broadcast=credentials.broadcast,
+            address=credentials.address,
+            transport=credentials.transport,
+        )
 
     async def _identify(self) -> Identity:
         """What this node shares with others, and what it is to a balancer. Raises ConfigError."""
@@ -258,11 +299,16 @@ class Gateway(Shown):
         )
         manager = CertificateManager(
             source,
-            on_change=self.viewers.use_certificates,
+            on_change=self._certificates_changed,
             on_trouble=functools.partial(self.shortages.note, CERTIFICATES),
         )
         await manager.start()
         self._certificates = manager
+
+    def _certificates_changed(self, certificates: CertificateSet) -> None:
+        self.viewers.use_certificates(certificates)
+        current, following = certificates.current.fingerprint, certificates.next.fingerprint
+        self.events.publish("certificate.rotated", current=current.hex(), next=following.hex())
 
     def _certificate_set(self) -> CertificateSet:
         assert self._certificates is not None

@@ -12,6 +12,7 @@ import pytest
 
 from wtgateway.cli import build_parser
 from wtgateway.config import (
+    AccessConfig,
     ApiConfig,
     AudioConfig,
     BroadcastConfig,
@@ -40,6 +41,7 @@ UNITS = ("_bps", "_bytes", "_s")
         TransportConfig,
         LimitsConfig,
         ApiConfig,
+        AccessConfig,
         ClusterConfig,
         LbSettings,
         BroadcastConfig,
@@ -57,7 +59,15 @@ def test_every_field_is_documented(model: type) -> None:
 
 
 def test_every_key_and_variable_is_documented() -> None:
-    gateway = (tables.GATEWAY, tables.TRANSPORT, tables.CLUSTER, tables.LB, tables.LIMITS, tables.API)
+    gateway = (
+        tables.GATEWAY,
+        tables.TRANSPORT,
+        tables.CLUSTER,
+        tables.LB,
+        tables.LIMITS,
+        tables.API,
+        tables.ACCESS,
+    )
     for table in (*gateway, tables.BROADCAST, tables.VIDEO, tables.AUDIO):
         assert {setting.key for setting in table} <= WORDS
     assert set(tables.layer_keys().values()) <= WORDS

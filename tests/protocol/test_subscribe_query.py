@@ -70,7 +70,8 @@ def test_nothing_said() -> None:
         ("/a/../b", CloseCode.NOT_FOUND),
         ("/%2e%2e/b", CloseCode.NOT_FOUND),
         ("/cam 1", CloseCode.NOT_FOUND),
-        ("/" + "x" * 3_000, CloseCode.MALFORMED),
+        ("/" + "x" * 9_000, CloseCode.MALFORMED),
+        ("/cam?auth=now", CloseCode.MALFORMED),
         ("/cam?after=0.0.1", CloseCode.MALFORMED),
         ("/cam?after=0.0.1.2.3", CloseCode.MALFORMED),
         ("/cam?after=0.0.1.-2", CloseCode.MALFORMED),
@@ -90,3 +91,10 @@ def test_refused(path: str, code: CloseCode) -> None:
 def test_another_version_is_told_in_words() -> None:
     with pytest.raises(ProtocolError, match="speaks version 1 of the protocol, the viewer version 7"):
         parse_connect_path("/cam?v=7")
+
+
+def test_a_token_is_taken_out_and_never_shown() -> None:
+    query = parse_connect_path("/cam?v=1&token=ab.cd-_9&subscribe=video")
+    assert (query.token, query.later) == ("ab.cd-_9", False)
+    assert "ab.cd" not in repr(query)
+    assert parse_connect_path("/cam?auth=later").later

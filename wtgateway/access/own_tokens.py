@@ -27,6 +27,7 @@ from wtgateway.access.credentials import MAX_TOKEN_CHARACTERS, Credentials
 from wtgateway.access.jwts import Expected, verified_claims
 from wtgateway.access.keys import VerifyingKey, verifying_key
 from wtgateway.access.permissions import Grant, Permission
+from wtgateway.cluster import ClusterSecret
 from wtgateway.errors import ConfigError
 
 KEY_FILE = "access.key"
@@ -119,6 +120,13 @@ def create_token(
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise ValueError("too much for one token")
     return token, token_id
+
+
+def own_key(secret: ClusterSecret | None, path: Path | None, directory: Path) -> SigningKey:
+    """The key in ``path``; else the cluster's; else that of ``directory``. Blocking. Raises ConfigError."""
+    if path is None and secret is not None:
+        return SigningKey.of_secret(secret.key(KEY_LABEL, KEY_BYTES))
+    return load_key(path or directory / KEY_FILE)
 
 
 class OwnTokens:

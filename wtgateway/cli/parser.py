@@ -1,4 +1,4 @@
-"""The command line: `wtgateway run | check | probe | certs | cluster | view | lb | version`.
+"""The command line: `wtgateway run | check | probe | certs | cluster | token | view | lb | version`.
 
 Parses, hands over to :mod:`wtgateway.cli.commands`, and turns errors into one line and an exit code. Rooms
 are imported only by the command that needs them: a gateway is ready within a second. Never a traceback for
@@ -11,9 +11,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeAlias
 
 from wtgateway.cli.balancing_parser import add_lb
+from wtgateway.cli.token_parser import add_token
 from wtgateway.errors import ConfigError, WtgatewayError
 
 EXIT_FAILED = 1
@@ -60,10 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, 1 failed, 2 wrong setting or usage, 130 interrupted."""
     try:
         arguments = parse(argv)
-        from wtgateway.cli import balancing, commands
-
-        of_balancers = arguments.command.startswith("lb_")
-        code = int(getattr(balancing if of_balancers else commands, arguments.command)(arguments))
+        code = int(getattr(_module(arguments.command), arguments.command)(arguments))
         sys.stdout.flush()
         return code
     except SystemExit as error:  # argparse: --help, or wrong usage
@@ -75,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except ConfigError as error:
-        return _complain(error, EXIT_USAGE)
+        return _complain(error, EXIT_FAILED if error.passing else EXIT_USAGE)
     except WtgatewayError as error:
         return _complain(error, EXIT_FAILED)
 
@@ -92,6 +91,17 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     elif extra:
         parser.error(f"unrecognized arguments: {' '.join(extra)} (see --help)")
     return arguments
+
+
+def _module(command: str) -> ModuleType:
+    """Where a command's function is."""
+    from wtgateway.cli import balancing, commands
+
+    if command.startswith("token_"):
+        from wtgateway.cli import tokens
+
+        return tokens
+    return balancing if command.startswith("lb_") else commands
 
 
 def _complain(error: WtgatewayError, code: int) -> int:
@@ -114,6 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cluster(commands)
     _add_view(commands)
     add_lb(commands, _add, _add_logging)
+    add_token(commands, _add, _add_token_settings)
     version = commands.add_parser("version", help="print the versions of wtgateway and what it stands on")
     version.set_defaults(command="version")
     return parser
@@ -145,6 +156,7 @@ def _add_run(commands: _Commands) -> None:
     _add_file(run)
     _add_watch(run)
     _add_network(run)
+    _add_access(run)
     _add_certificates(run)
     _add_balancing(run)
     _add_media(run)
@@ -158,6 +170,7 @@ def _add_check(commands: _Commands) -> None:
     _add_file(check)
     _add_watch(check)
     _add_network(check)
+    _add_access(check)
     _add_certificates(check)
     _add_balancing(check)
     _add_media(check)
@@ -207,6 +220,13 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="listen on all addresses ([::]:4433, [::]:8443), pages by HTTPS with a self-signed certificate",
+    )
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("access")
+    group.add_argument(
+        "--access", metavar="MODES", help="none, or of token, static, jwt, callback (default: none)"
     )
 
 
@@ -308,6 +328,16 @@ def _add_cluster(commands: _Commands) -> None:
     secret.add_argument(
         "--if-missing", action="store_true", help="be content with one that is there (for init containers)"
     )
+
+
+def _add_token_settings(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser)
+    group = parser.add_argument_group("of the gateway")
+    group.add_argument("--certs-dir", metavar="DIR", help="where its key is kept (default: certs)")
+    group.add_argument("--cluster-secret", metavar="FILE", help="from which its key comes, of a cluster")
+    group.add_argument("--web", metavar="ADDR", help="TCP address of the pages (default: 127.0.0.1:8080)")
+    group.add_argument("--public", action="store_true", default=None, help="as for run: pages by HTTPS")
+    _add_public_names(group)
 
 
 def _add_view(commands: _Commands) -> None:

@@ -6,6 +6,7 @@ Imports only errors, and YAML only when there is a file (start-up time). Every w
 
 from __future__ import annotations
 
+from wtgateway.config.access import AccessConfig
 from wtgateway.config.allowed_sources import SourceRules, check_source
 from wtgateway.config.load import load
 from wtgateway.config.model import (
@@ -33,6 +34,7 @@ from wtgateway.config.values import (
 )
 
 __all__ = [
+    "AccessConfig",
     "Address",
     "ApiConfig",
     "AudioConfig",

@@ -35,6 +35,8 @@ def api_broadcast(
     for key in document:
         if key.startswith(_ACTS):
             raise ConfigError("api", key, "...", "settings without commands: those are for the configuration")
+    if present is not None:  # its commands are the configuration's, and stay
+        config = replace(config, hooks=present.hooks)
     if present is not None and _reads(config) == _reads(present):
         return config
     source, options = check_source(config.source, rules, options=config.options, resolve=resolve)

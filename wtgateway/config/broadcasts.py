@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from wtgateway.config import settings
 from wtgateway.config.document import Listing, Section, Text, parsed, unknown_key
+from wtgateway.config.hooks import RUN_ON, parse_hook
 from wtgateway.config.model import (
     AudioConfig,
     BroadcastConfig,
@@ -22,7 +23,7 @@ from wtgateway.config.values import parse_bool, parse_name
 from wtgateway.errors import ConfigError
 
 Layer: TypeAlias = dict[str, Text]
-_KEYS = (*(s.key for s in settings.BROADCAST), "source", "options", "limits", "video", "audio")
+_KEYS = (*(s.key for s in settings.BROADCAST), "source", "options", "limits", "video", "audio", *RUN_ON)
 _MEDIA: Mapping[str, tuple[tuple[settings.Setting, ...], Callable[..., Any]]] = {
     "video": (settings.VIDEO, VideoConfig),
     "audio": (settings.AUDIO, AudioConfig),
@@ -90,10 +91,10 @@ def _section(value: Text | Section | None) -> Section:
 
 def _defaults(block: Text | Section | None) -> Values:
     section = _section(block)
-    for name, value in section.items():
+    for name, value in section.items_with_lists(*RUN_ON):
         if name == "source":
             raise ConfigError(value.where, value.key, name, "source only inside a broadcast")
-    return _with_block({"video": {}, "audio": {}, "options": {}, "limits": {}}, section)
+    return _with_block({"video": {}, "audio": {}, "options": {}, "limits": {}, "hooks": {}}, section)
 
 
 def _with_block(base: Values, block: Text | Section) -> Values:
@@ -102,9 +103,13 @@ def _with_block(base: Values, block: Text | Section) -> Values:
         return base if block.is_null else base | {"source": parsed(block, _source)}
     values = dict(base)
     simple = {s.key: s.parse for s in settings.BROADCAST} | {"source": _source}
-    for name, given in block.items():
+    for name, given in block.items_with_lists(*RUN_ON):
         if name not in _KEYS:
             raise unknown_key(given.where, given.key, name, _KEYS)
+        if name in RUN_ON:
+            values["hooks"] = values["hooks"] | {name: parse_hook(given)}
+            continue
+        assert not isinstance(given, Listing)
         if isinstance(given, Text) and given.is_null:
             continue
         if name in _MEDIA:
@@ -204,5 +209,6 @@ def _build(name: str, values: Values, layer: Layer) -> BroadcastConfig:
         values[medium] = None if fields is None else make(**fields)
     if values["video"] is None and values["audio"] is None:
         raise ConfigError("broadcast", name, "no video and no audio", "at least one of them on")
+    values["hooks"] = {key: hook for key, hook in values["hooks"].items() if hook is not None}
     values["limits"] = BroadcastLimits(**values["limits"])
     return BroadcastConfig(name=name, **values)

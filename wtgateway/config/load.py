@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from wtgateway.config import settings
+from wtgateway.config.access import AccessConfig, check_access
 from wtgateway.config.broadcasts import Layer, broadcasts_from_file, broadcasts_from_sources
 from wtgateway.config.document import Listing, Section, Text, parsed, read_document, unknown_key
+from wtgateway.config.hooks import RUN_ON, WEBHOOKS, hooks_of, webhooks_of
 from wtgateway.config.model import (
     Address,
     ApiConfig,
@@ -31,8 +33,9 @@ from wtgateway.errors import ConfigError
 
 PUBLIC_BIND = Address("::", 4433)
 PUBLIC_WEB = Address("::", 8443)
-_BLOCKS = ("transport", "limits", "api", "cluster", "lb")
-_FILE_KEYS = (*(s.key for s in settings.GATEWAY), *_BLOCKS, "defaults", "broadcasts")
+_BLOCKS = ("transport", "limits", "api", "access", "cluster", "lb")
+_HOOKS = (*RUN_ON, WEBHOOKS)
+_FILE_KEYS = (*(s.key for s in settings.GATEWAY), *_BLOCKS, *_HOOKS, "defaults", "broadcasts")
 _FLAGS = {
     "watch": "--no-watch",
     "loop": "--loop/--no-loop",
@@ -62,20 +65,26 @@ def load(
         transport=TransportConfig(**_block(top, layer, "transport", settings.TRANSPORT)),
         limits=LimitsConfig(**_block(top, layer, "limits", settings.LIMITS)),
         api=ApiConfig(**_block(top, layer, "api", settings.API)),
+        access=AccessConfig(**_block(top, layer, "access", settings.ACCESS)),
         cluster=ClusterConfig(**_block(top, layer, "cluster", settings.CLUSTER)),
         lb=LbSettings(**_block(top, layer, "lb", settings.LB)),
+        hooks=hooks_of(root),
+        webhooks=webhooks_of(root),
         broadcasts=_broadcasts(top, layer, overrides, environ),
         template=Template(top.get("defaults"), layer),
         origin=Origin(dict(overrides), dict(environ), file),
     )
     _check_tls(config, layer, top)
+    check_access(config.access, str(file or "configuration"))
     _check_lb(config, layer)
     return config
 
 
 def _top_level(root: Section) -> dict[str, Text | Section]:
     top: dict[str, Text | Section] = {}
-    for name, value in root.items_with_lists(*settings.LISTS):
+    for name, value in root.items_with_lists(*settings.LISTS, *_HOOKS):
+        if name in _HOOKS:
+            continue  # wtgateway.config.hooks reads them
         if name not in _FILE_KEYS:
             raise unknown_key(value.where, value.key, name, _FILE_KEYS)
         top[name] = _joined(value) if isinstance(value, Listing) else value

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from wtgateway.config.access import AccessConfig
 from wtgateway.config.allowed_sources import SourceRules
+from wtgateway.config.hooks_model import Hooks, WebhookConfig
 
 if TYPE_CHECKING:
     from wtgateway.config.origin import Origin
@@ -109,6 +111,7 @@ class BroadcastConfig:
     isolate_memory_bytes: int = 0  # of address space that such a process may have; 0: no bound
     options: Mapping[str, str] = field(default_factory=dict)
     limits: BroadcastLimits = field(default_factory=BroadcastLimits)
+    hooks: Hooks = field(default_factory=dict)  # run_on_*, by name; those of the gateway where there are none
     video: VideoConfig | None = field(default_factory=VideoConfig)
     audio: AudioConfig | None = field(default_factory=AudioConfig)
 
@@ -181,8 +184,11 @@ class GatewayConfig:
     transport: TransportConfig = field(default_factory=TransportConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     api: ApiConfig = field(default_factory=ApiConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     lb: LbSettings = field(default_factory=LbSettings)
+    hooks: Hooks = field(default_factory=dict)  # run_on_* of all broadcasts that have none of their own
+    webhooks: tuple[WebhookConfig, ...] = ()  # who is told of events
     broadcasts: tuple[BroadcastConfig, ...] = (BroadcastConfig(name="test", source="test:"),)
     # Makes broadcasts that come later (wtgateway.config.template); no setting, so it makes no difference.
     template: Template | None = field(default=None, compare=False, repr=False)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from wtgateway.config import access
 from wtgateway.config.allowed_sources import parse_rules
 from wtgateway.config.balancing import parse_hex, parse_node_name
 from wtgateway.config.model import DAY_S
@@ -122,6 +123,9 @@ _MEMORY = between(parse_bitrate, 10**9, 10**12, "a size from 1G to 1000G such as
 _VIDEO_BPS = between(parse_bitrate, 50_000, 200_000_000, "a bit rate from 50k to 200M, such as 4M")
 _AUDIO_BPS = between(parse_bitrate, 6_000, 512_000, "a bit rate from 6k to 512k, such as 128k")
 
+_CALLBACK_TIMEOUT = between(parse_duration, 0.1, 4.0, "a duration from 100ms to 4s")
+_CALLBACK_CACHE = between(parse_duration, 0.0, 300.0, "a duration from 0s (ask each time) to 5m")
+
 GATEWAY: Final = (
     _same("bind", parse_address),
     _same("web", parse_address),
@@ -166,6 +170,22 @@ BROADCAST_LIMITS: Final = (
     Setting("bitrate_per_session", ("bitrate_per_session_bps",), _CAP_BPS),
 )
 API: Final = (_same("allowed_sources", parse_rules, ""),)
+ACCESS: Final = (
+    _same("mode", access.parse_modes, "access"),
+    _same("key", _path, ""),
+    _same("users", _path, ""),
+    _same("jwt_key", _path, ""),
+    _same("jwt_keys", access.parse_jwt_keys, ""),
+    _same("jwt_algorithms", access.parse_algorithms, ""),
+    _same("jwt_issuer", str.strip, ""),
+    _same("jwt_audience", str.strip, ""),
+    _same("jwt_claim", str.strip, ""),
+    _same("callback", access.parse_url, ""),
+    Setting("callback_timeout", ("callback_timeout_s",), _CALLBACK_TIMEOUT, ""),
+    Setting("callback_cache", ("callback_cache_s",), _CALLBACK_CACHE, ""),
+    _same("anonymous", access.parse_permissions, ""),
+    _same("origins", access.parse_origins, ""),
+)
 BROADCAST: Final = (
     _same("on_demand", parse_bool),
     _same("loop", parse_bool),
@@ -201,11 +221,14 @@ AUDIO: Final = (
 MEDIA_SWITCHES: Final = (_same("video", parse_bool), _same("audio", parse_bool))
 LIST_KEYS: Final = ("source", "name")
 # that the file may write as lists; a flag may be given several times
-LISTS: Final = ("trusted_proxies", "allowed_sources")
+LISTS: Final = (
+    *("trusted_proxies", "allowed_sources"),
+    *("mode", "jwt_algorithms", "anonymous", "origins"),
+)
 
 
 def layer_keys() -> dict[str, str]:
     """Every key that the command line and the environment know, with its variable."""
-    tables = (GATEWAY, CLUSTER, LB, BROADCAST, VIDEO, AUDIO, MEDIA_SWITCHES)
+    tables = (GATEWAY, ACCESS, CLUSTER, LB, BROADCAST, VIDEO, AUDIO, MEDIA_SWITCHES)
     keys = {s.layer_key: s.variable for table in tables for s in table if s.layer_key}
     return keys | {key: f"WTG_{key.upper()}" for key in LIST_KEYS} | {"config": "WTG_CONFIG"}

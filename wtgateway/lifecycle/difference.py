@@ -28,6 +28,7 @@ NEEDS_RESTART = (
     "public_url",
     "trusted_proxies",
     "transport",
+    "access",
     "cluster",
     "lb",
 )

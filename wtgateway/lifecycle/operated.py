@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from wtgateway.config.template import document_of
+from wtgateway.hooks.listener import Listener
 from wtgateway.lifecycle.settings_shown import shown
+from wtgateway.log import redact_url
 from wtgateway.monitoring.loop_lag import LoopLag
 from wtgateway.monitoring.processes import Processes
 from wtgateway.monitoring.sampler import Sampler
@@ -20,11 +23,13 @@ from wtgateway.web.control import CertificateFacts, ProcessFigures, Unavailable
 
 if TYPE_CHECKING:
     from wtgateway.certs import CertificateManager
-    from wtgateway.config import GatewayConfig
+    from wtgateway.config import BroadcastConfig, GatewayConfig
+    from wtgateway.config.hooks_model import Hooks
     from wtgateway.events import Events
     from wtgateway.hub import Hub
     from wtgateway.lifecycle.broadcasts import Broadcasts
     from wtgateway.lifecycle.viewers import Viewers
+    from wtgateway.workers.resuming import Member
 
 ROTATE_IN_S: Final = 60.0  # pages that fetched the hashes until then know the new one
 
@@ -34,8 +39,8 @@ Labels = tuple[tuple[str, str], ...]
 class Operation:
     """What runs beside a gateway so that an operator sees it: samples, and the loop's own lateness."""
 
-    def __init__(self, hub: Hub, viewers: Viewers) -> None:
-        self._hub, self._viewers = hub, viewers
+    def __init__(self, hub: Hub, viewers: Viewers, listener: Listener) -> None:
+        self._hub, self._viewers, self.listener = hub, viewers, listener
         self.lag = LoopLag(asyncio.get_running_loop())
         self.sampler = Sampler(
             sessions=viewers.summaries,
@@ -46,8 +51,9 @@ class Operation:
         )
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, config: GatewayConfig) -> None:
+        """Begin; hooks hear of what happens from now on."""
+        self.listener.start(config.webhooks)
         self.lag.start()
         self._task = asyncio.create_task(self.sampler.run(), name="samples")
 
@@ -58,6 +64,10 @@ class Operation:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def close_hooks(self) -> None:
+        """After all else has ended: hooks still hear of that."""
+        await self.listener.close()
 
     def lags(self) -> dict[str, list[int]]:
         """LoopLag.rows() of each process, by name."""
@@ -89,6 +99,29 @@ class Operation:
         return {"main": self.lag.take_worst_us(), **worst}
 
 
+def make_listener(gateway: Operated) -> Listener:
+    """Hooks and webhooks of a gateway, by the configuration that holds when something happens."""
+
+    def config_of(name: str) -> BroadcastConfig | None:
+        return next((each for each in gateway.broadcasts_running.configs if each.name == name), None)
+
+    def hooks_of(name: str) -> Hooks:
+        found = config_of(name)
+        return {**gateway.config.hooks, **(found.hooks if found is not None else {})}
+
+    def source_of(name: str) -> str:
+        found = config_of(name)
+        return redact_url(found.source) if found is not None else ""
+
+    return Listener(
+        gateway.events,
+        hooks_of,
+        source_of,
+        node=gateway.config.node,
+        instance=gateway._member.instance,
+    )
+
+
 class Operated:
     """The GatewayControl half of a gateway; the other half fills in what stands here."""
 
@@ -98,6 +131,7 @@ class Operated:
     operation: Operation
     broadcasts_running: Broadcasts
     _started: float
+    _member: Member
     _certificates: CertificateManager | None
 
     def uptime_s(self) -> float:
@@ -128,7 +162,13 @@ class Operated:
 
     def counters(self) -> Mapping[str, Mapping[Labels, int]]:
         """What has happened, by kind of event."""
-        return {"events": {(("kind", kind),): count for kind, count in self.events.counts.items()}}
+        listener = self.operation.listener
+        of_webhooks = listener.counters + sum((w.counters for w in listener.webhooks), Counter())
+        return {
+            "hooks": {(("outcome", name),): count for name, count in listener.commands.counters.items()},
+            "webhooks": {(("outcome", name),): count for name, count in of_webhooks.items()},
+            "events": {(("kind", kind),): count for kind, count in self.events.counts.items()},
+        }
 
     def broadcast_document(self, name: str) -> Mapping[str, Any] | None:
         """The settings of a broadcast, passwords included."""

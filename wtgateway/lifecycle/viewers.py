@@ -8,12 +8,13 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from wtgateway.access.revocations import Revocation
 from wtgateway.config.balancing import HIDDEN, LbFile
 from wtgateway.hub import Broadcast, Hub
 from wtgateway.protocol.codes import CloseCode
@@ -22,14 +23,19 @@ from wtgateway.transport.connection_ids import MAX_WORKERS
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
 from wtgateway.transport.identity import Identity
 from wtgateway.web.view import SessionSummary, WorkerSummary
-from wtgateway.workers import messages
+from wtgateway.web.websocket import Upgrade
+from wtgateway.workers import desk, messages
+from wtgateway.workers.authority import AuthorityDesk
+from wtgateway.workers.entrance import ANY_ORIGIN
+from wtgateway.workers.limiting import Publish, limits_to_row
 from wtgateway.workers.pool import WorkerPool
 from wtgateway.workers.resuming import Member
 from wtgateway.workers.service import ViewerService
 
 if TYPE_CHECKING:
+    from wtgateway.access.control import AccessControl
     from wtgateway.certs import CertificateSet
-    from wtgateway.config import GatewayConfig
+    from wtgateway.config import BroadcastConfig, GatewayConfig, LimitsConfig
 
 log = logging.getLogger("wtgateway")
 
@@ -71,6 +77,19 @@ class Viewers:
         if self.pool is not None:
             self.pool.use_certificate(certificate_message(certificates))
 
+    def use_limits(
+        self, limits: LimitsConfig, configs: Iterable[BroadcastConfig], lb: LbFile | None, publish: Publish
+    ) -> None:
+        """What viewers may have from now on; ``publish`` is told when that is not enough."""
+        if lb is not None and lb.client_addresses == HIDDEN:  # all come from the balancer's
+            limits = replace(limits, sessions_per_address=0)
+        broadcasts = {config.name: config.limits for config in configs}
+        if self.service is not None:
+            self.service.limiting.use(limits, broadcasts)
+            self.service.limiting.publish = publish
+        if self.pool is not None:
+            self.pool.use_limits(limits_to_row(limits, broadcasts))
+
     def set_log_level(self, level: str) -> None:
         """How much workers log from now on."""
         if self.pool is not None:
@@ -90,6 +109,25 @@ class Viewers:
         """It is there no more: its viewers are told."""
         for each in self._all:
             each.remove_broadcast(broadcast)
+
+    async def ask(self, what: str, session: str, *arguments: Any) -> Any:
+        """Have whoever serves a session do something (:mod:`wtgateway.workers.desk`); None: nobody does.
+
+        Raises Unavailable, in words.
+        """
+        if self.service is not None and session in self.service.sessions:
+            return desk.ask(self.service.sessions, what, session, arguments)
+        return await self.pool.ask(what, session, *arguments) if self.pool is not None else None
+
+    async def serve_websocket(self, upgrade: Upgrade) -> None:
+        """Serve a viewer who comes over a WebSocket, until it is gone."""
+        assert self.service is not None
+        await self.service.websockets.serve(upgrade)
+
+    def revoke(self, revocation: Revocation) -> None:
+        """End the sessions of a token or an identity that was taken back."""
+        for each in self._all:
+            each.revoke(revocation)
 
     def admit(self) -> None:
         """Take viewers in from now on."""
@@ -119,6 +157,8 @@ class Serving:
     member: Member
     lb: LbFile | None
     certificates: Callable[[], CertificateSet]
+    publish: Callable[..., None] = lambda kind, **fields: None
+    access: AccessControl | None = None
 
     async def start(self, viewers: Viewers) -> list[tuple[Any, ...]]:
         """Bind, and serve as ``viewers``; the bound addresses. Raises TransportError, ConfigError."""
@@ -132,12 +172,15 @@ class Serving:
             service.start()
             return addresses
         viewers.pool = self._pool(workers, settings)
+        viewers.pool.publish = self.publish
         addresses = await viewers.pool.start(host, port)
         if (
             self.config.websocket
         ):  # pages are this process's, and so are WebSockets; it binds nothing for QUIC
             viewers.service = self._service({}, worker=workers, on_used=viewers.pool.note_used)
             viewers.pool.on_used = viewers.service.resuming.note_used
+            viewers.service.limiting.tell = viewers.pool.note_occupied
+            viewers.pool.on_occupied = viewers.service.limiting.others
             viewers.service.start()
         return addresses
 
@@ -154,7 +197,7 @@ class Serving:
         worker: int = 0,
         on_used: Callable[[bytes, int], None] = lambda number, expires_us: None,
     ) -> ViewerService:
-        certificates = self.certificates()
+        certificates, access = self.certificates(), self.access
         return ViewerService(
             self.hub.get,
             server_certificate(certificates),
@@ -167,7 +210,10 @@ class Serving:
             ),
             worker=worker,
             member=self.member,
+            publish=self.publish,
             on_used=on_used,
+            authority=access.authority if access is not None else None,
+            origins=access.origins if access is not None else ANY_ORIGIN,
         )
 
     def _pool(self, workers: int, settings: dict[str, Any]) -> WorkerPool:
@@ -180,6 +226,7 @@ class Serving:
             settings=settings,
             identity=self.identity,
             member=self.member,
+            access=AuthorityDesk(self.access.authority, self.access.origins) if self.access else None,
         )
 
 

@@ -15,6 +15,7 @@ Bytes and ``now`` in, events and bytes out. The contract with the transport glue
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Frame, Kind
 from wtgateway.protocol import messages
 from wtgateway.protocol.abilities import parse_abilities
+from wtgateway.protocol.access_term import AccessTerm
 from wtgateway.protocol.adaptation import PathState
 from wtgateway.protocol.arrivals import decode_arrivals
 from wtgateway.protocol.choices import Choices
@@ -31,6 +33,7 @@ from wtgateway.protocol.fitting import Fitting, MeasuredRate
 from wtgateway.protocol.limiter import MessageLimiter
 from wtgateway.protocol.nacks import decode_nacks
 from wtgateway.protocol.outgoing import Outgoing, Pieces, Whole
+from wtgateway.protocol.progress import REPORT_BYTES
 from wtgateway.protocol.resume import TrackWish, Wishes
 from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
 from wtgateway.protocol.session_events import (
@@ -39,11 +42,13 @@ from wtgateway.protocol.session_events import (
     FeedbackReceived,
     KeyframeNeeded,
     PeerGoodbye,
+    ProgressMade,
     RenditionAwaited,
     RenditionSwitched,
     SessionExpired,
     StatisticsDue,
     SubscriptionChanged,
+    TokenShown,
     TraceReceived,
 )
 from wtgateway.protocol.subscribe_query import (
@@ -64,6 +69,7 @@ __all__ = [
     "FeedbackReceived",
     "KeyframeNeeded",
     "PeerGoodbye",
+    "ProgressMade",
     "RenditionAwaited",
     "RenditionSwitched",
     "ServerSession",
@@ -72,10 +78,13 @@ __all__ = [
     "StatisticsDue",
     "SubscribeQuery",
     "SubscriptionChanged",
+    "TokenShown",
     "TraceReceived",
     "parse_connect_path",
 ]
 
+_SAID_IN_ANY_CASE = (messages.Access, messages.Error, messages.Goodbye)
+_TAKEN_IN_ANY_CASE = (messages.Authenticate, messages.Hello, messages.Goodbye)
 TRACE_INTERVAL_S = 0.5  # between two messages that count; viewers send one a second
 
 
@@ -88,6 +97,8 @@ class SessionLimits:
     deadline: float = 0.5  # of a frame, unless the viewer wishes another
     messages_per_second: float = 100.0
     messages_burst: int = 200
+    control_bytes_per_second: float = 64 * 1024  # of the viewer; what it says is some hundred bytes a second
+    control_bytes_burst: int = 512 * 1024
     datagrams_per_second: float = 400.0  # of the viewer
     datagrams_burst: int = 1000
     control_backlog_bytes: int = 1024 * 1024  # control bytes the viewer may leave unread
@@ -100,7 +111,8 @@ class ServerSession:
     """One viewer's session, gateway side. See the module for the contract.
 
     In the place of another session: ``wished`` is what the viewer wished for there, and ``goes_on`` whether
-    ``query.after`` tells of frames of this instance.
+    ``query.after`` tells of frames of this instance. ``awaits_access``: nothing is said before
+    :meth:`grant_access`.
     """
 
     def __init__(
@@ -118,6 +130,7 @@ class ServerSession:
         goes_on: bool = False,
         policy: Policy | None = None,
         identity: str = "",
+        awaits_access: bool = False,
     ) -> None:
         self.session_id, self.broadcast, self.query = session_id, broadcast, query
         self.limits = limits or SessionLimits()
@@ -135,8 +148,13 @@ class ServerSession:
         self._sends_pictures = False
         self._reader = messages.MessageReader()
         self._limiter = MessageLimiter(self.limits.messages_per_second, self.limits.messages_burst)
+        self._bytes_limiter = MessageLimiter(
+            self.limits.control_bytes_per_second, self.limits.control_bytes_burst, "bytes of control data"
+        )
         self._datagram_limiter = MessageLimiter(self.limits.datagrams_per_second, self.limits.datagrams_burst)
         self._out = bytearray()
+        self._held_back = bytearray()  # to be said once access is granted
+        self._term = AccessTerm(locked=awaits_access)
         self._events: list[Event] = []
         self._subscriptions = Subscriptions(query, self.limits.deadline, wished)
         self._positions = {position.track: position for position in query.after if goes_on}
@@ -153,6 +171,7 @@ class ServerSession:
         self._keyframe_asked: dict[int, float] = {}
         self._next_statistics: float | None = None
         self._last_heard: float | None = None
+        self._progress = 0  # octets that the viewer has told of
         self._traced_at = -math.inf
         self._send(
             messages.Welcome(
@@ -165,6 +184,34 @@ class ServerSession:
                 node=node,
             )
         )
+
+        if awaits_access:
+            self._send(messages.Access(granted=False))
+
+    # --- access ------------------------------------------------------------------------------------
+
+    @property
+    def locked(self) -> bool:
+        """Whether the viewer has yet to show a token that is good."""
+        return self._term.locked
+
+    def grant_access(self, actions: Sequence[str], expires_us: int, now_us: int) -> None:
+        """Tell the viewer what it may do, until when (gateway time in µs, 0: for ever)."""
+        message = self._term.grant(actions, expires_us, now_us)
+        self._out += self._held_back
+        self._held_back.clear()
+        self._send(message)
+
+    def refuse_access(self) -> None:
+        """Tell the viewer that the token it showed is no good; nothing else changes."""
+        self._send(messages.Access(granted=False))
+
+    def check_access(self, now_us: int) -> None:
+        """Tell the viewer when its time is nearly over; an event says when it is."""
+        if (warning := self._term.warning(now_us)) is not None:
+            self._send(warning)
+        if self._term.over(now_us):
+            self._events.append(SessionExpired(CloseCode.UNAUTHORIZED, "the token's time is over"))
 
     # --- from the hub ------------------------------------------------------------------------------
 
@@ -234,6 +281,7 @@ class ServerSession:
             loss=self.path.loss,
             queueing_us=round(self.path.queueing * 1e6),
             waiting_us=self.queue_us,
+            limit_bps=self.path.limit_bps,
             repair=self.outgoing.take_repair_share(),
         )
         self.fitting.update(path, self.catalog, measured, shared=shared, now=now)
@@ -271,8 +319,10 @@ class ServerSession:
         Raises ProtocolError after queueing an ``error`` message that says the same to the viewer.
         """
         try:
+            self._bytes_limiter.count(now, len(data))
             for message in self._reader.feed(data):
-                self._limiter.count(now)
+                if not self._is_paid_for(message):
+                    self._limiter.count(now)
                 self.messages_received += 1
                 self._last_heard = now
                 self._handle(message, now, now_us)
@@ -444,10 +494,17 @@ class ServerSession:
     # --- messages ----------------------------------------------------------------------------------
 
     def _send(self, message: messages.Message) -> None:
-        self._out += messages.pack(message)
+        held = self._term.locked and not isinstance(message, _SAID_IN_ANY_CASE)
+        (self._held_back if held else self._out).extend(messages.pack(message))
 
     def _handle(self, message: messages.Message, now: float, now_us: int) -> None:
+        if self._term.locked and not isinstance(message, _TAKEN_IN_ANY_CASE):
+            raise ProtocolError(CloseCode.UNAUTHORIZED, "a token is needed first")
         match message:
+            case messages.Authenticate():
+                if len(message.token) > messages.MAX_ACCESS_TOKEN_CHARACTERS:
+                    raise ProtocolError(CloseCode.TOO_LARGE, "an access token that is too long")
+                self._events.append(TokenShown(message.token))
             case messages.Ping():
                 # Both times are the same moment: bytes are handled as they come, with nothing between.
                 self._send(
@@ -476,10 +533,17 @@ class ServerSession:
                 if message.version != PROTOCOL_VERSION:
                     raise ProtocolError(CloseCode.VERSION, version_words(message.version))
                 self.client = message.client[:200]
+            case messages.Progress():
+                self._progress = max(self._progress, message.bytes)
+                self._events.append(ProgressMade(message.bytes, message.waited_us))
             case messages.Goodbye():
                 self._events.append(PeerGoodbye(message.code, message.reason[:200]))
             case _:
                 raise ProtocolError(CloseCode.MALFORMED, f"only the gateway may send {message.kind!r}")
+
+    def _is_paid_for(self, message: messages.Message) -> bool:
+        """A viewer who tells of much that came cannot do that more often than the gateway sends as much."""
+        return isinstance(message, messages.Progress) and message.bytes - self._progress >= REPORT_BYTES
 
     def _trace(self, frames: tuple[TracedFrame, ...], now: float) -> None:
         """More than is asked of a viewer is left out: none is to outweigh the others in the figures."""

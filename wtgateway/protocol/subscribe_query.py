@@ -16,7 +16,7 @@ from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 
 DELIVERY_MODES = ("stream", "datagram", "auto")
-MAX_PATH_CHARACTERS = 2048
+MAX_PATH_CHARACTERS = 8192  # with an access token of 4096
 MAX_DEADLINE_MS = 60_000
 MAX_POSITIONS = 8
 _LARGEST = (255, 255, (1 << 32) - 1, (1 << 32) - 1)  # of a position's numbers
@@ -49,6 +49,8 @@ class SubscribeQuery:
     abilities: Abilities = ASSUMED
     resume: str = ""
     after: tuple[Position, ...] = ()
+    token: str = field(default="", repr=False)  # for access
+    later: bool = False  # that one comes in the first message
     said: frozenset[str] = field(default=frozenset(), compare=False)
 
 
@@ -80,6 +82,8 @@ def parse_connect_path(path: str) -> SubscribeQuery:
     delivery = values.get("delivery", "stream")
     if delivery not in DELIVERY_MODES:
         raise _malformed(f"delivery {delivery[:40]!r} is none of {', '.join(DELIVERY_MODES)}")
+    if values.get("auth", "later") != "later":
+        raise _malformed("auth= is later, or it is not there")
     codecs = values.get("codecs")
     return SubscribeQuery(
         broadcast=name,
@@ -90,6 +94,8 @@ def parse_connect_path(path: str) -> SubscribeQuery:
         abilities=ASSUMED if codecs is None else parse_abilities(codecs),
         resume=values.get("resume", ""),
         after=_positions(values.get("after", "")),
+        token=values.get("token", ""),
+        later="auth" in values,
         said=frozenset(values),
     )
 

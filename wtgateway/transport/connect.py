@@ -32,6 +32,7 @@ from wtgateway.transport.flow_control import MAX_HELD_BYTES, Credit, Window
 from wtgateway.transport.streams import is_unidirectional
 from wtgateway.transport.webtransport import (
     LOST,
+    PendingAnswer,
     Refusal,
     SessionHandler,
     SessionRequest,
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wtgateway.transport")
 
+FAILED = Refusal(500, "the gateway failed")
 MAX_SESSIONS = 16
+MAX_REQUESTS = 256  # of a connection's life; a page asks for one session, a viewer who comes back for some
 LIMITS = Limits(max_data=1 << 20, max_streams_uni=128, max_streams_bidi=128)  # of what a viewer may send
 CLIENT_LIMITS = Limits(max_data=16 << 20, max_streams_uni=512, max_streams_bidi=128)  # media comes there
 _MAX_GONE = 64  # sessions that ended, remembered so that their late streams are rejected
@@ -55,6 +58,9 @@ class ConnectStreams:
     def __init__(self, connection: WebTransportConnection) -> None:
         self.gone: set[int] = set()
         self.early = EarlyRequests()
+        self._requests = 0
+        self._judged = EarlyRequests()  # those that somebody is being asked about
+        self._judging: dict[int, PendingAnswer] = {}
         self._connection = connection
         self._capsules: dict[int, CapsuleParser] = {}
         self._asking = Asking(connection)
@@ -108,12 +114,19 @@ class ConnectStreams:
         """The connection is over: so is what was asked."""
         if self._asking and self._connection.refusal is None:
             self._connection.refusal = (0, reason)
+        for stream_id in list(self._judging):
+            self._stop_judging(stream_id)
 
     # --- server ------------------------------------------------------------------------------------
 
     def request(self, event: HeadersReceived) -> None:
         """Answer a request; before the peer's SETTINGS it waits (section 7.1)."""
         connection = self._connection
+        if event.stream_id not in self.early:
+            self._requests += 1
+        if self._requests > MAX_REQUESTS:  # each costs us more than its peer, also if it is reset at once
+            connection.fail(h3codes.H3_EXCESSIVE_LOAD, "too many requests")
+            return
         if self._draft is None:
             if not self.early.put(event):
                 self._break_stream(event.stream_id, h3codes.H3_REQUEST_REJECTED)
@@ -121,20 +134,69 @@ class ConnectStreams:
                 self.early.add(event.stream_id, b"", ended=True)
             return
         parsed = self._admit(event)
-        answer: SessionHandler | Refusal
+        if isinstance(parsed, Refusal):
+            self._refuse(event.stream_id, parsed)
+            return
         try:
-            answer = parsed if isinstance(parsed, Refusal) else connection.on_request(parsed)
+            answer = connection.on_request(parsed)
         except Exception:  # a fault of ours must not take the endpoint down
             log.exception("a CONNECT could not be answered: this is a bug of the gateway")
-            answer = Refusal(500, "the gateway failed")
-        if isinstance(answer, Refusal) or isinstance(parsed, Refusal):
-            assert isinstance(answer, Refusal)
-            self._refuse(event.stream_id, answer)
+            answer = FAILED
+        if isinstance(answer, PendingAnswer):
+            self._judge(event, parsed, answer)
+        else:
+            self._answer(event.stream_id, parsed, answer)
+
+    def _answer(self, stream_id: int, request: SessionRequest, answer: SessionHandler | Refusal) -> None:
+        connection = self._connection
+        if isinstance(answer, Refusal):
+            self._refuse(stream_id, answer)
             return
-        chosen = headers.choose_protocol(parsed.protocols, connection.protocols)
+        chosen = headers.choose_protocol(request.protocols, connection.protocols)
         assert connection.h3 is not None
-        connection.h3.send_headers(event.stream_id, headers.acceptance(chosen, self._draft))
-        self._open(event.stream_id, parsed, answer, chosen)
+        assert self._draft is not None
+        if self._is_stopped(stream_id):
+            answer.closed(LOST, "the viewer left before it was let in")
+            return
+        connection.h3.send_headers(stream_id, headers.acceptance(chosen, self._draft))
+        self._open(stream_id, request, answer, chosen)
+
+    def _judge(self, event: HeadersReceived, request: SessionRequest, pending: PendingAnswer) -> None:
+        """Somebody is being asked: what follows the request waits, and nothing else does."""
+        self._judged.put(event)  # bounded by MAX_SESSIONS, which is what _admit counts
+        self._judging[event.stream_id] = pending
+        pending.add_done_callback(lambda _: self._was_judged(event.stream_id, request, pending))
+
+    def _was_judged(self, stream_id: int, request: SessionRequest, pending: PendingAnswer) -> None:
+        here = self._judging.get(stream_id) is pending
+        if here:
+            del self._judging[stream_id]
+        waited = self._judged.take_one(stream_id) if here else None
+        if pending.cancelled():
+            answer: SessionHandler | Refusal = FAILED
+        elif (fault := pending.exception()) is not None:
+            log.error("a CONNECT could not be answered: this is a bug of the gateway", exc_info=fault)
+            answer = FAILED
+        else:
+            answer = pending.result()
+        if waited is None:  # the viewer has gone meanwhile
+            if not isinstance(answer, Refusal):
+                answer.closed(LOST, "the viewer left before it was let in")
+            return
+        self._answer(stream_id, request, answer)
+        if waited[0] or waited[1]:
+            self.data(stream_id, waited[0], fin=waited[1])
+        self._connection.mark_dirty()
+
+    def is_judging(self, stream_id: int) -> bool:
+        """Whether a CONNECT on that stream waits for its answer."""
+        return stream_id in self._judging
+
+    def _stop_judging(self, stream_id: int) -> None:
+        pending = self._judging.pop(stream_id, None)
+        self._judged.drop(stream_id)
+        if pending is not None:
+            pending.cancel()
 
     def _admit(self, event: HeadersReceived) -> SessionRequest | Refusal:
         connection = self._connection
@@ -146,9 +208,10 @@ class ConnectStreams:
                 return Refusal(400, "the CONNECT stream ended with its headers")
             if self._draft >= Draft.DRAFT_13 and not connection.h3.datagrams:
                 return Refusal(400, "WebTransport needs SETTINGS_H3_DATAGRAM")
-            if self._draft >= Draft.DRAFT_13 and self._initial_credit is None and connection.sessions:
+            others = bool(connection.sessions or self._judging)
+            if self._draft >= Draft.DRAFT_13 and self._initial_credit is None and others:
                 return Refusal(429, "without flow control there is one session a connection")
-        if len(connection.sessions) >= MAX_SESSIONS:
+        if len(connection.sessions) + len(self._judging) >= MAX_SESSIONS:
             return Refusal(429, f"at most {MAX_SESSIONS} sessions a connection")
         return parsed
 
@@ -157,7 +220,8 @@ class ConnectStreams:
         assert connection.h3 is not None
         connection.counters["sessions_refused"] += 1
         self._forget(stream_id)
-        connection.h3.send_headers(stream_id, headers.refusal(answer), end_stream=True)
+        if not self._is_stopped(stream_id):
+            connection.h3.send_headers(stream_id, headers.refusal(answer), end_stream=True)
         connection.refused(stream_id)
 
     # --- sessions ----------------------------------------------------------------------------------
@@ -178,6 +242,11 @@ class ConnectStreams:
         connection = self._connection
         if session_id in self.early:
             if not self.early.add(session_id, data, fin):
+                self._break_stream(session_id, h3codes.H3_EXCESSIVE_LOAD)
+            return
+        if session_id in self._judged:
+            if not self._judged.add(session_id, data, fin):
+                self._stop_judging(session_id)
                 self._break_stream(session_id, h3codes.H3_EXCESSIVE_LOAD)
             return
         session = connection.sessions.get(session_id)
@@ -263,6 +332,11 @@ class ConnectStreams:
     def reset(self, stream_id: int, reason: str) -> None:
         """The peer broke off a CONNECT stream, or what may be one."""
         self.early.drop(stream_id)
+        if stream_id in self._judging:
+            self._stop_judging(stream_id)
+            self._forget(stream_id)
+            self._break_stream(stream_id, h3codes.H3_NO_ERROR)
+            self._connection.refused(stream_id)
         session = self._connection.sessions.get(stream_id)
         if session is not None:
             self._break_stream(stream_id, h3codes.H3_NO_ERROR)
@@ -289,6 +363,10 @@ class ConnectStreams:
         self.gone.add(session_id)
         if len(self.gone) > _MAX_GONE:
             self.gone.discard(min(self.gone))
+
+    def _is_stopped(self, stream_id: int) -> bool:
+        """Whether the peer has stopped a CONNECT stream before it was answered: then nothing can be said."""
+        return internals.COMPLETE and internals.is_reset(self._connection.quic, stream_id)
 
     def _break_stream(self, stream_id: int, http3_code: int) -> None:
         self._connection.streams.reset(stream_id, http3_code)

@@ -62,7 +62,9 @@ class EarlyStreams:
 
 
 class EarlyRequests:
-    """Holds CONNECTs, and the capsules behind them, until the peer's SETTINGS say how to read them."""
+    """Holds CONNECTs, and the capsules behind them, until they can be answered: until the peer's SETTINGS say
+    how to read them, or until somebody says who may come in.
+    """
 
     def __init__(self) -> None:
         self._requests: dict[int, tuple[HeadersReceived, bytearray]] = {}
@@ -96,6 +98,13 @@ class EarlyRequests:
         if request is not None:
             self._bytes -= len(request[1])
             self._ended.discard(stream_id)
+
+    def take_one(self, stream_id: int) -> tuple[bytes, bool] | None:
+        """Of that request, which is forgotten: the bytes behind it, and whether its stream has ended."""
+        request = self._requests.get(stream_id)
+        ended = stream_id in self._ended
+        self.drop(stream_id)
+        return (bytes(request[1]), ended) if request is not None else None
 
     def take(self) -> list[tuple[HeadersReceived, bytes, bool]]:
         """All of them, removed: (request, bytes behind it, whether its stream has ended)."""

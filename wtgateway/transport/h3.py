@@ -42,6 +42,7 @@ from wtgateway.transport.streams import StreamTable, preamble
 from wtgateway.transport.varint import encode_varint
 from wtgateway.transport.webtransport import (
     LOST,
+    PendingAnswer,
     Refusal,
     SessionHandler,
     SessionRequest,
@@ -50,7 +51,7 @@ from wtgateway.transport.webtransport import (
 
 log = logging.getLogger("wtgateway.transport")
 
-OnRequest = Callable[[SessionRequest], SessionHandler | Refusal]
+OnRequest = Callable[[SessionRequest], SessionHandler | Refusal | PendingAnswer]
 
 _MAX_HEADER_BYTES = 16 * 1024  # of one HTTP/3 frame that has to be held whole
 _MAX_REORDERING_BYTES = 1 << 20  # of all streams of a connection, waiting for what is missing before them
@@ -209,6 +210,9 @@ class WebTransportConnection:
                     self.connects.data(event.stream_id, b"", fin=True)
             elif self.is_client:
                 self.connects.response(event)
+            elif self.connects.is_judging(event.stream_id):  # trailers of one that waits for its answer
+                if event.stream_ended:
+                    self.connects.data(event.stream_id, b"", fin=True)
             elif event.stream_id not in self.connects.gone:
                 self.connects.request(event)
         elif isinstance(event, DataReceived):
@@ -218,7 +222,7 @@ class WebTransportConnection:
 
     # --- what CONNECT streams ask for --------------------------------------------------------------
 
-    def on_request(self, request: SessionRequest) -> SessionHandler | Refusal:
+    def on_request(self, request: SessionRequest) -> SessionHandler | Refusal | PendingAnswer:
         """Ask the owner of the endpoint."""
         assert self._on_request is not None
         return self._on_request(request)

@@ -1,19 +1,23 @@
-"""One viewer: joins the protocol's ServerSession, a WebTransport session and a hub broadcast.
+"""One viewer: joins the protocol's ServerSession, what carries it (a SessionLink) and a hub broadcast.
 
 It feeds, collects, sends, and does little else; what to send and when is the protocol core's.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from wtgateway import clock
+from wtgateway.access.permissions import EVERYTHING, Grant
 from wtgateway.errors import ProtocolError
 from wtgateway.hub import Broadcast, CutFrame, Status
+from wtgateway.limits import RateCap
 from wtgateway.media import Catalog, Frame, Kind, Track
+from wtgateway.protocol.access_term import AUTHENTICATE_S
 from wtgateway.protocol.codes import CloseCode, ResetCode
 from wtgateway.protocol.messages import Feedback, State
 from wtgateway.protocol.outgoing import PieceKind, Pieces, Whole
@@ -25,16 +29,21 @@ from wtgateway.protocol.session import (
     FeedbackReceived,
     KeyframeNeeded,
     PeerGoodbye,
+    ProgressMade,
     RenditionAwaited,
     RenditionSwitched,
     ServerSession,
     SessionExpired,
     StatisticsDue,
     SubscriptionChanged,
+    TokenShown,
     TraceReceived,
 )
 from wtgateway.protocol.traces import TracedFrame
 from wtgateway.protocol.wire import ObjectType
+from wtgateway.transport import qlog
+from wtgateway.transport.link import SessionLink
+from wtgateway.transport.patience import Patience
 from wtgateway.transport.urgency import Urgency
 from wtgateway.transport.webtransport import WebTransportSession
 
@@ -57,15 +66,18 @@ _URGENCY = {
 }
 
 
+_ANYTHING = Grant(permissions=EVERYTHING)
+
 MakeToken = Callable[["ViewerSession"], tuple[str, int]]
-"""The token, and for how many ms it is valid."""
+"""The resume token, and for how many ms it is valid."""
 
 
 class ViewerSession:
     """A SessionHandler towards the endpoint and a Viewer towards the hub.
 
     ``make_token`` makes what the viewer is told to resume with; ``former`` is the id of the session whose
-    place this one takes, if it does.
+    place this one takes, if it does. ``grant`` is what the viewer may do; None: the core waits for a token.
+    ``on_token`` is told of each that the viewer shows; :meth:`granted` or :meth:`refused` follows.
     """
 
     def __init__(
@@ -78,15 +90,21 @@ class ViewerSession:
         on_traced: Callable[[str, tuple[TracedFrame, ...]], None] = lambda broadcast, frames: None,
         make_token: MakeToken | None = None,
         former: str = "",
+        grant: Grant | None = _ANYTHING,
+        on_token: Callable[[ViewerSession, str], None] = lambda session, token: session.refused(),
     ) -> None:
         self.core, self.broadcast = core, broadcast
+        self.grant, self._on_token = grant, on_token
         self.feedback: dict[int, Feedback] = {}
         self.opened_at = time.monotonic()
         self._on_closed, self._on_traced = on_closed, on_traced
-        self._transport: WebTransportSession | None = None
+        self._transport: SessionLink | None = None
         self._control = -1
         self._streams: dict[int, QueuedFrame] = {}  # handed to QUIC, not yet acknowledged
         self.streams_reset = 0
+        self.stages_us: tuple[int, ...] = ()  # of the last frame that the viewer traced
+        self.end = (0, "")  # code and reason, once it is over
+        self._qlog: qlog.Trace | None = None
         self.tracks_continued = self.tracks_anew = 0  # of a viewer who said where it goes on
         self.former = former
         self._make_token = make_token
@@ -94,6 +112,9 @@ class ViewerSession:
         self._path_at = -_PATH_S
         self._fit_at = 0.0
         self._fitted_bps = 0
+        self._cap = RateCap()
+        self._capped: asyncio.TimerHandle | None = None  # until the cap lets something through
+        self._patience = Patience()
         core.set_certificates(certificates)
 
     @property
@@ -109,7 +130,7 @@ class ViewerSession:
 
     # --- SessionHandler ------------------------------------------------------------------------
 
-    def opened(self, session: WebTransportSession) -> None:
+    def opened(self, session: SessionLink) -> None:
         """The CONNECT was answered: open the control stream and join the broadcast."""
         self._transport = session
         self._control = session.open_bidi()
@@ -119,11 +140,40 @@ class ViewerSession:
             self.broadcast.name,
             _address(session.request.remote),
         )
+        if self.grant is None:
+            self.core.handle_timeout(self.opened_at)
+            self._settle()
+        else:
+            self._join_broadcast(self.grant)
+
+    def granted(self, grant: Grant) -> None:
+        """A token was good: the first one, or one that follows it."""
+        first, self.grant = self.grant is None, grant
+        self.core.identity = grant.identity
+        if self._transport is None:
+            return
+        if first:
+            self._join_broadcast(grant)
+        else:
+            self._tell_access(grant)
+            self._settle()
+
+    def refused(self) -> None:
+        """A token was no good: nothing changes."""
+        self.core.refuse_access()
+        self._settle()
+
+    def _tell_access(self, grant: Grant) -> None:
+        actions = grant.actions(self.broadcast.name)
+        self.core.grant_access(actions, grant.expires_us, clock.now_us())
+
+    def _join_broadcast(self, grant: Grant) -> None:
         self.broadcast.attach(self)
         self.core.handle_timeout(self.opened_at)
         self.core.set_state(_state(self.broadcast.status))
         if self.broadcast.catalog.tracks:
             self.core.set_catalog(self.broadcast.catalog)
+        self._tell_access(grant)
         self._renew_token(self.opened_at)
         self._settle()
 
@@ -133,13 +183,14 @@ class ViewerSession:
             return
         if stream_id != self._control:
             self._transport.stop(stream_id, ResetCode.UNEXPECTED)
+            if self._patience.unexpected(stream_id):
+                self.close(CloseCode.FLOOD, "streams that nobody asked for")
             return
         try:
-            events = self.core.receive_control(data, time.monotonic(), clock.now_us())
+            self._handle(self.core.receive_control(data, time.monotonic(), clock.now_us()))
         except ProtocolError as error:
             self._refuse(error)
             return
-        self._handle(events)
         if fin and self._transport is not None:
             self.close(CloseCode.NORMAL, "the viewer ended the control stream")
         else:
@@ -159,7 +210,7 @@ class ViewerSession:
     def datagram(self, data: bytes) -> None:
         """What the viewer lacks, and when what came to it."""
         transport = self._transport
-        if transport is None:
+        if transport is None or self.grant is None:
             return
         try:
             self.core.receive_datagram(data, time.monotonic())
@@ -180,7 +231,7 @@ class ViewerSession:
         now = time.monotonic()
         if transport.waiting or len(self._streams) > _MOST_STREAMS:
             self._review_streams(transport, now)
-        outgoing, room = core.outgoing, transport.room()
+        outgoing, room = core.outgoing, self._room(transport, now)
         core.path_opens(room > 0, now)
         if outgoing.pending:
             self._look_at_path(transport, now)
@@ -189,7 +240,7 @@ class ViewerSession:
             if item is None:
                 break
             self._hand_over(transport, item)
-            room = transport.room()
+            room = self._room(transport, now)
         # Sound overtakes what was handed over of the picture: a keyframe, say, that takes the path a while.
         while core.queue.ahead and transport.room(Urgency.AUDIO) > 0 and (item := core.next_ahead(now)):
             self._hand_over(transport, item)
@@ -200,12 +251,30 @@ class ViewerSession:
             self._handle(core.poll_events())
         self._send_control()
 
-    def _hand_over(self, transport: WebTransportSession, item: Whole | Pieces) -> None:
+    def _room(self, transport: SessionLink, now: float) -> int:
+        """What path and limit let through; where the limit is in the way, it is asked again in time."""
+        room = transport.room()
+        if not self._cap.bps:
+            return room
+        capped = self._cap.room(now)
+        if capped <= 0 and self._capped is None:
+            wait = max(0.001, self._cap.wait(now))
+            self._capped = asyncio.get_running_loop().call_later(wait, self._uncapped)
+        return min(room, capped)
+
+    def _uncapped(self) -> None:
+        self._capped = None
+        if self._transport is not None:
+            self._transport.flush()
+
+    def _hand_over(self, transport: SessionLink, item: Whole | Pieces) -> None:
+        self._cap.spend(len(item.queued.data) if isinstance(item, Whole) else sum(map(len, item.payloads)))
         if isinstance(item, Whole):
             stream_id = transport.send_frame(item.queued.data, _urgency(item.queued))
             self._streams[stream_id] = item.queued
         else:  # what is refused is lost, as on the way: the viewer asks for it
             transport.send_datagrams(item.payloads, _URGENCY[item.kind])
+            self._patience.delivered()  # the window has room for more, so what went before was acknowledged
 
     def closed(self, code: int, reason: str) -> None:
         """The session is over, whoever ended it."""
@@ -217,7 +286,11 @@ class ViewerSession:
             time.monotonic() - self.opened_at,
             reason or "-",
         )
+        self.end = (code, reason)
+        self._end_qlog()
         self._transport = None
+        if self._capped is not None:
+            self._capped.cancel()
         self._streams.clear()
         self.broadcast.detach(self)
         self._on_closed(self)
@@ -253,11 +326,36 @@ class ViewerSession:
         transport = self._transport
         if transport is None:
             return
+        if self.grant is None:
+            if now - self.opened_at >= AUTHENTICATE_S:
+                self.close(CloseCode.UNAUTHORIZED, "no token that is good was shown in time")
+            return
+        self.core.check_access(clock.now_us())
         self._review_streams(transport, now)
+        if self._qlog is not None and self._qlog.full:
+            self._end_qlog()  # not when it notices that, in the middle of what aioquic does
         self._fit(transport, now)
         self._renew_token(now)
         self.core.handle_timeout(now)
         self._settle()
+        waiting = bool(self._streams or self.core.outgoing.pending)
+        if self._patience.exhausted(waiting, now):
+            self.close(CloseCode.TOO_SLOW, "the viewer takes nothing of what it is sent")
+        elif transport.unacknowledged(self._control) > self.core.limits.control_backlog_bytes:
+            self.close(CloseCode.TOO_SLOW, "the viewer does not read its messages")
+
+    def set_limit(self, bps: int, now: float) -> None:
+        """What this viewer may be sent, in bits a second; 0: any. Quality follows, and at last it is kept."""
+        if bps != self._cap.bps:
+            self._cap.set(bps, now)
+            self.core.path.limit_bps = bps
+            self._fit_at = now
+
+    @property
+    def demand_bps(self) -> int:
+        """What the viewer could use and its path carries; 0: not known."""
+        known = (self.core.fitting.state.useful_bps, self.core.path.estimate_bps)
+        return min((bps for bps in known if bps), default=0)
 
     def drain(self, within_ms: int, reason: str) -> None:
         """Tell the viewer to open another session elsewhere."""
@@ -281,12 +379,42 @@ class ViewerSession:
         return self._transport is None or self._transport.unacknowledged(self._control) == 0
 
     @property
+    def carrier(self) -> str:
+        """What carries the session: "webtransport", also before it is opened, or "websocket"."""
+        return self._transport.request.transport if self._transport is not None else "webtransport"
+
+    @property
     def rtt_us(self) -> int:
         """The path's round-trip time in µs; 0 without a path."""
         return self._transport.path().rtt_us if self._transport is not None else 0
 
+    # --- qlog ------------------------------------------------------------------------------------
+
+    def start_qlog(self) -> str:
+        """Begin to note what the connection does; in words why not, where that cannot be."""
+        if not isinstance(self._transport, WebTransportSession):
+            return "there is no QUIC connection whose packets could be noted"
+        if self._qlog is None:
+            self._qlog = qlog.begin(self._transport.lane)
+        return "" if self._qlog is not None else "the connection is noted already, for another session of it"
+
+    def qlog(self) -> bytes | None:
+        """What was noted so far; None: nothing is."""
+        return self._qlog.text() if self._qlog is not None else None
+
+    def stop_qlog(self) -> bool:
+        """Note nothing more and forget it; False: nothing was noted."""
+        noted = self._qlog is not None
+        self._end_qlog()
+        self._qlog = None
+        return noted
+
+    def _end_qlog(self) -> None:
+        if self._qlog is not None and isinstance(self._transport, WebTransportSession):
+            qlog.end(self._transport.lane)
+
     def close(self, code: int, reason: str) -> None:
-        """Close the WebTransport session; :meth:`closed` follows."""
+        """Close the session; :meth:`closed` follows."""
         if self._transport is not None:
             self._transport.close(code, reason)
 
@@ -309,9 +437,15 @@ class ViewerSession:
                 case FeedbackReceived(feedback=feedback):
                     self.feedback[feedback.track] = feedback
                 case TraceReceived(frames=frames):
+                    self.stages_us = frames[-1].stages if frames else ()
                     self._on_traced(self.broadcast.name, frames)
                 case Arrived(sent_at=sent_at, arrived_us=arrived_us, size=size):
                     self._note_arrival(sent_at, arrived_us, size)
+                case ProgressMade(octets=octets, waited_us=waited_us):
+                    if self._transport is not None:
+                        self._transport.note_progress(octets, waited_us)
+                case TokenShown(token=token):
+                    self._on_token(self, token)
                 case StatisticsDue():
                     self._report()
                 case PeerGoodbye():
@@ -320,7 +454,7 @@ class ViewerSession:
                     self.close(code, reason)
 
     def _report(self) -> None:
-        if self._transport is None:
+        if self._transport is None or self.grant is None:
             return
         path = self._transport.path()
         self.core.queue_statistics(
@@ -357,7 +491,7 @@ class ViewerSession:
 
     def _renew_token(self, now: float) -> None:
         """Tell the viewer how to resume: at first, when it wishes for something else, and in good time."""
-        if self._make_token is None or self._transport is None:
+        if self._make_token is None or self._transport is None or self.grant is None:
             return
         revision = self.core.wishes_revision
         if revision == self._token_revision and now - self._token_at < RENEW_S:
@@ -369,7 +503,7 @@ class ViewerSession:
         if self._transport is not None:
             self._transport.note_arrival(sent_at, arrived_us, size)
 
-    def _fit(self, transport: WebTransportSession, now: float) -> None:
+    def _fit(self, transport: SessionLink, now: float) -> None:
         """Let pictures follow path and screen: once a second, and at once where the path gets much less."""
         self._look_at_path(transport, now)
         estimate = self.core.path.estimate_bps
@@ -378,10 +512,11 @@ class ViewerSession:
         self._fit_at, self._fitted_bps = now + FIT_S, estimate
         self.core.fit(self.broadcast.rate_bps, now, shared=self.broadcast.shared)
         fitted = self.core.fitting.state
-        transport.set_wanted_rate(round(PROBED * fitted.useful_bps))
+        wanted = round(PROBED * fitted.useful_bps)
+        transport.set_wanted_rate(min(wanted or self._cap.bps, self._cap.bps) if self._cap.bps else wanted)
         self.broadcast.wish(self, fitted.wish)
 
-    def _look_at_path(self, transport: WebTransportSession, now: float) -> None:
+    def _look_at_path(self, transport: SessionLink, now: float) -> None:
         """Keep what the core goes by current; what changes slowly is looked up now and then."""
         path = self.core.path
         path.datagram_bytes = transport.max_datagram_bytes
@@ -393,7 +528,7 @@ class ViewerSession:
         path.queueing, path.estimate_bps = stats.queueing_us / 1e6, stats.estimate_bps
         path.estimate_bounded = stats.estimate_bounded
 
-    def _probe(self, transport: WebTransportSession, now: float) -> None:
+    def _probe(self, transport: SessionLink, now: float) -> None:
         """Padding, when nothing else is there to show what the path carries."""
         if not self.core.takes_datagrams or self.core.outgoing.pending:
             return
@@ -412,11 +547,12 @@ class ViewerSession:
         if self._transport is not None and self.core.has_control:
             self._transport.send(self._control, self.core.control_to_send(), False)
 
-    def _review_streams(self, transport: WebTransportSession, now: float) -> None:
+    def _review_streams(self, transport: SessionLink, now: float) -> None:
         """Forget streams that arrived; reset those of which something is still to be sent too late."""
         for stream_id, queued in list(self._streams.items()):
             if transport.unacknowledged(stream_id) == 0:
                 del self._streams[stream_id]
+                self._patience.delivered()
             elif now >= self.core.queue.deadline_of(queued) and transport.unsent(stream_id) > 0:
                 transport.reset(stream_id, ResetCode.LATE)
                 del self._streams[stream_id]

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from wtgateway.web import changing, reading
+from wtgateway.web import access_api, changing, reading
 from wtgateway.web.api import node_value, transport_value
 from wtgateway.web.control import GatewayControl
 from wtgateway.web.operations import Call, Operation, Parameter, Rules, json_answer, routes
@@ -85,14 +85,19 @@ class _OfPages:
 
 
 def table(
-    view: GatewayView, control: GatewayControl | None, streams: Streams | None, headers: Mapping[str, str]
+    view: GatewayView,
+    control: GatewayControl | None,
+    streams: Streams | None,
+    headers: Mapping[str, str],
+    revoking: access_api.Revoking | None = None,
 ) -> list[Operation]:
-    """All operations; without ``control`` those of pages alone."""
+    """All operations; without ``control`` those of pages alone, without ``revoking`` none of access."""
     operations = _OfPages(view, headers).operations()
     if control is None or streams is None:
         return operations
     looking = reading.Reading(view, control, streams)
     operations += reading.operations(looking)
+    operations += access_api.operations(revoking) if revoking is not None else []
     operations += changing.operations(changing.Changing(view, control, looking))
     looking.describe(operations)
     return operations
@@ -105,6 +110,7 @@ def api_routes(
     *,
     headers: Mapping[str, str],
     rules: Rules,
+    revoking: access_api.Revoking | None = None,
 ) -> list[Route]:
     """The API's routes, below /api. ``headers`` are those of what any page may ask."""
 
@@ -112,4 +118,4 @@ def api_routes(
         found = (each.broadcast for each in view.session_summaries() if each.id == session_id)
         return next(found, None)
 
-    return routes(table(view, control, streams, headers), replace(rules, broadcast_of=broadcast_of))
+    return routes(table(view, control, streams, headers, revoking), replace(rules, broadcast_of=broadcast_of))

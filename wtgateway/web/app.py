@@ -16,19 +16,23 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Mount, Route, Router, WebSocketRoute
 
 from wtgateway.web import metrics, pages
-from wtgateway.web.api import broadcast_value, node_value, session_value, transport_value
+from wtgateway.web.access_api import Revoking
+from wtgateway.web.api_routes import STARTING, api_routes
 from wtgateway.web.assets import Assets, find_client_dir
+from wtgateway.web.control import GatewayControl
 from wtgateway.web.forwarded import Network
 from wtgateway.web.headers import SECURITY_HEADERS, SecurityHeaders
-from wtgateway.web.proxies import BehindProxies
+from wtgateway.web.operations import Granted, Guard, Rules
+from wtgateway.web.proxies import WEBSOCKETS, BehindProxies
+from wtgateway.web.sse import Streams
 from wtgateway.web.view import BroadcastSummary, GatewayView, is_broadcast_name
+from wtgateway.web.websocket import PATH, Serve, WebSockets
 
 __all__ = ["BroadcastSummary", "GatewayView", "create_app", "find_client_dir"]
 
-_STARTING = "the gateway is starting"
 _DRAINING = "viewers are sent to other nodes"
 _NO_CACHE = {"cache-control": "no-cache"}
 _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
@@ -38,13 +42,14 @@ _ANY_ORIGIN = {"access-control-allow-origin": "*", "cross-origin-resource-policy
 class _Web:
     """The routes' functions, bound to one gateway and its client files."""
 
-    def __init__(self, view: GatewayView, assets: Assets, *, open_access: bool) -> None:
+    def __init__(self, view: GatewayView, assets: Assets, *, open_access: bool, guard: Guard) -> None:
         self._view = view
         self._assets = assets
+        self._guard = guard
         # A page of any origin may read where to connect and with which hashes only where whoever
         # reaches the gateway may watch anyway. On loopback it must not: the hashes are what keeps a
         # web site out of the screen or camera that the visitor's own gateway shows.
-        self._open = _NO_CACHE | (_ANY_ORIGIN if open_access else {})
+        self.open = _NO_CACHE | (_ANY_ORIGIN if open_access else {})
 
     async def healthz(self, _: Request) -> Response:
         return PlainTextResponse("ok\n", headers=_NO_CACHE)
@@ -52,36 +57,19 @@ class _Web:
     async def readyz(self, _: Request) -> Response:
         if self._view.ready():
             return PlainTextResponse("ready\n", headers=_NO_CACHE)
-        why = _DRAINING if self._view.node_summary().draining else _STARTING
+        why = _DRAINING if self._view.node_summary().draining else STARTING
         return PlainTextResponse(f"not ready: {why}\n", 503, headers=_NO_CACHE)
 
-    async def node(self, _: Request) -> Response:
-        """For balancers, and for whoever runs the gateway."""
-        return JSONResponse(node_value(self._view.node_summary()), headers=_NO_CACHE)
-
-    async def broadcasts(self, _: Request) -> Response:
-        return JSONResponse([broadcast_value(b) for b in self._view.broadcasts()], headers=self._open)
-
-    async def sessions(self, _: Request) -> Response:
-        """For whoever runs the gateway: not for pages of other origins, even where the rest is open."""
-        return JSONResponse([session_value(s) for s in self._view.session_summaries()], headers=_NO_CACHE)
-
-    async def metrics(self, _: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
+        await self._guard(request, "metrics", "*")
         text = metrics.exposition(metrics.families(self._view))
         return Response(text, media_type=metrics.MEDIA_TYPE, headers=_NO_CACHE)
-
-    async def transport(self, request: Request) -> Response:
-        # While viewers are sent elsewhere it is still true: what is told leads to the other nodes, too.
-        if not (self._view.ready() or self._view.node_summary().draining):
-            raise HTTPException(503, _STARTING, {"retry-after": "1"})
-        value = transport_value(self._view, request.headers.get("host", ""))
-        return JSONResponse(value, headers=self._open)
 
     async def certificate(self, _: Request) -> Response:
         hashes = self._view.certificate_hashes()
         if not hashes:
-            raise HTTPException(503, _STARTING, {"retry-after": "1"})
-        return PlainTextResponse(hashes[0]["value"].hex(), headers=self._open)
+            raise HTTPException(503, STARTING, {"retry-after": "1"})
+        return PlainTextResponse(hashes[0]["value"].hex(), headers=self.open)
 
     async def client_file(self, request: Request) -> Response:
         path: str = request.path_params["path"]
@@ -121,8 +109,21 @@ class _Web:
         return Response(asset.data, media_type=asset.media_type, headers=_NO_CACHE | {"etag": asset.etag})
 
     async def index(self, request: Request) -> Response:
-        page = pages.list_page(await self._assets.refresh(), self._view, _base(request))
+        status, granted = await self._judged(request, "")
+        snapshot = await self._assets.refresh()
+        page = pages.list_page(snapshot, self._view, _base(request), granted, status)
         return HTMLResponse(page, headers=_NO_CACHE)
+
+    async def _judged(self, request: Request, name: str) -> tuple[int, Granted | None]:
+        """200 and what whoever asks may do; or the status of the answer no.
+
+        A page is shown in either case, and says itself what is lacking: without a grant nothing is in it that
+        another page would not have.
+        """
+        try:
+            return 200, await self._guard(request, "read", name)
+        except HTTPException as refused:
+            return refused.status_code, None
 
     async def watch(self, request: Request) -> Response:
         path: str = request.path_params["path"]
@@ -132,8 +133,14 @@ class _Web:
         if name != path:
             return RedirectResponse(_base(request) + name, 308)
         host = request.headers.get("host", "")
+        status, granted = await self._judged(request, name)
         snapshot = await self._assets.refresh()
-        page, known = pages.watch_page(snapshot, self._view, name, host, _base(request))
+        if granted is None:
+            page = pages.closed_page(snapshot, name, _base(request), status)
+            return HTMLResponse(page, status, headers=_NO_CACHE)
+        page, known = pages.watch_page(
+            snapshot, self._view, name, host, _base(request), request.scope.get(WEBSOCKETS, "")
+        )
         return HTMLResponse(page, 200 if known else 404, headers=_NO_CACHE)
 
     async def on_http_error(self, request: Request, error: Exception) -> Response:
@@ -183,28 +190,33 @@ def create_app(
     open_access: bool = False,
     trusted_proxies: Collection[Network] = (),
     public_path: str = "/",
+    public_url: str = "",
+    serve: Serve | None = None,
+    control: GatewayControl | None = None,
+    streams: Streams | None = None,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+    revoking: Revoking | None = None,
 ) -> Starlette:
     """The application for ``view``, with the client's files from ``client_dir``.
 
     ``open_access``: pages of any origin may read the API (for ``Player`` embedded elsewhere); for a
     gateway whose broadcasts are public. ``trusted_proxies``: whose ``X-Forwarded-*`` hold. ``public_path``:
-    under which a proxy shows the pages, with a slash at both ends. Raises ConfigError when ``client_dir`` is
-    not a client.
+    under which a proxy shows the pages, with a slash at both ends, of ``public_url`` where that is known.
+    ``serve`` serves viewers over WebSockets; None: there are none. ``control`` and ``streams``: with them the
+    API has more than what pages need; ``rules``: who may ask it; ``revoking``: takes tokens back. Raises
+    ConfigError when ``client_dir`` is not a client.
     """
     behind = Middleware(
         BehindProxies,
         trusted=trusted_proxies,
         prefix=public_path,
+        public_url=public_url,
+        websockets=serve is not None,
         is_known=lambda name: any(broadcast.name == name for broadcast in view.broadcasts()),
     )
-    web = _Web(view, Assets(client_dir), open_access=open_access)
+    web = _Web(view, Assets(client_dir), open_access=open_access, guard=rules.guard)
     api = Router(
-        [
-            Route("/v1/broadcasts", web.broadcasts),
-            Route("/v1/node", web.node),
-            Route("/v1/sessions", web.sessions),
-            Route("/v1/transport", web.transport),
-        ],
+        api_routes(view, control, streams, headers=web.open, rules=rules, revoking=revoking),
         redirect_slashes=False,
     )
     app = Starlette(
@@ -217,6 +229,7 @@ def create_app(
             Route("/favicon.ico", web.icon),
             Mount("/api", app=api),
             Route("/_client/{path:path}", web.client_file),
+            *([] if serve is None else [WebSocketRoute(f"{PATH}{{path:path}}", WebSockets(serve))]),
             Route("/{path:path}", web.watch),
         ],
         middleware=[Middleware(SecurityHeaders), behind],

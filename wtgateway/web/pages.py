@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import html
 import re
-from typing import Any
+from typing import Any, Protocol
 
 from wtgateway import __version__
 from wtgateway.web.api import broadcast_value, embeddable_json, transport_value
@@ -48,14 +48,28 @@ def _config(value: dict[str, Any]) -> str:
     return f'<script type="application/json" id="wtgateway-config">{text}</script>'
 
 
-def list_page(snapshot: Snapshot, view: GatewayView, base: str) -> str:
-    """The list of broadcasts, with its first state in it."""
+class MayRead(Protocol):
+    """Whoever asks, as the access rule found."""
+
+    def allows(self, action: str, broadcast: str = "") -> bool:
+        """Whether that is allowed."""
+
+
+def list_page(snapshot: Snapshot, view: GatewayView, base: str, granted: MayRead | None, access: int) -> str:
+    """The list of the broadcasts that may be read, with its first state in it.
+
+    ``access`` is the status that the API would answer with: 200, or why there are none.
+    """
+    shown = [b for b in view.broadcasts() if granted is not None and granted.allows("read", b.name)]
+    value: dict[str, Any] = {"base": base, "broadcasts": [broadcast_value(b) for b in shown]}
+    if granted is None:
+        value["access"] = access
     return _fill(
         snapshot,
         "index.html",
         base,
         {
-            "config": _config({"base": base, "broadcasts": [broadcast_value(b) for b in view.broadcasts()]}),
+            "config": _config(value),
         },
     )
 
@@ -82,6 +96,15 @@ def watch_page(
         },
     )
     return page, summary is not None
+
+
+def closed_page(snapshot: Snapshot, name: str, base: str, access: int) -> str:
+    """A broadcast's page for who may not watch it: the same whether there is such a broadcast or not.
+
+    ``access`` is the status that a CONNECT would be answered with.
+    """
+    value = {"base": base, "broadcast": name, "known": True, "summary": None, "access": access}
+    return _fill(snapshot, "watch.html", base, {"title": html.escape(name), "config": _config(value)})
 
 
 def error_page(snapshot: Snapshot, title: str, text: str, base: str) -> str:

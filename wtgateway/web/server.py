@@ -25,6 +25,7 @@ _BACKLOG = 128
 _GRACE_S = 2.0
 _TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 _NOTSENT_BYTES = 32 * 1024  # more that TCP cannot send yet would only wait where nothing can overtake it
+_PASSING = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS}
 _MISSING_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def _unusable(host: str, port: int, error: OSError) -> ConfigError:
     }
     expected = reasons.get(error.errno or 0, f"an address to listen on ({error.strerror or error})")
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return ConfigError("--web", "", shown, expected)
+    return ConfigError("--web", "", shown, expected, passing=error.errno in _PASSING)
 
 
 async def bind_sockets(host: str, port: int) -> list[socket.socket]:

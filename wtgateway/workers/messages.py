@@ -71,6 +71,7 @@ class Assign(Message):
     settings: dict[str, Any] = field(default_factory=dict)
     member: list[Any] = field(default_factory=list)  # row of wtgateway.workers.resuming.Member
     used: list[list[Any]] = field(default_factory=list)  # resume tokens: numbers, and when they expire
+    access: list[Any] = field(default_factory=list)  # wtgateway.workers.authority.AuthorityDesk.row
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,14 @@ class Admit(Message):
     """Take viewers in from now on."""
 
     kind: ClassVar[str] = "admit"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits(Message):
+    """The limits that hold from now on (:func:`wtgateway.workers.limiting.limits_to_row`)."""
+
+    kind: ClassVar[str] = "limits"
+    row: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,35 @@ class Stop(Message):
     retry_after_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ask(Message):
+    """Something is wanted of a session (:mod:`wtgateway.workers.desk`); answered with :class:`Told`."""
+
+    kind: ClassVar[str] = "ask"
+    number: int
+    what: str
+    session: str
+    arguments: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessAnswered(Message):
+    """The answer to :class:`AccessAsked`: a Grant's row, or status, words and seconds of a Refused."""
+
+    kind: ClassVar[str] = "access-answered"
+    number: int
+    grant: list[Any]
+    refusal: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked(Message):
+    """A token or an identity was taken back: the row of a Revocation."""
+
+    kind: ClassVar[str] = "revoked"
+    row: list[Any]
+
+
 # --- from either ----------------------------------------------------------------------------------
 
 
@@ -117,6 +155,14 @@ class TokenUsed(Message):
     kind: ClassVar[str] = "token-used"
     number: bytes
     expires_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied(Message):
+    """A row of :class:`wtgateway.limits.Occupancy`: of a worker, or of all but the one that is told."""
+
+    kind: ClassVar[str] = "occupied"
+    row: list[Any]
 
 
 # --- from a worker -------------------------------------------------------------------------------
@@ -185,6 +231,43 @@ class Report(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Told(Message):
+    """The answer to an :class:`Ask`: a value, or in words why there is none."""
+
+    kind: ClassVar[str] = "told"
+    number: int
+    value: Any
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Happened(Message):
+    """An event for all who listen (:mod:`wtgateway.events`)."""
+
+    kind: ClassVar[str] = "happened"
+    event: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Lag(Message):
+    """How late the worker's loop was at worst since it last said so, in µs, and LoopLag.rows()."""
+
+    kind: ClassVar[str] = "lag"
+    worst_us: int
+    rows: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class AccessAsked(Message):
+    """May somebody do something? The row of Credentials."""
+
+    kind: ClassVar[str] = "access-asked"
+    number: int
+    row: list[Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped(Message):
     """All viewers were told, all connections are closed."""
 
@@ -227,7 +310,8 @@ _MESSAGES: dict[str, type[Message]] = {
     m.kind: m
     for m in (
         Certificate, Snapshot, Assign, Admit, Drain, LogLevel, Stop, TokenUsed, Warm, Ready, Wishes, Keyframe,
-        Overtaken, Report, Stopped,
+        Ask, Told, Happened, Lag,
+        AccessAsked, AccessAnswered, Revoked, Overtaken, Report, Stopped, Limits, Occupied,
     )
 }  # fmt: skip
 

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wtgateway import clock
+from wtgateway.access.revocations import Revocation
 from wtgateway.errors import TransportError
 from wtgateway.hub import Audience, Broadcast
+from wtgateway.limits import Occupancy
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.resume import UsedTokens
 from wtgateway.transport import steering
@@ -26,6 +28,8 @@ from wtgateway.transport.endpoint import resolve_bind
 from wtgateway.transport.identity import Identity
 from wtgateway.web.view import SessionSummary, WorkerSummary
 from wtgateway.workers import messages
+from wtgateway.workers.asking import Asking
+from wtgateway.workers.authority import AuthorityDesk
 from wtgateway.workers.board import Board
 from wtgateway.workers.bus import FrameBus
 from wtgateway.workers.process import Stage, WorkerProcess
@@ -59,6 +63,8 @@ class _Place:
     sessions: int = 0
     figures: messages.Figures = field(default_factory=lambda: messages.Figures({}, [], {}))
     reported: bool = False
+    lag: messages.Lag = field(default_factory=lambda: messages.Lag(0, []))
+    occupied: list[Any] = field(default_factory=lambda: Occupancy().to_row())
 
     @property
     def up(self) -> bool:
@@ -82,6 +88,7 @@ class WorkerPool:
         settings: dict[str, Any] | None = None,
         identity: Identity | None = None,
         member: Member | None = None,
+        access: AuthorityDesk | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._certificate = certificate
@@ -91,6 +98,12 @@ class WorkerPool:
         self._places = [_Place(number) for number in range(workers)]
         self._standby = Standby(self._loop, on_message=self._said, on_gone=self._gone, on_change=self._fill)
         self._member = member or Member()
+        self._access = access or AuthorityDesk()
+        self._limits: list[Any] = []
+        self._occupied_here = Occupancy().to_row()
+        self.on_occupied: Callable[[list[Any]], None] = lambda row: None  # what all workers have
+        self.publish: Callable[..., None] = lambda kind, **fields: None
+        self._asking = Asking()
         self._used = UsedTokens()  # by any worker, or by the main process
         self.on_used: Callable[[bytes, int], None] = lambda number, expires_us: None  # by a worker
         self._drained_until: float | None = None
@@ -131,6 +144,25 @@ class WorkerPool:
         """Viewers are taken in from now on."""
         self._admitting = True
         self._tell(messages.Admit())
+
+    def use_limits(self, row: list[Any]) -> None:
+        """Limits as :func:`wtgateway.workers.limiting.limits_to_row` has them, from now on."""
+        self._limits = row
+        self._tell(messages.Limits(row))
+
+    def note_occupied(self, row: list[Any]) -> None:
+        """How many sessions the main process has itself."""
+        self._occupied_here = row
+        self._tell_occupied()
+
+    def _tell_occupied(self) -> None:
+        """Each process is told what all others have."""
+        rows = [place.occupied for place in self._places]
+        for number, place in enumerate(self._places):
+            others = Occupancy.sum([*rows[:number], *rows[number + 1 :], self._occupied_here])
+            if place.process is not None:
+                place.process.send(messages.Occupied(others.to_row()))
+        self.on_occupied(Occupancy.sum(rows).to_row())
 
     def drain(self, within_s: float, reason: str) -> None:
         """Take nobody in any more, and send the viewers elsewhere."""
@@ -189,6 +221,22 @@ class WorkerPool:
             for place in self._places
         ]
 
+    async def ask(self, what: str, session: str, *arguments: Any) -> Any:
+        """Have a session's worker do something (:mod:`wtgateway.workers.desk`); None: nobody has it.
+
+        Raises Unavailable, in words.
+        """
+        sends = [place.process.send for place in self._places if place.up and place.process is not None]
+        return await self._asking.ask(sends, what, session, arguments)
+
+    def lags(self) -> dict[int, messages.Lag]:
+        """How late the workers' loops are, by number, as they said last."""
+        return {place.number: place.lag for place in self._places if place.lag.rows}
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Have the sessions ended of what was taken back."""
+        self._tell(messages.Revoked(revocation.to_row()))
+
     def process_ids(self) -> list[int | None]:
         """Of each worker's process; None while its place is vacant."""
         return [place.process.pid if place.process else None for place in self._places]
@@ -196,6 +244,7 @@ class WorkerPool:
     async def close(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
         """Have all viewers told, and end all processes."""
         self._closing = True
+        self._access.close()
         self._standby.close()
         if self._watchdog is not None:
             self._watchdog.cancel()
@@ -269,9 +318,11 @@ class WorkerPool:
             settings=self._settings,
             member=self._member.to_row(),
             used=[list(used) for used in self._used.all()],
+            access=self._access.row(),
         )
         process.send(assign, fds)
         process.send(self._certificate)
+        process.send(messages.Limits(self._limits))
         process.send(messages.Snapshot(snapshot.position, snapshot.messages))
 
     def _gone(self, process: WorkerProcess, how: str) -> None:
@@ -284,6 +335,7 @@ class WorkerPool:
             return
         place.restarts += 1
         place.vacant_since = self._loop.time()
+        self.publish("worker.died", worker=place.number, how=how)
         log.warning("worker died worker=%d pid=%d how=%s", place.number, process.pid, how)
         if not was_up:
             self._standby.failed(how)
@@ -299,7 +351,10 @@ class WorkerPool:
         self._bus.remove_reader(place.event_fd)
         place.process, place.reported = None, False
         place.connections = place.sessions = 0
-        place.figures = messages.Figures({}, [], {})
+        place.occupied = Occupancy().to_row()
+        if not self._closing:
+            self._tell_occupied()
+        place.figures, place.lag = messages.Figures({}, [], {}), messages.Lag(0, [])
         for broadcast in self._bus.broadcasts.values():
             broadcast.serve_elsewhere(place.number, Audience())
 
@@ -345,6 +400,17 @@ class WorkerPool:
                 self._used.note(token, expires_us, clock.now_us())
                 self._tell(message, but=process)
                 self.on_used(token, expires_us)
+            case messages.Occupied(row=row):
+                place.occupied = row
+                self._tell_occupied()
+            case messages.Told():
+                self._asking.told(message)
+            case messages.Happened(event=kind, fields=fields):
+                self.publish(kind, **fields)
+            case messages.AccessAsked():
+                self._access.asked(message, process.send)
+            case messages.Lag():
+                place.lag = message
             case messages.Report(connections=connections, sessions=sessions, figures=figures):
                 place.reported, place.connections, place.sessions = True, connections, sessions
                 if figures is not None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import secrets
 import time
 from collections import Counter
@@ -15,22 +17,30 @@ from collections.abc import Callable
 from typing import Any
 
 from wtgateway import __version__, clock
+from wtgateway.access.origins import Origins
+from wtgateway.access.permissions import Grant
+from wtgateway.access.revocations import Revocation
 from wtgateway.errors import ProtocolError
 from wtgateway.hub import Broadcast
+from wtgateway.limits import Party, network_of
 from wtgateway.protocol.codes import CloseCode
-from wtgateway.protocol.session import ServerSession, SessionLimits, parse_connect_path
+from wtgateway.protocol.session import ServerSession, parse_connect_path
+from wtgateway.protocol.subscribe_query import SubscribeQuery
 from wtgateway.protocol.traces import TracedFrame
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
 from wtgateway.transport.session import ViewerSession
-from wtgateway.transport.webtransport import Refusal, SessionHandler, SessionRequest
+from wtgateway.transport.webtransport import Refusal, SessionRequest
 from wtgateway.web.histograms import StageTimes
 from wtgateway.web.view import SessionSummary, WorkerSummary
+from wtgateway.workers import desk
+from wtgateway.workers.entrance import ANY_ORIGIN, Answer, Asked, Entrance, credentials_of
+from wtgateway.workers.limiting import Limiting
 from wtgateway.workers.resuming import Member, Resuming
+from wtgateway.workers.websockets import WebSocketSessions
 
 TICK_S = 0.25
 GOODBYE_PATIENCE_S = 0.5
 CLOSE_PATIENCE_S = 1.0
-MAX_SESSIONS = 1000
 DRAIN_PAUSE_S = 0.01  # between two viewers who are sent elsewhere: each costs another node a handshake
 REMOVED, REMOVED_RETRY_MS = "the broadcast was removed", 5000
 DRAIN_SHARE = 0.25  # of the time they have, at most, until the last one is told
@@ -42,7 +52,8 @@ class ViewerService:
     """``find`` gives the broadcast of a name; ``make_endpoint`` the endpoint that asks for sessions.
 
     ``admitting``: until it is set, and after the end has begun, viewers are told to come back. ``member`` is
-    who the gateway is among others; ``on_used`` is told of each resume token used here.
+    who the gateway is among others; ``on_used`` is told of each resume token used here. ``authority`` says
+    who may watch, and ``origins`` whose pages; ``publish`` is told of sessions that come and go.
     """
 
     def __init__(
@@ -55,8 +66,14 @@ class ViewerService:
         worker: int = 0,
         member: Member | None = None,
         on_used: Callable[[bytes, int], None] = lambda number, expires_us: None,
+        authority: Asked | None = None,
+        origins: Origins = ANY_ORIGIN,
+        publish: Callable[..., None] = lambda kind, **fields: None,
     ) -> None:
+        self._publish = publish
         self.resuming = Resuming(member or Member(), on_used=on_used)
+        self.limiting = Limiting(publish)
+        self.entrance = Entrance(authority, origins, on_identified=self._identified)
         self.draining = False
         self._drains: asyncio.Task[None] | None = None
         self.sessions: dict[str, ViewerSession] = {}
@@ -66,6 +83,7 @@ class ViewerService:
         self._over: Counter[str] = Counter()  # the figures of sessions that are over
         self._stage_times: dict[str, StageTimes] = {}  # by broadcast, as viewers told
         self.endpoint = make_endpoint(on_request=self._on_request, certificate=certificate)
+        self.websockets = WebSocketSessions(self._on_request)
         self._ticker: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -107,6 +125,10 @@ class ViewerService:
                 session.goodbye(CloseCode.NOT_FOUND, REMOVED, REMOVED_RETRY_MS)
                 session.close(CloseCode.NOT_FOUND, REMOVED)
 
+    def revoke(self, revocation: Revocation) -> None:
+        """End the sessions of a token or an identity that was taken back."""
+        self.entrance.revoke(revocation, list(self.sessions.values()))
+
     async def close(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
         """Tell the viewers, close all sessions and connections."""
         self.admitting = False
@@ -119,7 +141,9 @@ class ViewerService:
             async with asyncio.timeout(GOODBYE_PATIENCE_S):
                 while not all(s.told for s in self.sessions.values()):  # noqa: ASYNC110 - once a life
                     await asyncio.sleep(0.005)
-        await self.endpoint.close(code, reason, CLOSE_PATIENCE_S)
+        await asyncio.gather(
+            self.endpoint.close(code, reason, CLOSE_PATIENCE_S), self.websockets.close(code, reason)
+        )
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
@@ -134,7 +158,10 @@ class ViewerService:
     def counters(self) -> dict[str, int]:
         """What has been counted since the start; the values only grow."""
         counted = Counter(self.endpoint.stats)
+        counted.update(self.websockets.counters)
         counted.update(self.resuming.counters)
+        counted.update(self.entrance.counters)
+        counted.update(self.limiting.counters)
         counted.update(self._over)
         for session in self.sessions.values():
             counted.update(_figures(session))
@@ -162,7 +189,7 @@ class ViewerService:
             worker=self._worker,
             client=session.core.client,
             identity=session.core.identity,
-            transport="webtransport",
+            transport=session.carrier,
             address=session.address,
             age_s=now - session.opened_at,
             rtt_us=session.rtt_us,
@@ -172,6 +199,8 @@ class ViewerService:
             wish_bps=fitted.wish.bitrate_bps if fitted.wish is not None else 0,
             rendition=-1 if fitted.choice.rendition is None else fitted.choice.rendition,
             rendition_reason=fitted.choice.reason,
+            queued_bytes=session.core.queue.bytes,
+            stages_us=session.stages_us,
             **_sent(session),
         )
 
@@ -183,6 +212,7 @@ class ViewerService:
                 session.tick(now)
                 if session.former and session.delivers:
                     self._supersede(session)
+            self.limiting.tick(self.sessions.values(), now)
 
     def _supersede(self, session: ViewerSession) -> None:
         """The viewer has chosen: what is left of its former session sends into the void, and is counted."""
@@ -192,27 +222,51 @@ class ViewerService:
 
     # --- viewers ---------------------------------------------------------------------------------
 
-    def _on_request(self, request: SessionRequest) -> SessionHandler | Refusal:
-        if self.draining:
-            return Refusal(503, "the gateway is about to go; try again, elsewhere if there is a choice")
-        if not self.admitting:
-            return Refusal(503, "the gateway is starting or stopping; try again in a moment")
-        if len(self.sessions) >= MAX_SESSIONS:
-            return Refusal(503, "the gateway has as many viewers as it takes; try again later")
+    def _on_request(self, request: SessionRequest) -> Answer | asyncio.Task[Answer]:
+        refusal = self._refusal()
+        if refusal is not None:
+            return refusal
         try:
             query = parse_connect_path(request.path)
         except ProtocolError as error:
             return Refusal(421 if error.code == CloseCode.VERSION else 400, str(error))
+        return self.entrance.let_in(request, query, functools.partial(self._begin, request, query))
+
+    def _refusal(self) -> Refusal | None:
+        """What whoever comes is told, whoever it is."""
+        if self.draining:
+            return Refusal(503, "the gateway is about to go; try again, elsewhere if there is a choice")
+        if not self.admitting:
+            return Refusal(503, "the gateway is starting or stopping; try again in a moment")
+        return None
+
+    def _begin(self, request: SessionRequest, query: SubscribeQuery, grant: Grant | None) -> Answer:
+        """A session for who was let in; without a grant one that waits for a token, in no other's place."""
+        refusal = self._refusal()  # as it was asked about access, time has passed
+        if refusal is not None:
+            return refusal
         broadcast = self._find(query.broadcast)
         if broadcast is None:
             return Refusal(404, f"there is no broadcast named {query.broadcast!r} here")
-        begin = self.resuming.begin(query, clock.now_us())
+        identity = grant.identity if grant is not None else ""
+        credentials = credentials_of(request, query)
+        if grant is None:
+            query = dataclasses.replace(query, resume="")
+        begin = self.resuming.begin(query, clock.now_us(), identity=identity)
+        party = Party(
+            broadcast=broadcast.name,
+            network=network_of(str(request.remote[0])) if request.remote else "",
+            identity=identity,
+            resumes=bool(begin.former),
+        )
+        if (refusal := self.limiting.refusal(party, time.monotonic())) is not None:
+            return refusal
         member = self.resuming.member
         core = ServerSession(
             session_id=secrets.token_hex(6),
             broadcast=broadcast.name,
             query=begin.query,
-            limits=SessionLimits(),
+            limits=self.limiting.session_limits,
             now_us=clock.now_us(),
             server=f"wtgateway/{__version__}",
             instance=member.instance,
@@ -220,6 +274,8 @@ class ViewerService:
             wished=begin.wished,
             goes_on=begin.goes_on,
             policy=broadcast.policy,
+            identity=identity,
+            awaits_access=grant is None,
         )
         session = ViewerSession(
             core,
@@ -229,21 +285,43 @@ class ViewerService:
             on_traced=self._traced,
             make_token=self._make_token,
             former=begin.former,
+            grant=grant,
+            on_token=lambda session, token: self.entrance.token_shown(
+                session, dataclasses.replace(credentials, token=token, user="")
+            ),
         )
+        self.limiting.ledger.enter(session.id, party)
         self.sessions[session.id] = session
         self.changes += 1
+        fields = desk.opened_fields(session, self._worker, request)
+        self._publish("session.opened", **fields)
         return session
 
     def _make_token(self, session: ViewerSession) -> tuple[str, int]:
-        return self.resuming.token(session.id, session.broadcast.name, session.core.wishes, clock.now_us())
+        core, name = session.core, session.broadcast.name
+        return self.resuming.token(session.id, name, core.wishes, clock.now_us(), identity=core.identity)
+
+    def _identified(self, session: ViewerSession, grant: Grant) -> Refusal | None:
+        """It is known now who a session is for; the answer where that one may have no other."""
+        party = Party(
+            broadcast=session.broadcast.name, network=network_of(session.address), identity=grant.identity
+        )
+        self.limiting.ledger.leave(session.id)
+        refusal = self.limiting.refusal(party, time.monotonic())
+        if refusal is None:
+            self.limiting.ledger.enter(session.id, party)
+        return refusal
 
     def _traced(self, broadcast: str, frames: tuple[TracedFrame, ...]) -> None:
         self._stage_times.setdefault(broadcast, StageTimes()).observe(frames)
 
     def _session_closed(self, session: ViewerSession) -> None:
+        self.limiting.ledger.leave(session.id)
+        self.entrance.left(session)
         if self.sessions.pop(session.id, None) is not None:
             self._over.update(_figures(session))
             self.changes += 1
+            self._publish("session.closed", **desk.closed_fields(session, self._worker))
 
 
 def _figures(session: ViewerSession) -> dict[str, int]:
@@ -255,7 +333,7 @@ def _figures(session: ViewerSession) -> dict[str, int]:
     }
 
 
-def _sent(session: ViewerSession) -> dict[str, int]:
+def _sent(session: ViewerSession) -> dict[str, Any]:
     core = session.core
     return {
         "frames_sent": core.frames_sent,

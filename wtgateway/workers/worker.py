@@ -23,14 +23,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from wtgateway import clock
 from wtgateway import log as logs
+from wtgateway.access.revocations import Revocation
 from wtgateway.hub import Audience
+from wtgateway.monitoring.loop_lag import LoopLag
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.targets import Policy
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
 from wtgateway.transport.identity import Identity
-from wtgateway.workers import bus, child, messages
+from wtgateway.web.control import Unavailable
+from wtgateway.workers import bus, child, desk, messages
+from wtgateway.workers.authority import FarAuthority
 from wtgateway.workers.board import Board
 from wtgateway.workers.channel import Channel
+from wtgateway.workers.limiting import limits_from_row
 from wtgateway.workers.replica import Replica
 from wtgateway.workers.resuming import Member
 from wtgateway.workers.service import ViewerService
@@ -65,6 +70,7 @@ class Worker:
         self._assigned: messages.Assign | None = None
         self._certificate: messages.Certificate | None = None
         self._serving: _Serving | None = None
+        self._limits: list[Any] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._channel = Channel(sock, on_message=self._message, on_lost=self._orphaned, loop=self._loop)
         self._channel.send(messages.Warm())
@@ -97,9 +103,24 @@ class Worker:
             case messages.Admit():
                 if self._serving is not None:
                     self._serving.service.admitting = True
+            case messages.Limits(row=row):
+                self._limits = row
+                if self._serving is not None:
+                    self._serving.service.limiting.use(*limits_from_row(row))
+            case messages.AccessAnswered():
+                if self._serving is not None:
+                    self._serving.authority.answered(message)
+            case messages.Revoked(row=row):
+                if self._serving is not None:
+                    self._serving.service.revoke(Revocation.from_row(row))
+            case messages.Occupied(row=row):
+                if self._serving is not None:
+                    self._serving.service.limiting.others(row)
             case messages.Drain():
                 if self._serving is not None:
                     self._serving.service.drain(message.within_s, message.reason)
+            case messages.Ask():
+                self._channel.send(self._told(message))
             case messages.LogLevel():
                 logs.set_level(message.level)
             case messages.TokenUsed():
@@ -108,6 +129,13 @@ class Worker:
                     used.note(message.number, message.expires_us, clock.now_us())
             case messages.Stop():
                 self._start(self._stop(message))
+
+    def _told(self, asked: messages.Ask) -> messages.Told:
+        sessions = self._serving.service.sessions if self._serving is not None else {}
+        try:
+            return messages.Told(asked.number, desk.ask(sessions, asked.what, asked.session, asked.arguments))
+        except Unavailable as error:
+            return messages.Told(asked.number, None, str(error))
 
     def _start(self, body: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(body)
@@ -127,6 +155,7 @@ class Worker:
         logs.setup(json_log=assigned.json_log, level=assigned.log_level, fields={"worker": assigned.worker})
         clock.follow(assigned.epoch_offset_ns)
         self._serving = _Serving(assigned, self._certificate, self._channel, self._loop)
+        self._serving.service.limiting.use(*limits_from_row(self._limits))
         self._serving.begin(snapshot)
         self._start(self._serving.report())
 
@@ -172,6 +201,7 @@ class _Serving:
         )
         self._sockets = [socket.socket(fileno=fd) for fd in sockets]
         identity = Identity.from_row(assigned.identity)
+        self.authority = FarAuthority(assigned.access, channel.send)
         self.service = ViewerService(
             self._by_name.get,
             _certificate(certificate),
@@ -186,10 +216,17 @@ class _Serving:
             worker=assigned.worker,
             member=Member.from_row(assigned.member),
             on_used=lambda number, expires_us: channel.send(messages.TokenUsed(number, expires_us)),
+            authority=self.authority,
+            origins=self.authority.origins,
+            publish=self._publish,
         )
         for number, expires_us in assigned.used:
             self.service.resuming.used.note(number, expires_us, clock.now_us())
+        self.service.limiting.tell = lambda row: channel.send(messages.Occupied(row))
         self.service.admitting = assigned.admit
+
+    def _publish(self, kind: str, **fields: Any) -> None:
+        self._channel.send(messages.Happened(kind, fields))
 
     def begin(self, snapshot: bus.Snapshot) -> None:
         """Read what the bus holds, then serve."""
@@ -206,6 +243,8 @@ class _Serving:
     async def report(self) -> None:
         """Tell the main process how it is, again and again."""
         changes, told_at = -1, 0.0
+        lag = LoopLag(self._loop)
+        lag.start()
         while True:
             now, service = time.monotonic(), self.service
             soon = len(service.sessions) * FIGURES_COST_S if changes != service.changes else FIGURES_EVERY_S
@@ -214,6 +253,7 @@ class _Serving:
                 changes, told_at = service.changes, now
                 rows = [messages.row(s) for s in service.summaries()]
                 figures = messages.Figures(self._counters(), rows, service.stage_times())
+                self._channel.send(messages.Lag(lag.take_worst_us(), lag.rows()))
             self._spread.tell()
             report = messages.Report(
                 service.endpoint.connections, len(service.sessions), figures and list(figures)

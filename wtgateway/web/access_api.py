@@ -1,0 +1,103 @@
+"""The operations of the API that take tokens and identities back (docs/access.md). May import access."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, Final, Protocol
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from wtgateway import clock
+from wtgateway.access.revocations import Revocation, RevocationsFullError
+from wtgateway.web.operations import Call, Operation, json_answer
+from wtgateway.web.schemas import Schema, listing, ref
+
+PATH: Final = "/v1/access/revocations"
+_TEXT: Schema = {"type": "string"}
+_UNTIL: Schema = {"type": ["string", "null"], "description": "RFC 3339; null: for ever"}
+_REVOCATION: Schema = {
+    "type": "object",
+    "properties": {"tokenId": _TEXT, "identity": _TEXT, "until": _UNTIL},
+    "additionalProperties": False,
+}
+
+
+class Revoking(Protocol):
+    """Who takes back."""
+
+    def revocations(self) -> list[Revocation]:
+        """Those that hold."""
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """Take back, and end the sessions. Raises RevocationsFullError, OSError."""
+
+
+class _Handlers:
+    def __init__(self, revoking: Revoking) -> None:
+        self._revoking = revoking
+
+    async def list(self, _: Call) -> Response:
+        return json_answer([revocation_value(each) for each in self._revoking.revocations()])
+
+    async def add(self, call: Call) -> Response:
+        revocation = parse_revocation(call.body, clock.now_us())
+        try:
+            await self._revoking.revoke(revocation)
+        except RevocationsFullError:
+            raise HTTPException(409, "There is no room for more; let some end, or change the key.") from None
+        except OSError as error:
+            words = f"It holds until the next start, and could not be written: {error.strerror}."
+            raise HTTPException(500, words) from None
+        return json_answer(revocation_value(revocation), 201)
+
+
+def operations(revoking: Revoking) -> list[Operation]:
+    """The part of the table that is about access."""
+    handlers = _Handlers(revoking)
+    return [
+        Operation(
+            method="GET", path=PATH, summary="Tokens and identities that were taken back",
+            handler=handlers.list, of="*", answers={200: listing(_REVOCATION)},
+        ),
+        Operation(
+            method="POST", path=PATH, summary="Take a token or an identity back, and end its sessions",
+            handler=handlers.add, of="*", takes=_REVOCATION,
+            answers={201: _REVOCATION, 400: ref("Error"), 409: ref("Error")},
+        ),
+    ]  # fmt: skip
+
+
+def revocation_value(revocation: Revocation) -> dict[str, Any]:
+    """As the API shows it."""
+    name = {"tokenId": revocation.token_id} if revocation.token_id else {"identity": revocation.identity}
+    until = None
+    if revocation.until_us:
+        moment = datetime.datetime.fromtimestamp(revocation.until_us / 1e6, datetime.UTC)
+        until = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {**name, "until": until}
+
+
+def parse_revocation(body: Any, now_us: int) -> Revocation:
+    """``{"tokenId": ..., "until": ...}`` or with ``identity``. Raises HTTPException 400."""
+    if not isinstance(body, dict) or set(body) - {"tokenId", "identity", "until"}:
+        raise HTTPException(400, 'A revocation is an object such as {"tokenId": "...", "until": null}.')
+    token_id, identity, until = body.get("tokenId", ""), body.get("identity", ""), body.get("until")
+    try:
+        until_us = 0 if until is None else _moment_us(until)
+        revocation = Revocation.from_row([token_id, identity, until_us])
+    except (TypeError, ValueError, OverflowError):
+        words = "One of tokenId and identity is needed, and until is a time such as 2027-01-01T00:00:00Z."
+        raise HTTPException(400, words) from None
+    if not revocation.holds(now_us):
+        raise HTTPException(400, "That time is over already.")
+    return revocation
+
+
+def _moment_us(text: object) -> int:
+    if not isinstance(text, str):
+        raise TypeError("no time")
+    moment = datetime.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return round(moment.timestamp() * 1_000_000)
