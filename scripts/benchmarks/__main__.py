@@ -33,6 +33,10 @@ REGISTRY = {
         "scripts.benchmarks.roaming.bench",
         "addresses, nodes and balancers that change: how long the picture is away, beside peers (root)",
     ),
+    "websocket": (
+        "scripts.benchmarks.websocket",
+        "WebTransport and a WebSocket beside each other: latency, loss, a narrow path (root)",
+    ),
     "parity": (
         "scripts.benchmarks.parity",
         "virtual time: frames on time and bytes added by parity, by loss and round trip",
