@@ -96,3 +96,19 @@ def test_fields_are_bounded() -> None:
     events = Events()
     events.publish("degraded", **{f"f{n}": n for n in range(1000)})
     assert len(events.kept[0].fields) == MAX_FIELDS
+
+
+def test_what_strangers_provoke_is_told_at_a_bounded_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0
+    monkeypatch.setattr("wtgateway.clock.now_us", lambda: now)
+    events = Events()
+    for _ in range(1000):
+        events.publish("access.refused", address="192.0.2.1")
+        events.publish("session.opened")
+    told = [event for event in events.kept if event.kind == "access.refused"]
+    assert events.counts["access.refused"] == 1000
+    assert events.counts["session.opened"] == 1000
+    now = 1_000_000
+    events.publish("access.refused")
+    assert events.kept[-1].fields["left_out"] == 980
+    assert len(told) <= 20

@@ -153,9 +153,10 @@ def _with_parent() -> tuple[str, ...]:
 
 def _log_output(name: str, stream: IO[bytes]) -> None:
     count = 0
-    while line := stream.readline(MAX_LINE):
-        count += 1
-        if count <= MAX_LINES:
-            log.info("hook output hook=%s line=%s", name, line.decode(errors="replace").rstrip())
+    with stream:
+        while line := stream.readline(MAX_LINE):
+            count += 1
+            if count <= MAX_LINES:
+                log.info("hook output hook=%s line=%s", name, line.decode(errors="replace").rstrip())
     if count > MAX_LINES:
         log.info("hook output hook=%s lines_left_out=%d", name, count - MAX_LINES)

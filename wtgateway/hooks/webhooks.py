@@ -48,13 +48,14 @@ class Webhook:
         config: WebhookConfig,
         instance: str,
         *,
-        client: MakeClient = make_client,
+        client: MakeClient | None = None,
         pause: Callable[[float], Any] = asyncio.sleep,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
         self.counters: Counter[str] = Counter()
-        self._instance, self._make_client, self._pause, self._wall = instance, client, pause, wall
+        self._instance, self._make_client = instance, client or make_client
+        self._pause, self._wall = pause, wall
         self._queue: deque[Event] = deque()
         self._some = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
