@@ -6,6 +6,7 @@ They are told by files of the directory ``dir`` of the broadcast's options: a wo
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from wtgateway import clock
 from wtgateway.config import BroadcastConfig
 from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.sources.base import CodedFormat, CodedVideo, RawVideo, SourceInfo
+from wtgateway.workers.bus import FrameBus
 
 FPS = 50
 INTERVAL_US = 1_000_000 // FPS
@@ -79,7 +81,7 @@ class Scripted:
         if not self._word.exists():
             return
         word = self._word.read_text()
-        if word in ("read", "abort", "segv", "hang", "end", "lose"):
+        if word in ("read", "abort", "segv", "hang", "end", "lose", "mad"):
             self._word.unlink()  # once
         match word:
             case "read":  # of an address that is not there, in native code
@@ -90,10 +92,24 @@ class Scripted:
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "hang":  # native code that keeps the interpreter's lock
                 ctypes.PyDLL(None).sleep(600)
+            case "mad":
+                scribble()
             case "end":
                 raise SourceEnded("the test says so")
             case "lose":
                 raise SourceError("cable pulled")
+
+
+def scribble() -> None:
+    """Nonsense where the next frame would stand, as from code that has lost its way before it crashes."""
+    bus = next(each for each in gc.get_objects() if isinstance(each, FrameBus))
+
+    def write() -> None:
+        bus._ring._put(bus._ring.position, b"\xff" * 64)
+        for fd in bus._readers:
+            os.eventfd_write(fd, 64)
+
+    bus._loop.call_soon_threadsafe(write)
 
 
 def scripted(config: BroadcastConfig) -> Scripted:

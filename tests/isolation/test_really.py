@@ -300,6 +300,17 @@ async def test_one_whose_loop_stands_still_is_ended_and_replaced(
         assert death[1].startswith("hung: no sign of life for")
 
 
+async def test_one_that_writes_nonsense_is_ended_and_replaced(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        _, _, watcher = here.add("one")
+        await watcher.until(lambda: len(watcher.frames) > 3)
+        here.tell("one", "mad")
+        await watcher.until(lambda: any(s.state is BroadcastState.RETRYING for s in watcher.states))
+        await watcher.more(3)
+        watcher.assert_whole()
+        assert here.deaths == [("one", "what it wrote made no sense")]
+
+
 async def test_what_the_main_process_does_not_take_in_time_is_counted_and_whole_groups_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,7 +102,7 @@ def _with_block(base: Values, block: Text | Section) -> Values:
     if isinstance(block, Text):
         return base if block.is_null else base | {"source": parsed(block, _source)}
     values = dict(base)
-    simple = {s.key: s.parse for s in settings.BROADCAST} | {"source": _source}
+    simple = {s.key: s for s in settings.BROADCAST}
     for name, given in block.items_with_lists(*RUN_ON):
         if name not in _KEYS:
             raise unknown_key(given.where, given.key, name, _KEYS)
@@ -118,8 +118,10 @@ def _with_block(base: Values, block: Text | Section) -> Values:
             values[name] = values[name] | dict(_options(_section(given)))
         elif name == "limits":
             values[name] = values[name] | _limits(_section(given))
+        elif name == "source":
+            values[name] = parsed(given, _source)
         else:
-            values[name] = parsed(given, simple[name])
+            values |= _fields(simple[name], given)
     return values
 
 

@@ -95,7 +95,7 @@ class Lines:
         except OSError:
             data = b""
         *lines, self._unfinished = (self._unfinished + data).split(b"\n")
-        if len(self._unfinished) > MOST_UNFINISHED or not data:
+        if len(self._unfinished) > MOST_UNFINISHED or (self._unfinished and not data):
             lines, self._unfinished = [*lines, self._unfinished], b""
         for line in lines:
             self._take(line)

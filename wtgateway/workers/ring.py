@@ -131,13 +131,16 @@ class RingReader(_Ring):
         """The next record, or None if there is no more.
 
         Raises :exc:`Overtaken` if it is not there any more; reading goes on behind what was published.
-        The records skipped are counted in ``lost`` as soon as the next one is read.
+        The records skipped are counted in ``lost`` as soon as the next one is read. Raises ValueError for
+        what no writer of ours has written.
         """
         if self.position >= self.published:
             return None
         begin = self.position
         number, tag, length = _RECORD.unpack(self._get(begin, _RECORD.size))
         self._check(begin)
+        if begin + _RECORD.size + length > self.published:
+            raise ValueError("a record reaches beyond what was written")
         body = self._get(begin + _RECORD.size, length)
         self._check(begin)
         self.lost += number - self._next_record
