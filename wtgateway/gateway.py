@@ -75,7 +75,7 @@ class Gateway(Shown, Operated):
         self._certificates: CertificateManager | None = None
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._member = Member(name=config.node)
-        self._ready = self._draining = False
+        self._ready = self._draining = self._stopping = False
         self._started = time.monotonic()
         self.operation = Operation(self.hub, self.viewers, make_listener(self))
         self.on_config.append(lambda config: self.operation.listener.use(config.webhooks))
@@ -167,14 +167,10 @@ class Gateway(Shown, Operated):
 
     # --- how it is -------------------------------------------------------------------------------
 
-    def alive(self) -> bool:
-        """Whether all that has to go on goes on: asked by a task, so the event loop does."""
-        return self.broadcasts_running.alive
-
     def status_words(self) -> str:
         """How it is, in a line."""
-        if not self._ready:
-            return "draining" if self._draining else "starting or stopping"
+        if unready := self._unready():
+            return unready
         live = sum(b.status.state is BroadcastState.LIVE for b in self.hub)
         words = f"{live} of {len(list(self.hub))} broadcasts live, {self.viewers.session_count} viewers"
         return words + "".join(f"; short of {what}" for what in self.shortages.present)
@@ -193,7 +189,7 @@ class Gateway(Shown, Operated):
             await self._start()
             announce(self)
             await self._stop.wait()
-            self._ready = False
+            self._ready, self._stopping = False, True
             await self._drain()
             log.info("stopping viewers=%d", sum(broadcast.viewers for broadcast in self.hub))
         finally:

@@ -16,7 +16,7 @@ from wtgateway.media import BroadcastState, Catalog, Kind, Rendition, Track
 from wtgateway.web.app import create_app
 from wtgateway.web.control import CertificateFacts, ProcessFigures, Unavailable
 from wtgateway.web.sse import Streams
-from wtgateway.web.view import BroadcastSummary, NodeSummary, SessionSummary, WorkerSummary
+from wtgateway.web.view import BroadcastSummary, Health, NodeSummary, SessionSummary, WorkerSummary
 
 CLIENT_DIR = Path(__file__).parents[2] / "client" / "src"
 
@@ -72,6 +72,8 @@ class FakeView:
     )
     hashes: list[dict[str, Any]] = field(default_factory=lambda: [hash_entry(0xAB), hash_entry(0xCD)])
     is_ready: bool = True
+    dead: str = ""
+    short_of: tuple[str, ...] = ()
     hosts: list[str] = field(default_factory=list)
     sessions: list[SessionSummary] = field(default_factory=list)
     workers: list[WorkerSummary] = field(default_factory=list)
@@ -92,6 +94,10 @@ class FakeView:
 
     def ready(self) -> bool:
         return self.is_ready
+
+    def health(self) -> Health:
+        draining = "viewers are sent to other nodes" if self.node.draining else "the gateway is starting"
+        return Health(dead=self.dead, unready="" if self.is_ready else draining, short_of=self.short_of)
 
     def session_summaries(self) -> list[SessionSummary]:
         return self.sessions

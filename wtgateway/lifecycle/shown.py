@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wtgateway.log import redact_url
 from wtgateway.web.view import (
     BroadcastSummary,
+    Health,
     NodeSummary,
     SessionSummary,
     TargetSummary,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from wtgateway.config.balancing import LbFile
     from wtgateway.hub import Broadcast
     from wtgateway.lifecycle.broadcasts import AnyPipeline, Broadcasts
+    from wtgateway.lifecycle.shortages import Shortages
     from wtgateway.lifecycle.viewers import Viewers
     from wtgateway.transport.identity import Identity
     from wtgateway.workers.resuming import Member
@@ -41,6 +43,8 @@ class Shown:
     _member: Member
     _ready: bool
     _draining: bool
+    _stopping: bool
+    shortages: Shortages
 
     def _certificate_set(self) -> CertificateSet:
         raise NotImplementedError
@@ -48,6 +52,25 @@ class Shown:
     def ready(self) -> bool:
         """Whether viewers are served."""
         return self._ready
+
+    def health(self) -> Health:
+        """How the gateway is, to whoever restarts it or sends viewers to it."""
+        dead = "" if self.alive() else "a broadcast is not looked after any more; the log says why"
+        return Health(dead=dead, unready=self._unready(), short_of=tuple(self.shortages.present))
+
+    def alive(self) -> bool:
+        """Whether all that has to go on goes on: asked by a task, so the event loop does."""
+        return self.broadcasts_running.alive
+
+    def _unready(self) -> str:
+        if self._draining:
+            return "viewers are sent to other nodes"
+        if not self._ready:
+            return "the gateway is stopping" if self._stopping else "the gateway is starting"
+        pool = self.viewers.pool
+        if pool is not None and not any(worker.up for worker in pool.worker_summaries()):
+            return "no worker serves viewers"
+        return ""
 
     def broadcasts(self) -> list[BroadcastSummary]:
         """All broadcasts as the API shows them."""

@@ -33,7 +33,6 @@ from wtgateway.web.websocket import PATH, Serve, WebSockets
 
 __all__ = ["BroadcastSummary", "GatewayView", "create_app", "find_client_dir"]
 
-_DRAINING = "viewers are sent to other nodes"
 _NO_CACHE = {"cache-control": "no-cache"}
 _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
 _ANY_ORIGIN = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
@@ -52,13 +51,16 @@ class _Web:
         self.open = _NO_CACHE | (_ANY_ORIGIN if open_access else {})
 
     async def healthz(self, _: Request) -> Response:
+        if dead := self._view.health().dead:
+            return PlainTextResponse(f"not alive: {dead}\n", 503, headers=_NO_CACHE)
         return PlainTextResponse("ok\n", headers=_NO_CACHE)
 
     async def readyz(self, _: Request) -> Response:
-        if self._view.ready():
-            return PlainTextResponse("ready\n", headers=_NO_CACHE)
-        why = _DRAINING if self._view.node_summary().draining else STARTING
-        return PlainTextResponse(f"not ready: {why}\n", 503, headers=_NO_CACHE)
+        health = self._view.health()
+        short = "".join(f"short of {what}\n" for what in health.short_of)
+        if health.unready:
+            return PlainTextResponse(f"not ready: {health.unready}\n{short}", 503, headers=_NO_CACHE)
+        return PlainTextResponse(f"ready\n{short}", headers=_NO_CACHE)
 
     async def metrics(self, request: Request) -> Response:
         await self._guard(request, "metrics", "*")

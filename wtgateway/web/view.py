@@ -117,6 +117,15 @@ class NodeSummary:
     lb_config: str = ""  # fingerprint of how connection IDs are made; equal on all nodes that are right
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the gateway is, to whoever restarts it or sends viewers to it."""
+
+    dead: str = ""  # what has ended that must not, in words: only a restart helps; empty: nothing
+    unready: str = ""  # why no new viewer should be sent here; empty: they may come
+    short_of: tuple[str, ...] = ()  # what is short: no reason not to come
+
+
 class GatewayView(Protocol):
     """The gateway, seen from the web."""
 
@@ -137,6 +146,9 @@ class GatewayView(Protocol):
 
     def ready(self) -> bool:
         """Whether viewers can be served."""
+
+    def health(self) -> Health:
+        """How the gateway is."""
 
     def node_summary(self) -> NodeSummary:
         """The gateway as one of several."""
