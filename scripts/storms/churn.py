@@ -13,12 +13,12 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 from wtgateway.errors import WtgatewayError
 from wtgateway.media import Frame
 from wtgateway.viewer import Viewer, ViewOptions
 
+TRANSPORTS = ("webtransport", "websocket")  # all that native viewers speak
 _PATIENCE_SECONDS = 30.0  # for a picture; a machine that is busy with all of them takes some
 
 
@@ -55,9 +55,7 @@ class Churn:
             if frame.keyframe and frame.track == 0:
                 seen.set()
 
-        viewer = Viewer(
-            ViewOptions(url=self.url, decode=False, **transport_option(transport)), on_frame=on_frame
-        )
+        viewer = Viewer(ViewOptions(url=self.url, decode=False, transport=transport), on_frame=on_frame)
         task = asyncio.create_task(viewer.run())
         waiting = asyncio.create_task(seen.wait())
         try:
@@ -76,17 +74,6 @@ class Churn:
     def line(self) -> str:
         """For whoever started the program."""
         return json.dumps({"joined": self.joined, "failed": self.failed, "problem": self.problem})
-
-
-def transport_option(transport: str) -> dict[str, Any]:
-    """How :class:`ViewOptions` is told of a transport; nothing for the one it takes by itself."""
-    return {} if transport == "webtransport" else {"transport": transport}
-
-
-def transports() -> tuple[str, ...]:
-    """All that native viewers speak."""
-    both = "transport" in ViewOptions.__dataclass_fields__
-    return ("webtransport", "websocket") if both else ("webtransport",)
 
 
 async def churn(books: Churn, at_a_time: int) -> None:

@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any
 
-from scripts.storms.churn import transports
+from scripts.storms.churn import TRANSPORTS
 from scripts.storms.control import controls
 from scripts.storms.frame import Course, Findings, Options, progress
 from scripts.storms.observed import ObservedGateway, Sample, judge_leaks, until
@@ -64,7 +64,7 @@ async def run(
             after = await gateway.quiet(2)
             await watching.judge(findings)
         findings.course(course)
-        findings.note("transports", len(transports()))
+        findings.note("transports", len(TRANSPORTS))
         findings.holds("viewers that saw no picture", failed)
         judge_leaks(findings, before, after, slack=8)
         _judge_memory(findings, samples)
@@ -73,7 +73,7 @@ async def run(
 
 
 async def _batch(url: str, at_a_time: int, count: int, course: Course) -> dict[str, Any]:
-    command = (sys.executable, "-u", "-m", "scripts.storms.churn", "--transports", ",".join(transports()))
+    command = (sys.executable, "-u", "-m", "scripts.storms.churn", "--transports", ",".join(TRANSPORTS))
     async with running(*command, url, str(at_a_time), str(count)) as program:
         crowd = _Crowd(program)
         code = await program.wait()

@@ -1,8 +1,8 @@
 """The machine misbehaves: its clock is stepped by an hour both ways, its disk is full, its files run out.
 
-What must hold each time: who watches goes on and loses no frame; what does not work for the time being is said
-in a line of the log, and works again by itself when it is over. The clock is that of the gateway's process alone
-(libfaketime), the disk a small one made for it (root), the files its limit of 64.
+What must hold each time: who watches goes on and loses no frame; what does not work for the time being is
+said in a line of the log, and works again by itself when it is over. The clock is that of the gateway's
+process alone (libfaketime), the disk a small one made for it (root), the files its limit of 64.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Bytes that are nearly right: seeded mutations of valid inputs. Pure.
 
-After AFL's stacked "havoc" operators (bits, interesting integers, blocks doubled, removed, spliced): what is nearly
-right goes deeper into a decoder than noise does.
+After AFL's stacked "havoc" operators (bits, interesting integers, blocks doubled, removed, spliced): what is
+nearly right goes deeper into a decoder than noise does.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import time
 import urllib.request
@@ -22,6 +23,9 @@ from scripts.support.gateway import Gateway
 
 _TASKS = re.compile(r"^wtgateway_(?:asyncio_)?tasks(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 _NAMED = re.compile(r"(/dev/shm/\S+)$", re.MULTILINE)
+_POOL = min(
+    32, (os.cpu_count() or 1) + 4
+)  # threads of asyncio's pool, which begin when they are first needed
 _SETTLE_SECONDS = 90.0  # a viewer that vanished is noticed by its silence
 
 
@@ -175,5 +179,5 @@ def judge_leaks(findings: Findings, before: Sample, after: Sample, *, slack: int
     for name in ("fds", "threads", "processes", "shared_memory", "tasks"):
         was, now = getattr(before, name), getattr(after, name)
         if was is not None and now is not None:
-            room = slack if name in ("fds", "tasks") else 0
+            room = slack if name in ("fds", "tasks") else _POOL if name == "threads" else 0
             findings.holds(f"{name.replace('_', ' ')} more than before", max(0, now - was), goal=room)

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from scripts.storms.churn import transports
+from scripts.storms.churn import TRANSPORTS
 from scripts.storms.control import controls
 from scripts.storms.frame import Course, Findings, Options, StormFailed
 from scripts.storms.observed import ObservedGateway, judge_leaks
@@ -113,7 +113,7 @@ def _shows(gateway: ObservedGateway, reloads: int) -> bool:
 
 async def _come(url: str, newcomers: dict[str, int]) -> None:
     """Two at a time join and leave, all the while."""
-    command = (sys.executable, "-u", "-m", "scripts.storms.churn", "--transports", ",".join(transports()))
+    command = (sys.executable, "-u", "-m", "scripts.storms.churn", "--transports", ",".join(TRANSPORTS))
     while True:
         async with running(*command, url, "2", "10") as program:
             await program.wait()

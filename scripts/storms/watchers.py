@@ -26,7 +26,9 @@ class Watcher(crowd.Watcher):
     """One that enters what it gets into the ledger of all."""
 
     def __init__(self, url: str, number: int, *, stay: bool, ledger: Ledger, deadline_ms: int) -> None:
-        super().__init__(url, number, stay=stay, audio=True, delivery="stream", deadline_ms=deadline_ms)
+        # On streams: what a datagram lost would be no fault. No other transport: it would hide one.
+        options = {"delivery": "stream", "transport": "webtransport", "deadline_ms": deadline_ms}
+        super().__init__(url, number, stay=stay, audio=True, **options)
         self._ledger = ledger
         self._latencies: list[float] = []
         self._skipped = 0
