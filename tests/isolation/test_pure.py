@@ -104,8 +104,6 @@ async def test_records_and_other_lines_come_into_the_log(caplog: pytest.LogCaptu
     caplog.set_level(logging.DEBUG, "wtgateway")
     pipe = Pipe()
     handler = PipeHandler(pipe.write)
-    handler.handle(logging.makeLogRecord({"name": "wtgateway.sources", "levelno": 30, "levelname": "WARNING",
-                                          "msg": "damaged pictures=%d", "args": (3,)}))  # fmt: skip
     handler.handle(record("wtgateway.sources", logging.WARNING, "damaged pictures=%d", 3))
     handler.handle(record("root", logging.ERROR, "broken"))
     strange = [b"free(): invalid pointer", b"\xff\xfe no text", b"[1]", b'{"level": 7}', b"the last words"]
