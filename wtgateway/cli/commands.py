@@ -312,6 +312,7 @@ def view(arguments: argparse.Namespace) -> int:
         delivery=arguments.delivery,
         deadline_ms=deadline_ms,
         transport=arguments.transport,
+        token=sys.stdin.readline().strip() if arguments.token == "-" else arguments.token,  # noqa: S105
     )
     return int(run_view(options))
 

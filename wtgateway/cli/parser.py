@@ -216,6 +216,12 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         help="whose X-Forwarded-* hold; may be given again",
     )
     group.add_argument(
+        "--websocket",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="viewers may come over a WebSocket of the pages' server (default: yes)",
+    )
+    group.add_argument(
         "--public",
         action="store_true",
         default=None,
@@ -367,6 +373,12 @@ def _add_view(commands: _Commands) -> None:
     )
     view.add_argument(
         "--deadline", metavar="MS", help="a frame is worth nothing so long after its capture (1 to 60000)"
+    )
+    view.add_argument(
+        "--token",
+        metavar="TOKEN",
+        default="",
+        help="for access: the token, @FILE (read again when it is over soon), or - for standard input",
     )
     view.add_argument("--insecure", action="store_true", help="accept any certificate")
     view.add_argument("--json", action="store_true", help="print the final statistics as JSON")

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
 
-from wtgateway.errors import ConfigError, TransportError
+from wtgateway.errors import ConfigError, SessionRefused, TransportError
+from wtgateway.viewer.token import headers_of
 
 API_PATH = "/api/v1/transport"
 MAX_ANSWER_BYTES = 64 * 1024
@@ -67,13 +68,14 @@ class Address:
         return f"{base}/{quote(self.broadcast, safe='/~')}?{query}"
 
 
-def resolve(url: str, *, hashes: tuple[bytes, ...] = (), insecure: bool = False) -> Address:
+def resolve(url: str, *, hashes: tuple[bytes, ...] = (), insecure: bool = False, token: str = "") -> Address:
     """Find out where to connect for ``url``.
 
     ``http://`` is a page; ``https://`` with hashes the QUIC address itself; ``https://`` without is
     asked for the API like a page, and taken for the QUIC address if nothing answers there. A proxy may show
-    the pages under a path of its own, so each beginning of the path is asked in turn. Raises ConfigError for
-    an address that cannot be, TransportError if the page does not answer.
+    the pages under a path of its own, so each beginning of the path is asked in turn. ``token`` is shown to
+    them. Raises ConfigError for an address that cannot be, SessionRefused where the token is lacking or no
+    good, TransportError if the page does not answer.
     """
     parts = urlsplit(url)
     name = parts.path.strip("/")
@@ -83,28 +85,44 @@ def resolve(url: str, *, hashes: tuple[bytes, ...] = (), insecure: bool = False)
     if parts.scheme == "https" and hashes:
         return Address(base, name, hashes)
     try:
-        target, offered, websockets, name = _find(base, name, insecure)
+        target, offered, websockets, name = _find(base, name, insecure, token)
         return Address(target, name, hashes or offered or None, insecure, websockets)
+    except SessionRefused:
+        raise
     except TransportError:
         if parts.scheme == "http":
             raise
         return Address(base, name, None, insecure)
 
 
-def _find(base: str, path: str, insecure: bool) -> tuple[str, tuple[bytes, ...], str, str]:
+def _find(base: str, path: str, insecure: bool, token: str) -> tuple[str, tuple[bytes, ...], str, str]:
     """What the gateway says that is under the shortest beginning of ``path``, and the rest: its broadcast."""
     segments = path.split("/")
     problems: list[NoGatewayError] = []
     for length in range(min(len(segments), MAX_PREFIX_SEGMENTS + 1)):
         prefix = "".join(f"/{quote(segment, safe='%~')}" for segment in segments[:length])
         try:
-            return (*_ask(base + prefix, insecure), "/".join(segments[length:]))
+            return (*_ask(base + prefix, insecure, token), "/".join(segments[length:]))
         except NoGatewayError as error:
             problems.append(error)
     raise problems[0]
 
 
-def _ask(base: str, insecure: bool) -> tuple[str, tuple[bytes, ...], str]:
+def _raise_refusal(error: urllib.error.HTTPError) -> None:
+    """Raise SessionRefused where a gateway has said no, and in its words; others say no in other words."""
+    if error.code not in (401, 403, 429):
+        return
+    try:
+        body = json.loads(error.read(MAX_ANSWER_BYTES))
+        words = str(body["error"]) if body["status"] == error.code else None
+    except (OSError, KeyError, TypeError, ValueError):
+        return
+    if words is not None:
+        error.close()
+        raise SessionRefused(error.code, words) from None
+
+
+def _ask(base: str, insecure: bool, token: str) -> tuple[str, tuple[bytes, ...], str]:
     """What GET /api/v1/transport says."""
     context = None
     if base.startswith("https:"):
@@ -112,11 +130,13 @@ def _ask(base: str, insecure: bool) -> tuple[str, tuple[bytes, ...], str]:
         if insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with urllib.request.urlopen(base + API_PATH, timeout=PATIENCE_S, context=context) as answer:  # noqa: S310 - the scheme was checked
+        request = urllib.request.Request(base + API_PATH, headers=headers_of(token))  # noqa: S310 - the scheme was checked
+        with urllib.request.urlopen(request, timeout=PATIENCE_S, context=context) as answer:  # noqa: S310
             body = json.loads(answer.read(MAX_ANSWER_BYTES))
         url, websockets = body["url"], body.get("webSocketUrl", "")
         hashes = tuple(base64.b64decode(entry["value"], validate=True) for entry in body["certificateHashes"])
     except urllib.error.HTTPError as error:
+        _raise_refusal(error)
         error.close()
         raise NoGatewayError(f"{base}{API_PATH} answers {error.code}: is this a wtgateway?") from error
     except OSError as error:

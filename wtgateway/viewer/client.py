@@ -12,14 +12,15 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wtgateway.errors import SessionRefused, TransportError
+from wtgateway.errors import ConfigError, SessionRefused, TransportError
 from wtgateway.media import Frame
 from wtgateway.protocol.client_session import ClientLimits, ClientSession
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.messages import Access
 from wtgateway.protocol.wire import PROTOCOL_VERSION
 from wtgateway.transport import client as transport_client
 from wtgateway.transport.websocket_client import (
@@ -36,6 +37,7 @@ from wtgateway.viewer.reception import Reception
 from wtgateway.viewer.record import check_path
 from wtgateway.viewer.roamer import Roamer
 from wtgateway.viewer.stats import ViewerFigures
+from wtgateway.viewer.token import headers_of, read_token, split_token
 
 __all__ = ["Decoded", "ViewOptions", "Viewer"]
 
@@ -43,9 +45,13 @@ log = logging.getLogger("wtgateway.viewer")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 10.0
 UNKNOWN_PAUSE_S = 2.0  # a broadcast that does not exist may come, but not in a hurry
+RENEW_MS = 30_000  # a token that is over so soon is to be followed by another
 STEADY_S = 5.0  # a session that lived so long starts the back-off anew
 FATAL_STATUS = {400, 401, 403, 421}
-FATAL_CODES = {CloseCode.VERSION, CloseCode.UNKNOWN_MESSAGE}
+FATAL_CODES = {
+    *(CloseCode.VERSION, CloseCode.UNKNOWN_MESSAGE),
+    *(CloseCode.FORBIDDEN, CloseCode.REVOKED, CloseCode.KICKED),
+}
 
 T = TypeVar("T")
 Session = WebTransportSession | ClientWebSocket
@@ -69,6 +75,7 @@ class ViewOptions:
     delivery: str = "stream"  # or "datagram", or "auto"
     deadline_ms: int = 0  # after its capture a frame is worth nothing; 0: the gateway's default
     transport: str = "auto"  # or "webtransport", or "websocket"
+    token: str = field(default="", repr=False)  # for access; @FILE: read from there, again when it is needed
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -96,11 +103,14 @@ class Viewer:
     ) -> None:
         if options.record is not None:
             check_path(options.record)
-        self.options = options
+        address, token = split_token(options.url)
+        self.options = replace(options, url=address, token=options.token or token)
+        self._token = ""  # the one in use
         self.figures = ViewerFigures(time.monotonic())
         self._on_notice = on_notice
         self._connect, self._disconnect = connect, disconnect
         self._stopped = asyncio.Event()
+        self._renewing: asyncio.Future[None] | None = None
         self._address: Address | None = None
         self._pause = FIRST_PAUSE_S
         self._reception = Reception(
@@ -112,6 +122,7 @@ class Viewer:
             on_notice=on_notice,
             on_said=lambda: self._roamer.settle(),
             on_broken=self.stop,
+            on_access=self._access_changed,
         )
         self._roamer = Roamer(
             self._reception, make_core=self._make_core, open_=self._open, disconnect=self._leave
@@ -121,6 +132,31 @@ class Viewer:
     def core(self) -> ClientSession | None:
         """The session that plays, or is to."""
         return self._roamer.core
+
+    def authenticate(self, token: str) -> None:
+        """Go on with another access token, in this session and those that follow it."""
+        self._token = token
+        core = self._roamer.core
+        if core is not None:
+            core.authenticate(token)
+            self._roamer.settle()
+
+    def _access_changed(self, access: Access) -> None:
+        """Told by the gateway: in time before a token is over the next one is looked for in its file."""
+        self.figures.access = access
+        if not access.granted:
+            self._on_notice("the gateway does not take this token")
+        elif 0 < access.expires_in_ms <= RENEW_MS and self.options.token.startswith("@"):
+            self._renewing = asyncio.ensure_future(self._renew())
+
+    async def _renew(self) -> None:
+        try:
+            token = await asyncio.to_thread(read_token, self.options.token)
+        except ConfigError as error:
+            self._on_notice(str(error))
+            return
+        if token and token != self._token:
+            self.authenticate(token)
 
     def stop(self) -> None:
         """Leave in order; :meth:`run` returns soon."""
@@ -187,7 +223,10 @@ class Viewer:
         await self._unless_stopped(asyncio.sleep(pause))
 
     def _resolve(self) -> Address:
-        address = resolve(self.options.url, hashes=self.options.hashes, insecure=self.options.insecure)
+        options = self.options
+        if not self._token or options.token.startswith("@"):
+            self._token = read_token(options.token)
+        address = resolve(options.url, hashes=options.hashes, insecure=options.insecure, token=self._token)
         if self.options.hashes and address.hashes:
             # Given by hand they cannot be fetched again; what the gateway pushed continues them.
             known = dict.fromkeys((*address.hashes, *self._reception.pushed_hashes))
@@ -245,16 +284,17 @@ class Viewer:
         if hashes:  # another node may show another certificate, that it was told of meanwhile
             hashes = tuple(dict.fromkeys((*hashes, *self._reception.pushed_hashes)))
         patience: dict[str, Any] = {} if patience_s is None else {"timeout": patience_s}
+        shown: dict[str, Any] = {"headers": headers_of(self._token)} if self._token else {}
 
         async def webtransport(handler: SessionHandler) -> WebTransportSession:
             insecure = address.insecure and not address.hashes
             return await self._connect(
-                url(), handler, certificate_hashes=hashes, insecure=insecure, **patience
+                url(), handler, certificate_hashes=hashes, insecure=insecure, **patience, **shown
             )
 
         async def websocket(handler: SessionHandler) -> ClientWebSocket:
             return await connect_websocket(
-                url(websocket=True), handler, insecure=address.insecure, **patience
+                url(websocket=True), handler, insecure=address.insecure, **patience, **shown
             )
 
         session = await self._race(address, link, webtransport, websocket)

@@ -16,6 +16,7 @@ from wtgateway.errors import WtgatewayError
 from wtgateway.media import Frame, Kind, Track
 from wtgateway.protocol import client_events as events
 from wtgateway.protocol.client_session import ClientSession
+from wtgateway.protocol.messages import Access
 from wtgateway.protocol.ordering import OrderCounters
 from wtgateway.protocol.roaming import Roaming
 from wtgateway.viewer.decode import Decoded, Decoder, Encoded
@@ -31,7 +32,8 @@ class Reception:
     """Takes the events of one session after another.
 
     ``on_frame`` is called on the loop, ``on_media`` in the decoder's thread, ``on_notice`` on the loop.
-    ``on_said`` is called when the session has something to send; ``on_broken`` when the recording has.
+    ``on_said`` is called when the session has something to send; ``on_broken`` when the recording has;
+    ``on_access`` with what the viewer may do.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Reception:
         on_notice: Callable[[str], None],
         on_said: Callable[[], None],
         on_broken: Callable[[], None],
+        on_access: Callable[[Access], None] = lambda access: None,
     ) -> None:
         self.figures = figures
+        self._on_access = on_access
         self.pushed_hashes: tuple[bytes, ...] = ()
         self.retry_after_ms: int | None = None  # of the gateway's goodbye
         self._loop = asyncio.get_running_loop()
@@ -117,6 +121,8 @@ class Reception:
                 case events.CertificatesChanged(hashes=hashes):
                     values = (entry.get("value") for entry in hashes)
                     self.pushed_hashes = tuple(v for v in values if isinstance(v, bytes))
+                case events.AccessChanged(access=access):
+                    self._on_access(access)
                 case events.GatewayError(message=message):
                     self._on_notice(f"the gateway says: {message}")
                 case events.GatewayDrains(within_ms=within_ms, reason=reason):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wtgateway.media import Kind
+from wtgateway.protocol.messages import Access
 
 RECENT_S = 2.0
 MAX_LATENCIES = 100_000  # half an hour of pictures at 60 Hz
@@ -80,6 +81,7 @@ class ViewerFigures:
     started_at: float
     state: str = "connecting"
     transport: str = "webtransport"  # or "websocket"
+    access: Access | None = None  # as the gateway said last
     source_state: str = ""
     delivery: str = "stream"
     width: int = 0

@@ -128,7 +128,7 @@ def operations(reading: Reading) -> list[Operation]:
         ),
         Operation(
             method="GET", path="/v1/sessions/{id}", summary="One session and its last two minutes",
-            handler=reading.session, answers={200: ref("SessionDetails"), 404: _ERROR},
+            handler=reading.session, of="{id}", answers={200: ref("SessionDetails"), 404: _ERROR},
         ),
         Operation(
             method="GET", path="/v1/sessions/{id}/qlog", summary="What was noted of its connection (qlog)",
@@ -206,7 +206,11 @@ def sessions_answer(view: GatewayView, call: Call) -> list[dict[str, Any]]:
     query = call.request.query_params
     wanted, after = query.get("broadcast"), query.get("after", "")
     limit = _limit(query.get("limit"))
-    found = [s for s in view.session_summaries() if s.id > after and wanted in (None, s.broadcast)]
+    found = [
+        s
+        for s in view.session_summaries()
+        if s.id > after and wanted in (None, s.broadcast) and call.granted.allows("api", s.broadcast)
+    ]
     if "limit" in query or after:  # so that the next page begins where this one ends, whoever left meanwhile
         found.sort(key=lambda session: session.id)
     return [session_value(s) for s in found[:limit]]
