@@ -30,6 +30,7 @@ def ready_facts(gateway: Gateway) -> dict[str, Any]:
     advertised = {"advertised": gateway.transport_url("")} if config.public_hosts else {}
     return {
         "page": page + (names[0] if len(names) == 1 else ""),
+        "monitor": f"{page}_monitor",
         "quic": [f"{in_url(host)}:{port}" for host, port in gateway.quic_addresses],
         **advertised,
         "certificate_sha256": certificate.fingerprint.hex(),
@@ -49,6 +50,7 @@ def announce(gateway: Gateway) -> None:
     lines = [
         f"wtgateway {__version__} is ready",
         f"  page         {facts['page']}",
+        f"  monitor      {facts['monitor']}",
         f"  quic         {', '.join(facts['quic'])} (UDP)",
         *([f"  advertised   {facts['advertised']} (UDP)"] if "advertised" in facts else []),
         f"  certificate  {facts['certificate_sha256'][:16]}…, expires {expires:%Y-%m-%d %H:%M} UTC",

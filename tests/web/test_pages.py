@@ -74,7 +74,7 @@ async def test_what_cannot_be_a_name_is_404_in_words(http, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/test", "/nowhere", "/%20", "/api/v1/transport", "/api/x", "/healthz"]
+    "path", ["/", "/test", "/nowhere", "/%20", "/_monitor", "/api/v1/transport", "/api/x", "/healthz"]
 )
 async def test_security_headers_are_everywhere(http, path):
     headers = (await http.get(path)).headers
@@ -90,7 +90,7 @@ async def test_security_headers_are_everywhere(http, path):
     assert "set-cookie" not in headers
 
 
-@pytest.mark.parametrize("path", ["/", "/test", "/%20"])
+@pytest.mark.parametrize("path", ["/", "/test", "/%20", "/_monitor"])
 async def test_pages_have_no_inline_script_or_style_and_nothing_from_elsewhere(http, path):
     page = (await http.get(path)).text
     scripts = re.findall(r"<script\b([^>]*)>(.*?)</script>", page, re.DOTALL)
@@ -102,7 +102,7 @@ async def test_pages_have_no_inline_script_or_style_and_nothing_from_elsewhere(h
 
 
 async def test_pages_name_their_files_by_version_and_all_exist(http):
-    for path in ("/", "/test", "/house/door", "/%20", "/a%2Fb/%20/", "/a//b"):
+    for path in ("/", "/test", "/_monitor", "/house/door", "/%20", "/a%2Fb/%20/", "/a//b"):
         page = (await http.get(f"http://localhost:8080{path}")).text
         urls = [u.partition("#")[0] for u in re.findall(r'(?:src|href)="([^"]*_client/[^"]+)"', page)]
         assert urls

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -24,8 +24,10 @@ from wtgateway.web.api_routes import STARTING, api_routes
 from wtgateway.web.assets import Assets, find_client_dir
 from wtgateway.web.control import GatewayControl
 from wtgateway.web.forwarded import Network
-from wtgateway.web.headers import SECURITY_HEADERS, SecurityHeaders
+from wtgateway.web.headers import SECURITY_HEADERS, SELF, SecurityHeaders
+from wtgateway.web.hosts import OwnNames
 from wtgateway.web.operations import Granted, Guard, Rules
+from wtgateway.web.patience import Patience
 from wtgateway.web.proxies import WEBSOCKETS, BehindProxies
 from wtgateway.web.sse import Streams
 from wtgateway.web.view import BroadcastSummary, GatewayView, is_broadcast_name
@@ -45,6 +47,7 @@ class _Web:
         self._view = view
         self._assets = assets
         self._guard = guard
+        self.control: GatewayControl | None = None
         # A page of any origin may read where to connect and with which hashes only where whoever
         # reaches the gateway may watch anyway. On loopback it must not: the hashes are what keeps a
         # web site out of the screen or camera that the visitor's own gateway shows.
@@ -64,7 +67,7 @@ class _Web:
 
     async def metrics(self, request: Request) -> Response:
         await self._guard(request, "metrics", "*")
-        text = metrics.exposition(metrics.families(self._view))
+        text = metrics.exposition(metrics.families(self._view, self.control))
         return Response(text, media_type=metrics.MEDIA_TYPE, headers=_NO_CACHE)
 
     async def certificate(self, _: Request) -> Response:
@@ -126,6 +129,10 @@ class _Web:
             return 200, await self._guard(request, "read", name)
         except HTTPException as refused:
             return refused.status_code, None
+
+    async def monitor(self, request: Request) -> Response:
+        page = pages.monitor_page(await self._assets.refresh(), _base(request))
+        return HTMLResponse(page, headers=_NO_CACHE)
 
     async def watch(self, request: Request) -> Response:
         path: str = request.path_params["path"]
@@ -198,6 +205,8 @@ def create_app(
     streams: Streams | None = None,
     rules: Rules = Rules(),  # noqa: B008 - frozen
     revoking: Revoking | None = None,
+    frame_ancestors: Sequence[str] = SELF,
+    own_names: Collection[str] | None = None,
 ) -> Starlette:
     """The application for ``view``, with the client's files from ``client_dir``.
 
@@ -205,8 +214,9 @@ def create_app(
     gateway whose broadcasts are public. ``trusted_proxies``: whose ``X-Forwarded-*`` hold. ``public_path``:
     under which a proxy shows the pages, with a slash at both ends, of ``public_url`` where that is known.
     ``serve`` serves viewers over WebSockets; None: there are none. ``control`` and ``streams``: with them the
-    API has more than what pages need; ``rules``: who may ask it; ``revoking``: takes tokens back. Raises
-    ConfigError when ``client_dir`` is not a client.
+    API has more than what pages need; ``rules``: who may ask it; ``revoking``: takes tokens back.
+    ``frame_ancestors``: who may show pages in a frame; ``own_names``: the only names to answer under (None:
+    any). Raises ConfigError when ``client_dir`` is not a client.
     """
     behind = Middleware(
         BehindProxies,
@@ -217,6 +227,7 @@ def create_app(
         is_known=lambda name: any(broadcast.name == name for broadcast in view.broadcasts()),
     )
     web = _Web(view, Assets(client_dir), open_access=open_access, guard=rules.guard)
+    web.control = control
     api = Router(
         api_routes(view, control, streams, headers=web.open, rules=rules, revoking=revoking),
         redirect_slashes=False,
@@ -229,12 +240,18 @@ def create_app(
             Route("/metrics", web.metrics),
             Route("/certificate.sha256", web.certificate),
             Route("/favicon.ico", web.icon),
+            Route("/_monitor", web.monitor),
             Mount("/api", app=api),
             Route("/_client/{path:path}", web.client_file),
             *([] if serve is None else [WebSocketRoute(f"{PATH}{{path:path}}", WebSockets(serve))]),
             Route("/{path:path}", web.watch),
         ],
-        middleware=[Middleware(SecurityHeaders), behind],
+        middleware=[
+            Middleware(SecurityHeaders, frame_ancestors=frame_ancestors),
+            *([] if own_names is None else [Middleware(OwnNames, names=own_names, trusted=trusted_proxies)]),
+            Middleware(Patience),
+            behind,
+        ],
         exception_handlers={HTTPException: web.on_http_error, Exception: web.on_bug},
     )
     app.router.redirect_slashes = False

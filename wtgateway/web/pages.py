@@ -107,6 +107,11 @@ def closed_page(snapshot: Snapshot, name: str, base: str, access: int) -> str:
     return _fill(snapshot, "watch.html", base, {"title": html.escape(name), "config": _config(value)})
 
 
+def monitor_page(snapshot: Snapshot, base: str) -> str:
+    """The operator's page: it tells nothing, what it shows it asks the API for."""
+    return _fill(snapshot, "monitor.html", base, {"config": _config({"base": base})})
+
+
 def error_page(snapshot: Snapshot, title: str, text: str, base: str) -> str:
     """A page that says in words what is wrong."""
     return _fill(snapshot, "error.html", base, {"title": html.escape(title), "text": html.escape(text)})
