@@ -249,6 +249,8 @@ def test_a_service_is_stopped_in_order() -> None:
     assert unit["Restart"] == ["on-failure"]
     assert unit["RestartPreventExitStatus"] == ["2"], "a wrong setting does not become right by itself"
     assert unit["DynamicUser"] == ["yes"]
+    assert unit["Type"] == ["notify"]
+    assert int(unit["WatchdogSec"][0]) >= 10, "a machine may be busy for some seconds"
 
 
 # --- reverse proxies --------------------------------------------------------------------------------
