@@ -64,7 +64,7 @@ class Raw:
         await asyncio.get_running_loop().sock_connect(sock, gateway.web_address)
         reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
         writer.write(
-            f"GET /_ws/{path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /_ws/{path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
             f"{extra}\r\n".encode()
         )
@@ -140,7 +140,7 @@ async def test_over_http_2(tmp_path: Path) -> None:
                         head = {":method": "CONNECT", ":protocol": "websocket", ":scheme": "http"}
                         head |= {
                             ":path": "/_ws/test" + QUERY,
-                            ":authority": "a",
+                            ":authority": "localhost",
                             "sec-websocket-version": "13",
                         }
                         head |= {"sec-websocket-protocol": SUBPROTOCOL}
@@ -170,7 +170,7 @@ async def test_over_http_2(tmp_path: Path) -> None:
                                 ended = True
                     if len(frames) == 30 and not page_status:
                         page_status = "asked"
-                        ask = {":method": "GET", ":scheme": "http", ":path": "/healthz", ":authority": "a"}
+                        ask = {":method": "GET", ":scheme": "http", ":path": "/healthz", ":authority": "localhost"}
                         h2c.send_headers(3, list(ask.items()), end_stream=True)
                     if len(frames) >= 60 and page_status == "200" and wire.state.name == "OPEN":
                         h2c.send_data(1, wire.send(CloseConnection(1000)))

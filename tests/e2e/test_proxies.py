@@ -91,7 +91,8 @@ async def plays_everywhere(tab: Tab, gateway: Gateway, url: str) -> None:
     assert seen == sorted(set(seen))
     told = gateway.get("/api/v1/transport")
     assert await tab.evaluate(f"fetch('{url}/api/v1/transport').then(r => r.json())") == told | {
-        "url": f"https://{FRONT}:{gateway.quic_port}"
+        "url": f"https://{FRONT}:{gateway.quic_port}",
+        "webSocketUrl": f"wss{url.removeprefix('https')}/_ws/",
     }
     await watching.until(tab, "document.querySelector('#statistics-body').childElementCount > 0", "extras")
     await tab.evaluate("window.player.debug.dropSession().then(() => 0)")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -14,6 +15,8 @@ from wtgateway.protocol.codes import SUBPROTOCOL, CloseCode
 from wtgateway.transport.websocket import WebSocketSession
 from wtgateway.transport.webtransport import Refusal, SessionHandler, SessionRequest
 from wtgateway.web.websocket import Upgrade
+
+log = logging.getLogger("wtgateway.web")
 
 Answer = SessionHandler | Refusal
 OnRequest = Callable[[SessionRequest], Answer | Awaitable[Answer]]
@@ -51,6 +54,7 @@ class WebSocketSessions:
             later = {"retry-after": str(answer.retry_after_s)} if answer.retry_after_s else {}
             await upgrade.refuse(answer.status, answer.reason, later)
             return
+        log.debug("viewer comes over a WebSocket broadcast=%s http=%s", upgrade.name, upgrade.http_version)
         session = WebSocketSession(upgrade, request, answer)
         task = asyncio.ensure_future(self._carry(upgrade, session))
         self._running[session] = task
