@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from wtgateway.announce import announce, ready_facts
-from wtgateway.config import Address, BroadcastConfig, GatewayConfig
+from wtgateway.config import Address, ApiConfig, BroadcastConfig, GatewayConfig
+from wtgateway.config.allowed_sources import parse_rules
 from wtgateway.errors import ConfigError, SessionRefused, WtgatewayError
 from wtgateway.gateway import Gateway
 from wtgateway.media import Frame
@@ -89,6 +90,7 @@ def settings(tmp_path: Path, **changes: Any) -> GatewayConfig:
             bind=Address("localhost", 0),
             web=Address("127.0.0.1", 0),
             certs_dir=tmp_path / "certs",
+            api=ApiConfig(allowed_sources=parse_rules("test:")),
             broadcasts=(BroadcastConfig(name="test", source="test:?size=320x180"),),
         ),
         **changes,

@@ -1,8 +1,8 @@
 """What a broadcast that comes over the API may be: less than one that the configuration has.
 
-Its source has to be allowed (:mod:`wtgateway.config.allowed_sources`) and is read in a process of its own, and
-nothing in it may name a command or an address that the gateway would call. May block on a name or a file: to be
-called in a thread. Imports errors and this room.
+Its source has to be allowed (:mod:`wtgateway.config.allowed_sources`) and is read in a process of its own,
+and nothing in it may name a command or an address that the gateway would call. May block on a name or a file:
+to be called in a thread. Imports errors and this room.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def api_broadcast(
 ) -> BroadcastConfig:
     """``config``, which was made of ``document``, as it may be opened. Raises :exc:`ConfigError`.
 
-    ``present``: the broadcast of that name that is there. With its source and options unchanged these stay whose
-    choice they were.
+    ``present``: the broadcast of that name that is there. With its source and options unchanged these stay
+    whose choice they were.
     """
     for key in document:
         if key.startswith(_ACTS):

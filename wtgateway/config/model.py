@@ -168,6 +168,7 @@ class GatewayConfig:
     web: Address = DEFAULT_WEB
     web_tls_cert: Path | None = None
     web_tls_key: Path | None = None
+    frame_ancestors: tuple[str, ...] = ("'self'",)  # whose pages may show ours in a frame
     websocket: bool = True  # whether viewers may come over a WebSocket of the pages' server
     public: bool = False
     cert_rotate_s: float = 13 * DAY_S

@@ -21,6 +21,8 @@ ADVERTISE_HINT = (
     "HOST or HOST:PORT that viewers reach, such as media.example, media.example:443, 203.0.113.9 or "
     "'[2001:db8::1]:4433'"
 )
+ANCESTORS_HINT = "self, none, or origins such as https://intranet.example and https://*.example, with commas"
+_ANCESTOR = re.compile(r"https?://(?:\*\.)?[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?(?::\d{1,5})?")
 PUBLIC_URL_HINT = "the address of the pages as viewers see it, such as https://cams.example/live/"
 NETWORKS_HINT = "addresses or networks such as 10.0.0.0/8, 192.0.2.7 or fd00::/8, with commas between them"
 
@@ -72,6 +74,16 @@ def parse_public_url(text: str) -> str:
         raise ConfigError("URL", "", text, PUBLIC_URL_HINT)
     authority = bracketed if port is None else f"{bracketed}:{port}"
     return f"{parts.scheme}://{authority}/" + (f"{path}/" if path else "")
+
+
+def parse_frame_ancestors(text: str) -> tuple[str, ...]:
+    """``self, https://intranet.example`` to sources of CSP's frame-ancestors. Raises :exc:`ConfigError`."""
+    words = [word for word in re.split(r"[,\s]+", text.strip().lower()) if word]
+    quoted = tuple(f"'{word}'" if word in ("self", "none") else word for word in words)
+    good = all(word in ("'self'", "'none'") or _ANCESTOR.fullmatch(word) for word in quoted)
+    if not quoted or not good or ("'none'" in quoted and len(quoted) > 1):
+        raise ConfigError("frame_ancestors", "", text, ANCESTORS_HINT)
+    return quoted
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:

@@ -15,7 +15,12 @@ from wtgateway.config import access
 from wtgateway.config.allowed_sources import parse_rules
 from wtgateway.config.balancing import parse_hex, parse_node_name
 from wtgateway.config.model import DAY_S
-from wtgateway.config.reach import parse_advertise, parse_networks, parse_public_url
+from wtgateway.config.reach import (
+    parse_advertise,
+    parse_frame_ancestors,
+    parse_networks,
+    parse_public_url,
+)
 from wtgateway.config.values import between, one_of, parse_address, parse_bitrate, parse_bool, parse_duration
 from wtgateway.config.values import parse_size as parse_size
 from wtgateway.errors import ConfigError
@@ -131,6 +136,7 @@ GATEWAY: Final = (
     _same("web", parse_address),
     _same("web_tls_cert", _readable_file),
     _same("web_tls_key", _readable_file),
+    _same("frame_ancestors", parse_frame_ancestors, ""),
     _same("websocket", parse_bool),
     _same("public", parse_bool),
     Setting("cert_rotate", ("cert_rotate_s",), _ROTATE, "cert_rotate"),
@@ -222,7 +228,7 @@ MEDIA_SWITCHES: Final = (_same("video", parse_bool), _same("audio", parse_bool))
 LIST_KEYS: Final = ("source", "name")
 # that the file may write as lists; a flag may be given several times
 LISTS: Final = (
-    *("trusted_proxies", "allowed_sources"),
+    *("trusted_proxies", "allowed_sources", "frame_ancestors"),
     *("mode", "jwt_algorithms", "anonymous", "origins"),
 )
 

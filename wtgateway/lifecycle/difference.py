@@ -22,6 +22,7 @@ NEEDS_RESTART = (
     "json_log",
     "watch",
     "websocket",
+    "frame_ancestors",
     "workers",
     "node",
     "advertise",

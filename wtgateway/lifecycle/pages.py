@@ -65,6 +65,8 @@ class Pages:
             streams=self._streams,
             rules=_rules(config, access),
             revoking=access,
+            frame_ancestors=config.frame_ancestors,
+            own_names=config.public_hosts if config.web.is_loopback else None,
         )
         bound: asyncio.Future[list[tuple[str, int]]] = asyncio.get_running_loop().create_future()
         task = self._task = asyncio.create_task(

@@ -31,12 +31,13 @@ def why(
     origin = headers.get("origin")
     if origin is not None and origin.lower() not in {*origins, f"{scheme}://{host}".lower()}:
         return "Pages of that origin may not change anything here."
-    if not headers.get("authorization") and not _known(host, hosts):
+    if not headers.get("authorization") and not is_own_name(host, hosts):
         return "Ask under an address of the gateway, localhost, or its public name; or with a token."
     return ""
 
 
-def _known(host_header: str, hosts: Collection[str]) -> bool:
+def is_own_name(host_header: str, hosts: Collection[str]) -> bool:
+    """Whether a Host is one that no other site can have: an address, localhost, or one of ``hosts``."""
     try:
         host = urlsplit(f"//{host_header}").hostname or ""
     except ValueError:

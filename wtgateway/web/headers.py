@@ -6,13 +6,15 @@ elsewhere, or sets a cookie.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # connect-src: WebTransport is on another port, and after a restart perhaps on another host's name.
 # worker-src: the media worker's script travels inside the page's (web/linker.py); a worker fetched as a
 # file takes its policy from its own response.
-CONTENT_SECURITY_POLICY = "; ".join(
+_POLICY = "; ".join(
     (
         "default-src 'self'",
         "script-src 'self'",
@@ -24,17 +26,29 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "object-src 'none'",
         "base-uri 'none'",
         "form-action 'none'",
-        "frame-ancestors 'self'",
     )
 )
+SELF = ("'self'",)
+
+
+def content_security_policy(frame_ancestors: Sequence[str] = SELF) -> str:
+    """The policy of all pages; ``frame_ancestors``: which pages may show them in a frame (CSP 3, 7.7.2)."""
+    return f"{_POLICY}; frame-ancestors {' '.join(frame_ancestors)}"
+
 
 SECURITY_HEADERS = {
     # Both together make the page cross-origin isolated, which SharedArrayBuffer (the audio ring) needs.
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-embedder-policy": "require-corp",
     "cross-origin-resource-policy": "same-origin",
-    "content-security-policy": CONTENT_SECURITY_POLICY,
-    "referrer-policy": "no-referrer",
+    "content-security-policy": content_security_policy(),
+    "referrer-policy": "no-referrer",  # addresses hold tokens
+    # All that pages use; what embeds one may not lend it more.
+    "permissions-policy": (
+        "autoplay=(self), fullscreen=(self), picture-in-picture=(self), screen-wake-lock=(self), "
+        "camera=(), microphone=(), display-capture=(), geolocation=(), usb=(), serial=(), bluetooth=(), "
+        "hid=(), midi=(), payment=(), browsing-topics=()"
+    ),
     "x-content-type-options": "nosniff",
 }
 
@@ -42,8 +56,10 @@ SECURITY_HEADERS = {
 class SecurityHeaders:
     """ASGI middleware that adds :data:`SECURITY_HEADERS` where an answer does not set its own."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, frame_ancestors: Sequence[str] = SELF) -> None:
         self._app = app
+        policy = content_security_policy(frame_ancestors)
+        self._headers = SECURITY_HEADERS | {"content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,7 +69,7 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from wtgateway.errors import ConfigError
-from wtgateway.web import connections
 from wtgateway.protocol.websocket_messages import MOST_VIEWER_BYTES
+from wtgateway.web import connections
 from wtgateway.web.websocket import Connections
 
 _BACKLOG = 128
@@ -102,7 +102,12 @@ def _hypercorn_config(tls_cert: Path | None, tls_key: Path | None) -> Any:
     config.errorlog.setLevel(logging.WARNING)
     config.include_server_header = False
     config.graceful_timeout = _GRACE_S
-    config.keep_alive_timeout = 30
+    config.keep_alive_timeout = 30  # also until a request's headers are complete
+    config.ssl_handshake_timeout = 10
+    config.h11_max_incomplete_size = 32 * 1024
+    config.h2_max_header_list_size = 32 * 1024
+    config.h2_max_concurrent_streams = 64
+    config.keep_alive_max_requests = 1000  # of a connection, those that are reset at once included
     config.backlog = _BACKLOG
     config.websocket_max_message_size = MOST_VIEWER_BYTES
     if tls_cert is not None or tls_key is not None:
