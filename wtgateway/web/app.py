@@ -23,6 +23,7 @@ from wtgateway.web.access_api import Revoking
 from wtgateway.web.api_routes import STARTING, api_routes
 from wtgateway.web.assets import Assets, find_client_dir
 from wtgateway.web.control import GatewayControl
+from wtgateway.web.cross_origin import CrossOrigin
 from wtgateway.web.forwarded import Network
 from wtgateway.web.headers import SECURITY_HEADERS, SELF, SecurityHeaders
 from wtgateway.web.hosts import OwnNames
@@ -251,6 +252,7 @@ def create_app(
             *([] if own_names is None else [Middleware(OwnNames, names=own_names, trusted=trusted_proxies)]),
             Middleware(Patience),
             behind,
+            *([Middleware(CrossOrigin)] if open_access else []),
         ],
         exception_handlers={HTTPException: web.on_http_error, Exception: web.on_bug},
     )
