@@ -73,7 +73,7 @@ async def clock(folder: Path, findings: Findings) -> int:
     env = {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(shown),
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     gateway = ObservedGateway(*_SOURCE, "--cert-rotate", "10s", directory=folder, env=env)
@@ -166,7 +166,8 @@ async def files(folder: Path, findings: Findings) -> int:
     async with gateway, controls(f"{gateway.url}/test") as watching:
         await watching.more_frames(30)
         before = await gateway.quiet(2)
-        former = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (FILES, 1 << 16))
+        former = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (FILES, former[1]))
         held = await asyncio.to_thread(_connections, gateway.web_port, 2 * FILES)
         try:
             await until(lambda: _open_files(gateway.pid) >= FILES - 4, "files that run out", 30)
