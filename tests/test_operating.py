@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from tests.test_gateway import Watcher, running, settings, watching
+from wtgateway.config.hooks_model import HookConfig
 from wtgateway.events import Event
 from wtgateway.gateway import Gateway
 from wtgateway.protocol.codes import CloseCode
@@ -22,6 +24,7 @@ from wtgateway.protocol.messages import Trace, Welcome, pack
 from wtgateway.transport import steering
 from wtgateway.web.schemas import COMPONENTS
 
+METRICS = Path(__file__).parents[1] / "docs" / "metrics.md"
 MARK = {"x-wtgateway": "1"}
 STAGES = [1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -160,6 +163,47 @@ async def test_the_gateway_as_a_whole(gateway: Gateway, http: httpx.AsyncClient)
     config = (await http.get("/api/v1/config")).json()
     assert config["workers"] == gateway.config.workers
     assert config["broadcasts"]["test"]["source"] == "test:?size=320x180"
+
+
+async def test_all_metrics_of_a_gateway_are_documented(gateway: Gateway, http: httpx.AsyncClient) -> None:
+    documented = set(re.findall(r"^\| `(wtgateway_\w+)`", METRICS.read_text(), re.MULTILINE))
+    async with watching(gateway) as watcher:
+        session = await id_of(watcher)
+        await until(lambda: any(s.id == session for s in gateway.session_summaries()))
+        text = (await http.get("/metrics")).text
+    found = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    assert found <= documented, found - documented
+    assert 'wtgateway_broadcast_sessions{broadcast="test",transport="webtransport"} 1' in text
+    processes = set(re.findall(r'wtgateway_process_open_fds{process="([^"]+)"}', text))
+    loops = set(re.findall(r'wtgateway_event_loop_lag_seconds_count{process="([^"]+)"}', text))
+    assert processes == loops == {process.name for process in gateway.processes()}
+    assert 'wtgateway_events_total{kind="session.opened"}' in text
+
+
+async def test_hooks_run_for_what_happens_to_a_gateway(tmp_path: Path) -> None:
+    """From the source that is there to the last viewer who leaves with the gateway itself."""
+    out = tmp_path / "out"
+
+    def says(event: str) -> HookConfig:
+        return HookConfig((f'echo "{event} $WTG_BROADCAST $WTG_TRANSPORT $WTG_CODE" >> "{out}"',), shell=True)
+
+    names = ("available", "unavailable", "read", "unread", "connect", "disconnect")
+    config = settings(tmp_path, hooks={f"run_on_{name}": says(name) for name in names})
+    async with running(config) as gateway:
+        await until(lambda: out.exists() and "available test" in out.read_text())
+        async with watching(gateway) as watcher:
+            await watcher.until(lambda: len(watcher.frames) > 3)
+            await until(lambda: {"read", "connect"} <= {line.split()[0] for line in lines_of(out)})
+        await until(lambda: {"unread", "disconnect"} <= {line.split()[0] for line in lines_of(out)})
+        assert gateway.operation.listener.commands.counters["failed"] == 0
+    lines = lines_of(out)
+    assert "connect test webtransport " in lines
+    assert f"disconnect test  {int(CloseCode.NORMAL)}" in lines
+    assert gateway.operation.listener.commands.running == 0
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines()
 
 
 async def test_a_certificate_is_made_that_follows_soon(gateway: Gateway, http: httpx.AsyncClient) -> None:

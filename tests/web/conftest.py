@@ -15,6 +15,7 @@ from wtgateway.events import Events
 from wtgateway.media import BroadcastState, Catalog, Kind, Rendition, Track
 from wtgateway.web.app import create_app
 from wtgateway.web.control import CertificateFacts, ProcessFigures, Unavailable
+from wtgateway.web.histograms import BOUNDS_US
 from wtgateway.web.sse import Streams
 from wtgateway.web.view import BroadcastSummary, Health, NodeSummary, SessionSummary, WorkerSummary
 
@@ -141,6 +142,9 @@ class FakeControl:
 
     def processes(self) -> list[ProcessFigures]:
         return [ProcessFigures(rss_bytes=1 << 20, open_fds=9, max_fds=1024, cpu_s=1.5, loop_lag_us=700)]
+
+    def loop_lags(self) -> Mapping[str, list[int]]:
+        return {"main": [700, 1, *[0] * len(BOUNDS_US)]}
 
     def session_history(self, session_id: str) -> list[Mapping[str, Any]]:
         return [

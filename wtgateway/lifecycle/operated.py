@@ -22,6 +22,7 @@ from wtgateway.monitoring.sampler import Sampler
 from wtgateway.web.control import CertificateFacts, ProcessFigures, Unavailable
 
 if TYPE_CHECKING:
+    from wtgateway.access.control import AccessControl
     from wtgateway.certs import CertificateManager
     from wtgateway.config import BroadcastConfig, GatewayConfig
     from wtgateway.config.hooks_model import Hooks
@@ -132,6 +133,7 @@ class Operated:
     broadcasts_running: Broadcasts
     _started: float
     _member: Member
+    access: AccessControl | None
     _certificates: CertificateManager | None
 
     def uptime_s(self) -> float:
@@ -167,8 +169,12 @@ class Operated:
         return {
             "hooks": {(("outcome", name),): count for name, count in listener.commands.counters.items()},
             "webhooks": {(("outcome", name),): count for name, count in of_webhooks.items()},
+            "access": {(("outcome", name),): count for name, count in self._access_counters().items()},
             "events": {(("kind", kind),): count for kind, count in self.events.counts.items()},
         }
+
+    def _access_counters(self) -> Mapping[str, int]:
+        return self.access.authority.counters if self.access is not None else {}
 
     def broadcast_document(self, name: str) -> Mapping[str, Any] | None:
         """The settings of a broadcast, passwords included."""

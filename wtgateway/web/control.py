@@ -61,6 +61,9 @@ class GatewayControl(Protocol):
     def processes(self) -> list[ProcessFigures]:
         """This process first, then workers and others."""
 
+    def loop_lags(self) -> Mapping[str, list[int]]:
+        """How late event loops are, by process: the sum in µs, and counts as of histograms.Histogram."""
+
     def session_history(self, session_id: str) -> list[Mapping[str, Any]]:
         """Samples of a session as the API shows them, the oldest first; see monitoring.history."""
 

@@ -10,75 +10,23 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from wtgateway.media import BroadcastState
 from wtgateway.protocol.traces import STAGES
-from wtgateway.web.histograms import BOUNDS_US, Histogram, StageTimes
+from wtgateway.web import metrics_operating
+from wtgateway.web.control import GatewayControl
+from wtgateway.web.histograms import StageTimes
+from wtgateway.web.metric_family import PREFIX, Family
+from wtgateway.web.metric_names import BY_OUTCOME, COUNTERS
 from wtgateway.web.view import GatewayView, SessionSummary, WorkerSummary
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-PREFIX = "wtgateway_"
-
-_COUNTERS = {
-    "frames_sent": "Frames handed to QUIC, over all viewers",
-    "frames_dropped": "Frames dropped in viewers' send queues",
-    "bytes_sent": "Bytes of frames handed to QUIC",
-    "streams_reset": "Streams reset because their frame came too late",
-    "frames_on_streams": "Frames that travelled on streams",
-    "fragments_sent": "Fragments of frames sent in datagrams",
-    "repeats_sent": "Frames of sound sent again behind a later one",
-    "parity_sent": "Parity sent in datagrams",
-    "parity_dropped": "Parity left out because something newer was there",
-    "frames_late": "Frames given up while some of their fragments were sent",
-    "sessions": "Sessions opened",
-    "handshakes": "Handshakes begun",
-    "connections": "QUIC connections taken in",
-    "datagrams_in": "UDP datagrams received",
-    "datagrams_out": "UDP datagrams sent",
-    "datagrams_dropped": "UDP datagrams that belonged to no connection",
-    "datagrams_misrouted": "UDP datagrams whose connection ID names another node, or none",
-    "stateless_resets": "Stateless resets sent",
-    "bus_records": "Records read from the frame bus",
-    "bus_lost": "Records of the frame bus overwritten before they were read",
-    "frames_undecodable": "Frames left out because one before them was lost on the frame bus",
-    "connections_handed_over": "New connections given to a worker with fewer",
-    "connections_refused": "New connections refused: too many, or the gateway is about to go",
-    "tracks_continued": "Tracks that went on with the next frame where another session had stopped",
-    "tracks_begun_anew": "Tracks that could not: too much was missed, or another rendition is sent",
-}
-_BY_OUTCOME = {  # counters of which the name's end is a label
-    "resumes_": "Sessions opened with a resume token, by outcome",
-    "nacks_": "Fragments that viewers asked for again, by what came of it",
-}
+__all__ = ["MEDIA_TYPE", "Family", "exposition", "families"]
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
-@dataclass(slots=True)
-class Family:
-    """One metric: its samples have a value and labels each."""
-
-    name: str
-    kind: str  # counter, gauge or histogram
-    help: str
-    samples: list[tuple[str, Mapping[str, object], float]] = field(default_factory=list)
-
-    def add(self, value: float, **labels: object) -> None:
-        """One sample."""
-        self.samples.append((self.name, labels, value))
-
-    def add_histogram(self, histogram: Histogram, **labels: object) -> None:
-        """All samples of a histogram, in seconds."""
-        *counts, total = histogram.cumulative()
-        for bound_us, count in zip(BOUNDS_US, counts, strict=True):
-            self.samples.append((f"{self.name}_bucket", {**labels, "le": f"{bound_us / 1e6:g}"}, count))
-        self.samples.append((f"{self.name}_bucket", {**labels, "le": "+Inf"}, total))
-        self.samples.append((f"{self.name}_sum", labels, histogram.sum_us / 1e6))
-        self.samples.append((f"{self.name}_count", labels, total))
-
-
-def families(view: GatewayView) -> list[Family]:
-    """All that is counted now."""
+def families(view: GatewayView, control: GatewayControl | None = None) -> list[Family]:
+    """All that is counted now; without ``control`` nothing of processes and events."""
     workers = view.worker_summaries()
     paths = _of_paths(view.session_summaries())
     draining = Family(f"{PREFIX}draining", "gauge", "Whether viewers are sent to other nodes")
@@ -91,6 +39,7 @@ def families(view: GatewayView) -> list[Family]:
         *_of_adaptation(view),
         *paths,
         *_of_traces(workers),
+        *(metrics_operating.families(view, control) if control is not None else []),
     ]
 
 
@@ -110,7 +59,7 @@ def _of_workers(workers: list[WorkerSummary]) -> list[Family]:
     connections = Family(f"{PREFIX}connections", "gauge", "QUIC connections now")
     sessions = Family(f"{PREFIX}sessions", "gauge", "Viewers' sessions now")
     outcomes = {
-        prefix: Family(f"{PREFIX}{prefix}total", "counter", text) for prefix, text in _BY_OUTCOME.items()
+        prefix: Family(f"{PREFIX}{prefix}total", "counter", text) for prefix, (_, text) in BY_OUTCOME.items()
     }
     counted: dict[str, Family] = {}
     for worker in workers:
@@ -120,10 +69,11 @@ def _of_workers(workers: list[WorkerSummary]) -> list[Family]:
         sessions.add(worker.sessions, worker=worker.worker)
         for name, value in worker.counters.items():
             if prefix := next((each for each in outcomes if name.startswith(each)), ""):
-                outcomes[prefix].add(value, worker=worker.worker, outcome=name.removeprefix(prefix))
+                labels = {BY_OUTCOME[prefix][0]: name.removeprefix(prefix)}
+                outcomes[prefix].add(value, worker=worker.worker, **labels)
                 continue
             if name not in counted and _NAME.fullmatch(name):
-                text = _COUNTERS.get(name, name.replace("_", " ").capitalize())
+                text = COUNTERS.get(name, name.replace("_", " ").capitalize())
                 counted[name] = Family(f"{PREFIX}{name}_total", "counter", text)
             if name in counted:
                 counted[name].add(value, worker=worker.worker)

@@ -1,0 +1,76 @@
+"""What each counter of a worker means: the name in the code, and the words for /metrics and docs/metrics.md.
+
+A counter that is not listed is shown as well, with its name for words; a test sees to it that all are. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+COUNTERS: Final = {
+    "frames_sent": "Frames handed to the transport, over all viewers",
+    "frames_dropped": "Frames dropped in viewers' send queues",
+    "bytes_sent": "Bytes of frames handed to the transport",
+    "streams_reset": "Streams reset because their frame came too late",
+    "frames_on_streams": "Frames that travelled on streams",
+    "fragments_sent": "Fragments of frames sent in datagrams",
+    "repeats_sent": "Frames of sound sent again behind a later one",
+    "parity_sent": "Parity sent in datagrams",
+    "parity_dropped": "Parity left out because something newer was there",
+    "frames_late": "Frames given up while some of their fragments were sent",
+    "sessions": "Sessions opened",
+    "sessions_closed": "Sessions ended by their WebTransport stream or connection",
+    "sessions_refused": "Sessions refused, whatever for",
+    "sessions_revoked": "Sessions ended because their token was taken back",
+    "handshakes": "Handshakes begun",
+    "handshakes_timed_out": "Handshakes that did not get on",
+    "handshakes_stale": "Handshake datagrams that waited too long",
+    "handshakes_displaced": "Handshake datagrams that made room for others",
+    "handshake_datagrams_dropped": "Handshake datagrams beyond what one connection may have waiting",
+    "half_open_full": "New connections dropped: too many handshakes under way",
+    "half_open_of_one_network_full": "New connections dropped: too many handshakes of one network",
+    "retries": "Retry packets sent, for a proof of the address",
+    "tokens_refused": "Address proofs that were wrong or too old",
+    "tokens_unknown": "Address proofs that nobody here has made",
+    "answers_exhausted": "Stateless answers left out: too many in a second",
+    "initials_forged": "Initial packets that cannot be decrypted",
+    "connections": "QUIC connections taken in",
+    "connections_refused": "New connections refused: too many, or the gateway is about to go",
+    "connections_handed_over": "New connections given to a worker with fewer",
+    "datagrams_in": "UDP datagrams received",
+    "datagrams_out": "UDP datagrams sent",
+    "datagrams_dropped": "UDP datagrams that belonged to no connection",
+    "datagrams_misrouted": "UDP datagrams whose connection ID names another node, or none",
+    "datagrams_too_large": "Datagrams of frames dropped because the path takes less",
+    "gso_batches": "System calls that sent several datagrams",
+    "stateless_resets": "Stateless resets sent",
+    "send_blocked": "Times that the socket took no more",
+    "send_dropped": "UDP datagrams dropped before a socket that takes no more",
+    "send_errors": "UDP datagrams that could not be sent",
+    "send_too_big": "UDP datagrams larger than the path takes",
+    "receive_errors": "Errors of the socket when reading",
+    "mtu_probes": "Probes for a larger packet size",
+    "mtu_black_holes": "Paths that stopped taking packets of their size",
+    "malformed": "Packets and frames that broke a rule",
+    "handler_faults": "Faults of the gateway's own while serving a connection",
+    "late_writes": "Writes to streams that were over",
+    "late_resets": "Resets of streams that were over",
+    "late_stops": "Refusals to read streams that were over",
+    "bus_records": "Records read from the frame bus",
+    "bus_lost": "Records of the frame bus overwritten before they were read",
+    "frames_undecodable": "Frames left out because one before them was lost on the frame bus",
+    "tracks_continued": "Tracks that went on with the next frame where another session had stopped",
+    "tracks_begun_anew": "Tracks that could not: too much was missed, or another rendition is sent",
+    "websocket_sessions": "Sessions over WebSockets opened",
+    "websockets_refused": "WebSockets refused, whatever for",
+    "origins_refused": "Sessions refused because of the page's origin",
+    "access_asked": "Times that the main process was asked whether somebody may watch",
+    "access_not_asked": "Viewers refused because too many questions about access were open",
+    "access_timeouts": "Questions about access without an answer in time",
+}
+
+BY_OUTCOME: Final = {  # counters of which the name's end is a label
+    "resumes_": ("outcome", "Sessions opened with a resume token, by outcome"),
+    "nacks_": ("outcome", "Fragments that viewers asked for again, by what came of it"),
+    "limits_reached_": ("limit", "Sessions refused because of a limit"),
+}
