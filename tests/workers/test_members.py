@@ -83,11 +83,14 @@ def names(members: Members) -> dict[int, str]:
 
 async def test_one_that_is_removed_and_comes_again_has_another_number() -> None:
     bus = FrameBus(asyncio.get_running_loop(), 1 << 18)
-    first, again = Broadcast("cam"), Broadcast("cam")
-    bus.carry(first)
-    go_live(first)
+    first, again, other = Broadcast("cam"), Broadcast("cam"), Broadcast("other")
+    bus.carry(other)
+    go_live(other)
+    other.publish(picture(0, 0))  # who begins later reads from here on
     end = End(bus)
     await end.start()
+    bus.carry(first)
+    go_live(first)
     first.publish(picture(0, 0))
     bus.drop(first)
     first.publish(picture(0, 1))  # its source is still on its way out
@@ -97,15 +100,16 @@ async def test_one_that_is_removed_and_comes_again_has_another_number() -> None:
     go_live(again)
     again.publish(picture(0, 0, 50))
     await end.caught_up()
-    assert names(end.members) == {1: "cam"}
-    assert end.members.gone == [0]
-    assert [len(frame.payload) for frame in end.members.seen[0].frames] == [100]
-    assert [len(frame.payload) for frame in end.members.seen[1].frames] == [50]
-    assert end.members.here[1].policy == Policy("off", 7)
+    assert names(end.members) == {0: "other", 2: "cam"}
+    assert end.members.gone == [1]
+    assert [len(frame.payload) for frame in end.members.seen[1].frames] == [100]
+    assert [len(frame.payload) for frame in end.members.seen[2].frames] == [50]
+    assert end.members.here[2].policy == Policy("off", 7)
     late = End(bus)  # one that begins now reads what was before the snapshot, and knows only what is
     await late.start()
-    assert names(late.members) == {1: "cam"}
+    assert names(late.members) == {0: "other", 2: "cam"}
     assert late.members.gone == []
+    assert len(late.members.seen[0].frames) == 1
     for each in (end, late):
         each.reader.close()
     bus.close()
@@ -130,7 +134,7 @@ async def test_whatever_comes_and_goes_all_ends_agree(seed: int) -> None:
                 broadcast = dice.choice(carried)
                 if broadcast.catalog.tracks:
                     for index in range(dice.randrange(40)):  # enough to overtake who does not read
-                        broadcast.publish(picture(turn, index, 400))
+                        broadcast.publish(picture(turn, index, 2000))
             case 4:
                 if len(ends) < 3:
                     ends.append(End(bus))
