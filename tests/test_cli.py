@@ -240,17 +240,31 @@ def test_view_hands_its_options_over(monkeypatch: pytest.MonkeyPatch) -> None:
         json: bool
         delivery: str
         deadline_ms: int
+        transport: str
+        token: str
 
     seen: list[ViewOptions] = []
     record: Callable[[ViewOptions], int] = lambda options: len(seen.append(options) or "")  # type: ignore[func-returns-value]  # noqa: E731
     stand_in(monkeypatch, "wtgateway.viewer", ViewOptions=ViewOptions, run_view=record)
     digest = "ab" * 32
     line = f"view https://h:1/x --record o.mkv --seconds 1m30s --hash {digest} --insecure --json"
-    assert main([*line.split(), "--delivery", "auto", "--deadline", "150"]) == 0
+    more = ("--delivery", "auto", "--deadline", "150", "--transport", "websocket", "--token", "@file")
+    assert main([*line.split(), *more]) == 0
     assert main(["view", "https://h/x"]) == 0
     assert seen == [
-        ViewOptions("https://h:1/x", Path("o.mkv"), 90.0, (bytes.fromhex(digest),), True, True, "auto", 150),
-        ViewOptions("https://h/x", None, None, (), False, False, "stream", 0),
+        ViewOptions(
+            "https://h:1/x",
+            Path("o.mkv"),
+            90.0,
+            (bytes.fromhex(digest),),
+            True,
+            True,
+            "auto",
+            150,
+            "websocket",
+            "@file",
+        ),
+        ViewOptions("https://h/x", None, None, (), False, False, "stream", 0, "auto", ""),
     ]
 
 
