@@ -113,3 +113,18 @@ def test_an_endless_line_is_cut() -> None:
     setup(stream=stream)
     logging.getLogger("wtgateway").info("x" * 100_000)
     assert len(stream.getvalue()) < 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("authorization: Bearer abc.def-ghi_jkl", "authorization: Bearer ***"),
+        ("authorization: Basic YW5uYTpnZWhlaW0=", "authorization: Basic ***"),
+        ("got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl here", "got *** here"),
+        ("token wtg_lIe84CPaM1Sy0-xfenRWNDSayRydaLec", "token ***"),
+        ("/_ws/cam?v=1&token=abc&subscribe=video", "/_ws/cam?v=1&token=***&subscribe=video"),
+        ("the basic thing, and a bearer of news", "the basic thing, and a bearer of news"),
+    ],
+)
+def test_access_tokens_are_not_shown_wherever_they_stand(text: str, shown: str) -> None:
+    assert redact_url(text) == shown
