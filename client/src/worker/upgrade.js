@@ -15,7 +15,7 @@ const FIRST_MS = 5_000; // perhaps it was only slow
 const EVERY_MS = 30_000;
 const PATIENCE_MS = 20_000;
 const NETWORK_MS = 2_000; // attempts for changes of the network are not closer
-const MOST = 11; // in five minutes: a browser waits for 10 s then
+const MOST = 11; // in five minutes: the last of them waits for 10 s
 
 export class Upgrader {
   #connector;
