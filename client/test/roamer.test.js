@@ -385,3 +385,26 @@ test('who stops while two sessions are there leaves none', async (t) => {
   await pass(2000);
   assert.equal(Transport.all.length, 2);
 });
+
+test('where a browser would hold a CONNECT back for long no second session is tried, and the ordinary way is left', async (t) => {
+  const { connector, pass, play, first } = await playing(t);
+  for (let failed = 0; failed < 8; failed++) connector.attempts.failed(nowMs * 1000 + performance.timeOrigin * 1000);
+  await pass(2000);
+  assert.equal(Transport.all.length, 1);
+  await play(first, 400);
+  assert.equal(connector.state, 'playing');
+  first.lose();
+  await pass(20);
+  assert.deepEqual([connector.state, connector.reconnects], ['reconnecting', 1], 'at once');
+  await pass(400);
+  assert.equal(Transport.all.length, 2);
+});
+
+test('attempts of which nothing is heard are counted', async (t) => {
+  const { connector, pass } = await playing(t);
+  const counted = t.mock.method(connector.attempts, 'failed');
+  await pass(260);
+  assert.equal(counted.mock.callCount(), 0);
+  await pass(1000);
+  assert.deepEqual([counted.mock.callCount(), Transport.all.length], [1, 3]);
+});
