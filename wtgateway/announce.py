@@ -43,7 +43,7 @@ def ready_facts(gateway: Gateway) -> dict[str, Any]:
 def announce(gateway: Gateway) -> None:
     """The one block a user reads after the start."""
     facts = ready_facts(gateway)
-    if gateway.config.json_log:
+    if gateway.config.speaks_json:
         _say(json.dumps({"event": "ready", **facts}))
         return
     expires = datetime.fromisoformat(facts["certificate_expires"])

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wtgateway.log import redact_url, setup
+from wtgateway.config import GatewayConfig
+from wtgateway.log import (
+    MAX_KINDS,
+    JsonFormatter,
+    Limiter,
+    TextFormatter,
+    named_values,
+    redact_url,
+    setup,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +137,87 @@ def test_an_endless_line_is_cut() -> None:
 )
 def test_access_tokens_are_not_shown_wherever_they_stand(text: str, shown: str) -> None:
     assert redact_url(text) == shown
+
+
+def test_what_a_message_names_is_a_field_of_its_own() -> None:
+    stream = io.StringIO()
+    setup(json_log=True, stream=stream)
+    log = logging.getLogger("wtgateway.session")
+    log.info(
+        "viewer left session=%s code=%d after=%.1fs share=100%% reason=%s", "a1", 51, 1.25, "level=error"
+    )
+    entry = json.loads(stream.getvalue())
+    assert (entry["session"], entry["code"], entry["after"], entry["reason"]) == (
+        "a1",
+        51,
+        1.25,
+        "level=error",
+    )
+    assert entry["level"] == "info"
+    assert entry["message"] == "viewer left session=a1 code=51 after=1.2s share=100% reason=level=error"
+
+
+@pytest.mark.parametrize(
+    ("template", "arguments", "expected"),
+    [
+        ("room=%s level=%s", ("x", "y"), {"room": "x", "level": "y"}),
+        ("%s a=%5.2f %r", (1, 2.5, "z"), {"a": 2.5}),
+        ("a=%s", ({"k": 1},), {}),  # one mapping is taken apart by logging itself
+        ("nothing", (), {}),
+        ("a=%s", (b"x",), {"a": "b'x'"}),
+    ],
+)
+def test_names_are_those_of_the_template(template: str, arguments: tuple, expected: dict) -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, template, arguments, None)
+    assert named_values(record) == expected
+
+
+def test_a_name_of_the_formatter_is_not_taken_over_by_a_message() -> None:
+    stream = io.StringIO()
+    setup(json_log=True, stream=stream, fields={"worker": 1})
+    logging.getLogger("wtgateway.x").info("level=%s worker=%s time=%s", "evil", 7, "never")
+    entry = json.loads(stream.getvalue())
+    assert (entry["level"], entry["worker"]) == ("info", 1)
+    assert entry["time"].startswith("20")
+
+
+def test_what_can_be_provoked_comes_at_a_bounded_rate() -> None:
+    now = 0.0
+    limiter = Limiter(per_second=2, at_once=3, clock=lambda: now)
+
+    def come(template: str, level: int = logging.INFO) -> logging.LogRecord | None:
+        record = logging.LogRecord("wtgateway.x", level, "", 0, template, ("a",), None)
+        return record if limiter.filter(record) else None
+
+    assert [come("viewer broke the protocol session=%s") is not None for _ in range(10)] == [True] * 3 + [
+        False
+    ] * 7
+    assert come("another kind=%s") is not None
+    assert all(come("viewer broke the protocol session=%s", logging.ERROR) for _ in range(10))
+    now = 0.5
+    told = come("viewer broke the protocol session=%s")
+    assert told is not None
+    assert "(7 more suppressed)" in TextFormatter().format(told)
+    assert json.loads(JsonFormatter().format(told))["suppressed"] == 7
+    assert come("viewer broke the protocol session=%s") is None
+
+
+def test_kinds_are_bounded() -> None:
+    limiter = Limiter()
+    for number in range(5000):
+        limiter.filter(logging.LogRecord("x", logging.INFO, "", 0, f"{number}", (), None))
+    assert len(limiter._kinds) <= MAX_KINDS
+
+
+@pytest.mark.parametrize(
+    ("changes", "terminal", "expected"),
+    [
+        ({}, True, False),
+        ({}, False, True),
+        ({"log_format": "text"}, False, False),
+        ({"log_format": "json"}, True, True),
+        ({"json_log": True}, True, True),
+    ],
+)
+def test_text_on_a_terminal_and_json_otherwise(changes: dict, terminal: bool, expected: bool) -> None:
+    assert GatewayConfig(**changes).logs_json(terminal) is expected

@@ -91,10 +91,10 @@ def _logging(arguments: argparse.Namespace) -> bool:
     from wtgateway.config import load
     from wtgateway.log import setup
 
-    given = {"json_log": arguments.json_log, "log_level": arguments.log_level}
+    given = {name: getattr(arguments, name) for name in ("json_log", "log_format", "log_level")}
     config = load(given, os.environ, None)
-    setup(json_log=config.json_log, level=config.log_level)
-    return config.json_log
+    setup(json_log=config.logs_json(sys.stderr.isatty()), level=config.log_level)
+    return config.speaks_json
 
 
 def _checks(arguments: argparse.Namespace) -> CheckSettings:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = load_config(arguments)
     from wtgateway.log import setup
 
-    setup(json_log=config.json_log, level=config.log_level)
+    setup(json_log=config.logs_json(sys.stderr.isatty()), level=config.log_level)
     from wtgateway.announce import announce
     from wtgateway.gateway import run_gateway
 
@@ -297,9 +297,9 @@ def view(arguments: argparse.Namespace) -> int:
     from wtgateway.config import load
     from wtgateway.log import setup
 
-    logging = {"json_log": arguments.json_log, "log_level": arguments.log_level}
-    level = load(logging, os.environ, None)
-    setup(json_log=level.json_log, level=level.log_level)
+    names = ("json_log", "log_format", "log_level")
+    level = load({name: getattr(arguments, name) for name in names}, os.environ, None)
+    setup(json_log=level.speaks_json, level=level.log_level)  # a tool's words are for who runs it
     from wtgateway.viewer import ViewOptions, run_view
 
     options = ViewOptions(

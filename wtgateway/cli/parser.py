@@ -288,6 +288,9 @@ def _add_media(parser: argparse.ArgumentParser) -> None:
 def _add_logging(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("log")
     group.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
+    group.add_argument(
+        "--log-format", metavar="FORMAT", help="text, json or auto: text on a terminal (default: auto)"
+    )
     group.add_argument("--json-log", action="store_true", default=None, help="one JSON object a line")
 
 

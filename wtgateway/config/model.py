@@ -173,7 +173,8 @@ class GatewayConfig:
     public: bool = False
     cert_rotate_s: float = 13 * DAY_S
     certs_dir: Path = Path("certs")
-    json_log: bool = False
+    log_format: str = "auto"  # text, json, or auto: text on a terminal, JSON otherwise
+    json_log: bool = False  # log_format: json
     log_level: str = "info"
     watch: bool = True  # read the file again when it has changed
     workers: int = 1  # processes that serve viewers; 0 (auto): as many as there are cores to spare
@@ -194,6 +195,15 @@ class GatewayConfig:
     # Makes broadcasts that come later (wtgateway.config.template); no setting, so it makes no difference.
     template: Template | None = field(default=None, compare=False, repr=False)
     origin: Origin | None = field(default=None, compare=False, repr=False)  # where it can be read again
+
+    @property
+    def speaks_json(self) -> bool:
+        """Whether all that is said is to be JSON, whoever reads it."""
+        return self.json_log or self.log_format == "json"
+
+    def logs_json(self, terminal: bool) -> bool:
+        """Whether the log is JSON, where it is or is not read on a terminal."""
+        return self.speaks_json or (self.log_format == "auto" and not terminal)
 
     @property
     def drain_s(self) -> float:

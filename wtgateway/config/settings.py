@@ -141,6 +141,7 @@ GATEWAY: Final = (
     _same("public", parse_bool),
     Setting("cert_rotate", ("cert_rotate_s",), _ROTATE, "cert_rotate"),
     _same("certs_dir", _path),
+    _same("log_format", one_of("auto", "text", "json")),
     _same("json_log", parse_bool),
     _same("log_level", one_of("debug", "info", "warning", "error")),
     _same("watch", parse_bool),

@@ -19,6 +19,7 @@ NEEDS_RESTART = (
     "public",
     "cert_rotate_s",
     "certs_dir",
+    "log_format",
     "json_log",
     "watch",
     "websocket",
