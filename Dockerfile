@@ -7,12 +7,13 @@
 
 FROM python:3.11-slim AS build
 WORKDIR /src
-COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
+# Exact versions with hashes (scripts/pins): nothing else is installed, whatever the package index says.
+COPY pyproject.toml requirements.lock requirements-build.lock README.md CHANGELOG.md LICENSE ./
 COPY wtgateway/ wtgateway/
 COPY client/src/ client/src/
-RUN pip install --no-cache-dir build==1.* \
-    && python -m build --wheel --outdir /wheels \
-    && pip wheel --no-cache-dir --wheel-dir /wheels /wheels/wtgateway-*.whl
+RUN pip install --no-cache-dir --require-hashes -r requirements-build.lock \
+    && python -m build --no-isolation --wheel --outdir /wheels \
+    && pip wheel --no-cache-dir --require-hashes --wheel-dir /wheels -r requirements.lock
 
 # What stands for a camera in compose.yaml: an RTMP server with a test picture. No part of the gateway's image.
 FROM debian:13-slim AS test-source
@@ -33,7 +34,9 @@ RUN apt-get update \
     && useradd --system --uid 10001 --gid wtgateway --home-dir /certs --shell /usr/sbin/nologin wtgateway \
     && install -d -o wtgateway -g wtgateway -m 0700 /certs /cluster
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links /wheels wtgateway
+    --mount=type=bind,from=build,source=/src/requirements.lock,target=/requirements.lock \
+    pip install --no-cache-dir --no-index --find-links /wheels --require-hashes -r /requirements.lock \
+    && pip install --no-cache-dir --no-index --no-deps /wheels/wtgateway-*.whl
 USER wtgateway
 # Inside a container "loopback" reaches nobody; what is published decides who gets in.
 ENV WTG_BIND=[::]:4433 \
