@@ -25,7 +25,7 @@ async def nobody() -> AsyncIterator[tuple[str, int]]:
         yield silent.getsockname()
 
 
-async def test_a_page_plays_over_a_websocket_and_goes_back_when_udp_does(
+async def test_a_page_goes_to_a_websocket_and_back_as_udp_does(
     tab: Tab, gateways: StartGateway, nobody: tuple[str, int]
 ) -> None:
     listen = ("127.0.0.1", free_port(socket.SOCK_DGRAM))
@@ -48,3 +48,9 @@ async def test_a_page_plays_over_a_websocket_and_goes_back_when_udp_does(
         for name in ("framesLost", "framesOutOfOrder", "decoderErrors"):
             assert after[name] == before[name], name
         assert not await tab.evaluate(REMEMBERED)
+        relay.target = nobody
+        relay.silence()
+        await watching.until(tab, "window.player.stats().transport === 'websocket'", "a WebSocket again")
+        await watching.more_frames(tab, 10)
+        assert (await watching.stats(tab))["reconnects"] == 0, "it took the other's place"
+        assert await watching.counters(tab, 2)
