@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from wtgateway.access.claims import LEEWAY_US, grant_of_claims
@@ -112,6 +113,7 @@ def test_claims_have_maps_or_texts_and_what_makes_no_sense_grants_nothing() -> N
     assert len(permissions_of_claim([f"read:c{number}" for number in range(1000)])) == MAX_PERMISSIONS
 
 
+@examples(max_examples=40)
 @given(json_values)
 def test_any_claim_is_read_without_a_fault(value: Any) -> None:
     for permission in permissions_of_claim(value):
@@ -161,6 +163,7 @@ def test_the_claim_of_permissions_may_be_inside_another() -> None:
     assert dotted.allows(Action.READ, "a")
 
 
+@examples(max_examples=40)
 @given(st.dictionaries(st.sampled_from(["sub", "exp", "nbf", "jti", "permissions", "x"]), json_values))
 def test_any_claims_are_read_without_a_fault(claims: dict[str, Any]) -> None:
     found = grant_of_claims(claims, NOW_US)
@@ -342,6 +345,7 @@ def test_a_full_list_forgets_nothing_that_holds() -> None:
     assert len(revocations) == 2
 
 
+@examples(max_examples=40)
 @given(st.lists(json_values, max_size=4))
 def test_rows_of_revocations_are_checked(row: list[Any]) -> None:
     try:

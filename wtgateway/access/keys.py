@@ -16,11 +16,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
 MAX_KEYS = 64
-LEAST_SECRET_BYTES = 32
 LEAST_RSA_BITS = 2048
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-_SECRET = ("HS256", "HS384", "HS512")
+_SECRET = {"HS256": 32, "HS384": 48, "HS512": 64}  # the least bytes (RFC 7518, section 3.2)
 ALGORITHMS = (*_SECRET, *_RSA, *_CURVES.values(), "EdDSA")
 
 
@@ -43,7 +42,7 @@ def verifying_key(key: Any, kid: str = "", only: Collection[str] = ALGORITHMS) -
 
 def _algorithms(key: Any) -> Sequence[str]:
     if isinstance(key, bytes):
-        return _SECRET if len(key) >= LEAST_SECRET_BYTES else ()
+        return [name for name, least in _SECRET.items() if len(key) >= least]
     if isinstance(key, rsa.RSAPublicKey):
         return _RSA if key.key_size >= LEAST_RSA_BITS else ()
     if isinstance(key, ec.EllipticCurvePublicKey):
