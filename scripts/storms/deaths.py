@@ -27,6 +27,7 @@ WHOLE = 60
 VIEWERS = 50
 WORKERS = 2
 BACK_MS = 1000.0
+PAUSE_SECONDS = 0.5
 KINDS = {"worker": b"wtgateway.workers", "encoder": b"wtgateway.isolation"}  # modules of processes
 _CONFIG = """
 workers: {workers}
@@ -62,8 +63,15 @@ def isolates() -> bool:
     return "isolate" in BroadcastConfig.__dataclass_fields__
 
 
-async def run(options: Options, findings: Findings, *, viewers: int = VIEWERS, deaths: int = WHOLE) -> None:
-    """The storm: two deaths of workers to one of an encoder."""
+async def run(
+    options: Options,
+    findings: Findings,
+    *,
+    viewers: int = VIEWERS,
+    deaths: int = WHOLE,
+    pause: float = PAUSE_SECONDS,
+) -> None:
+    """The storm: two deaths of workers to one of an encoder, with a ``pause`` or twice that between them."""
     if words := steering.why_not():
         raise StormFailed(f"there is one worker only: {words}")
     dice = random.Random(options.seed)
@@ -77,10 +85,12 @@ async def run(options: Options, findings: Findings, *, viewers: int = VIEWERS, d
         async with controls(f"{gateway.url}/test", viewers, deadline_ms=0) as watching:
             await watching.more_frames(30)
             before = await gateway.quiet(viewers)
-            kinds = ("worker", "worker", "encoder") if children(gateway.pid, "encoder") else ("worker",)
+            course.begin()
+            kinds = ("worker", "encoder", "worker") if children(gateway.pid, "encoder") else ("worker",)
             while not course.over:
                 kind = kinds[course.done % len(kinds)]
                 await _death(gateway, watching, kind, tallies[kind], dice)
+                await asyncio.sleep(dice.uniform(pause, 2 * pause))
                 course.done += 1
                 course.tell()
             after = await gateway.quiet(viewers)
@@ -114,14 +124,13 @@ async def _death(
     await until(lambda: bool(children(gateway.pid, kind)), f"another {kind}", 60)
     if kind == "worker":
         await until(lambda: _whole(gateway), "all workers again", 60)
-    await asyncio.sleep(dice.uniform(0.5, 1.5))
 
 
 def _sessions(report: dict[str, Any]) -> int:
     return int(report["reconnects"] + report["roams"])
 
 
-async def _until_all_play(watching: Controls, pictures: int = 60) -> list[float]:
+async def _until_all_play(watching: Controls, pictures: int = 30) -> list[float]:
     """Wait for so many more pictures everywhere; and the longest pause of each meanwhile (ms)."""
     wanted = [report["frames"] + pictures for report in watching.reports]
     longest = [0.0] * len(wanted)

@@ -49,6 +49,7 @@ async def run(
         async with controls(url) as watching:
             samples: list[tuple[int, Sample]] = []
             before = await gateway.quiet(2)
+            course.begin()
             if options.seconds:
                 batch = min(batch, 250)
             while not course.over:

@@ -70,6 +70,7 @@ async def run(
                 ]
                 arguments = (url, str(gateway.quic_port), str(lanes), "--seed", str(options.seed))
                 hostile = await _start(stack, "hostile", *arguments)
+                course.begin()
                 await _until_done(course, fuzzers, hostile, watching)
                 sent = Counter(hostile.last)
             await watching.more_frames(30)

@@ -53,6 +53,7 @@ async def run(options: Options, findings: Findings, *, viewers: int = VIEWERS, s
         async with controls(url, viewers) as watching:
             await watching.more_frames(30)
             before = await gateway.quiet(viewers)
+            course.begin()
             certificates, reloads, refused = await _storm(gateway, config, course, newcomers)
             write(config, 0)
             gateway.program.process.send_signal(signal.SIGHUP)

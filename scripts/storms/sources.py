@@ -92,6 +92,7 @@ async def run(
         watching = await stack.enter_async_context(crowd((), f"{gateway.url}/camera", viewers))
         await watching.more_frames(30)
         before = await gateway.quiet(viewers)
+        course.begin()
         while not course.over:
             took = await _kill(camera, watching, away(dice), dice)
             lost += took is None
