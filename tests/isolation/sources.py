@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import os
 import signal
 import threading
@@ -21,6 +22,8 @@ from wtgateway.config import BroadcastConfig
 from wtgateway.errors import SourceEnded, SourceError
 from wtgateway.sources.base import CodedFormat, CodedVideo, RawVideo, SourceInfo
 from wtgateway.workers.bus import FrameBus
+
+log = logging.getLogger("wtgateway.tests")
 
 FPS = 50
 INTERVAL_US = 1_000_000 // FPS
@@ -50,6 +53,7 @@ class Scripted:
     def read(self) -> RawVideo | CodedVideo:
         """The next picture, at its time."""
         self._obey()
+        log.debug("a picture")
         self._next += 1 / FPS
         if self._closed.wait(max(0.0, self._next - time.monotonic())):
             raise SourceError("closed")

@@ -18,6 +18,7 @@ from wtgateway.config import load
 from wtgateway.errors import ConfigError
 from wtgateway.isolation import messages
 from wtgateway.isolation.lines import LINES_PER_LOOK, Lines, PipeHandler
+from wtgateway.log import JsonFormatter
 from wtgateway.pipeline import PipelineStats
 from wtgateway.protocol.targets import EncoderTarget, Nominal
 from wtgateway.sources.base import CodedFormat, SourceInfo
@@ -105,15 +106,18 @@ async def test_records_and_other_lines_come_into_the_log(caplog: pytest.LogCaptu
     pipe = Pipe()
     handler = PipeHandler(pipe.write)
     handler.handle(record("wtgateway.sources", logging.WARNING, "damaged pictures=%d", 3))
-    handler.handle(record("root", logging.ERROR, "broken"))
+    handler.handle(record("root", logging.ERROR, "broken 100%"))
     strange = [b"free(): invalid pointer", b"\xff\xfe no text", b"[1]", b'{"level": 7}', b"the last words"]
     os.write(pipe.write, b"\n".join(strange))
     pipe.end()
     said = [(r.name, r.levelname, r.getMessage()) for r in caplog.records]
     assert said[:2] == [
         ("wtgateway.sources", "WARNING", "damaged pictures=3 broadcast=cam"),
-        ("wtgateway.isolation", "ERROR", "broken broadcast=cam"),
+        ("wtgateway.isolation", "ERROR", "broken 100% broadcast=cam"),
     ]
+    first, second = (json.loads(JsonFormatter().format(r)) for r in caplog.records[:2])
+    assert (first["pictures"], first["broadcast"], second["broadcast"]) == (3, "cam", "cam")
+    assert caplog.records[0].msg == "%s broadcast=%s", "what it said is no template of ours"
     texts = [message.partition("text=")[2] for _, _, message in said[2:]]
     assert texts == [line.decode(errors="replace") for line in strange]
     assert {level for _, level, _ in said[2:]} == {"WARNING"}
@@ -166,7 +170,7 @@ def test_a_full_pipe_costs_lines_and_keeps_nobody_waiting() -> None:
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     handler = PipeHandler(write)
     for _ in range(200):
-        handler.handle(record("wtgateway.x", logging.INFO, "x" * 2000))
+        handler.handle(record("wtgateway.x", logging.INFO, "%s", "x" * 2000))
     assert handler.lost > 0
     os.close(read)
     os.close(write)

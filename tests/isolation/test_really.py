@@ -296,8 +296,7 @@ async def test_one_whose_loop_stands_still_is_ended_and_replaced(
         await watcher.until(lambda: any(s.state is BroadcastState.RETRYING for s in watcher.states))
         await watcher.more(3)
         assert pipeline.pid != pid
-        (death,) = here.deaths
-        assert death[1].startswith("hung: no sign of life for")
+        assert here.deaths[0][1].startswith("hung: no sign of life for")
 
 
 async def test_one_that_writes_nonsense_is_ended_and_replaced(tmp_path: Path) -> None:
@@ -333,8 +332,10 @@ async def test_what_the_main_process_does_not_take_in_time_is_counted_and_whole_
 
 
 async def test_what_is_logged_and_found_over_there_is_known_here(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(processes, "WATCH_EVERY_S", 0.05)
+    monkeypatch.setattr(processes, "MOST_SILENT", 1000)
     caplog.set_level(logging.INFO, "wtgateway")
     async with world(tmp_path) as here:
         pipeline, _, watcher = here.add("one", coded=True)
@@ -347,6 +348,11 @@ async def test_what_is_logged_and_found_over_there_is_known_here(
         assert pipeline.coded is not None
         assert pipeline.coded.findings == ("B-frames: 2 pictures",)
         assert pipeline.uptime_s > 0
+        here.tell("one", "lose")
+        await watcher.until(lambda: any(s.reason == "cable pulled" for s in watcher.states))
+        assert not any(r.levelno == logging.DEBUG and r.name == "wtgateway.tests" for r in caplog.records)
+        caplog.set_level(logging.DEBUG, "wtgateway")
+        await until(lambda: any(r.getMessage() == "a picture broadcast=one" for r in caplog.records))
 
 
 async def test_a_process_is_bounded_and_by_itself(tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ log = logging.getLogger("wtgateway.isolation")
 LINES_PER_LOOK = 100  # :meth:`Lines.look` is called once a second; what a process says more is counted only
 MOST_UNFINISHED = 16 << 10
 _READ_BYTES = 64 << 10
+MOST_FIELDS = 32
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+# what a line has of its own, and what a record must not be given anew
+_NOT_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"time", "level", "room", "message", "exception"}
 _KEPT = 64  # of what was no line of our log, for its last words
 # faulthandler's traceback of the thread that crashed
 _TRACEBACK = re.compile(
@@ -133,11 +137,18 @@ def _record(text: str, broadcast: str) -> logging.LogRecord | None:
         return None
     if not room.startswith("wtgateway."):
         room = "wtgateway.isolation"
-    if f"broadcast={broadcast}" not in message:
-        message += f" broadcast={broadcast}"
+    named = {
+        name: value
+        for name, value in list(entry.items())[:MOST_FIELDS]
+        if name not in _NOT_FIELDS and _NAME.fullmatch(name) and isinstance(value, str | int | float | None)
+    }
     if "exception" in entry:
         message += f" exception={entry['exception']}"
+    # What it says is a value and no template, whose kinds of lines are bounded in number and rate.
+    named_already = f"broadcast={broadcast}" in message
     return logging.makeLogRecord(
-        {"name": room, "levelno": level, "levelname": logging.getLevelName(level), "msg": message}
-        | {"broadcast": broadcast}
+        named
+        | {"name": room, "levelno": level, "levelname": logging.getLevelName(level), "broadcast": broadcast}
+        | {"msg": "%s" if named_already else "%s broadcast=%s"}
+        | {"args": (message,) if named_already else (message, broadcast)}
     )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -103,6 +102,8 @@ def apply_state(broadcast: Copy, data: bytes) -> None:
 
 def new_memory(capacity: int = RING_BYTES) -> int:
     """Shared memory for a bus, of a size that nobody can change: who maps it may rely on that."""
+    import fcntl
+
     fd = os.memfd_create("wtgateway-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, buffer_bytes(capacity))
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
