@@ -7,6 +7,7 @@ of stands in :mod:`wtgateway.lifecycle`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -15,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wtgateway.access import Credentials, Refused
-from wtgateway.access.control import AccessControl
+from wtgateway.access.control import AccessControl, Prepared
 from wtgateway.cluster import ClusterSecret
 from wtgateway.config.api_broadcasts import api_broadcast
 from wtgateway.config.balancing import LbFile, load_lb_file, own_server_id
@@ -119,23 +120,36 @@ class Gateway(Shown, Operated):
             touched = {b.name: b for b in config.broadcasts if b.name in (*found.added, *found.changed)}
             await asyncio.to_thread(check_sources, touched.values(), "configuration")
             holds = applied(self.config, config)
-            for name in found.removed:
-                await self.broadcasts_running.remove(name)
-            for name in (*found.changed, *found.added):
-                await self.broadcasts_running.put(touched[name])
-            before, self.config = self.config, holds
-            if before.log_level != holds.log_level:
-                await self.set_log_level(holds.log_level)
-            self._use_limits()
-            for call in self.on_config:
-                call(holds)
+            async with contextlib.AsyncExitStack() as undo:
+                prepared = None
+                if self.access is not None and holds.access != self.config.access:
+                    prepared = await self.access.prepare(holds)
+                    undo.push_async_callback(prepared.close)
+                for name in found.removed:
+                    await self.broadcasts_running.remove(name)
+                for name in (*found.changed, *found.added):
+                    await self.broadcasts_running.put(touched[name])
+                undo.pop_all()
+            await self._use(holds, prepared)
             return found
+
+    async def _use(self, config: GatewayConfig, access: Prepared | None) -> None:
+        """From now on all but the broadcasts is as ``config`` says."""
+        before, self.config = self.config, config
+        if before.log_level != config.log_level:
+            await self.set_log_level(config.log_level)
+        if access is not None and self.access is not None:
+            await self.access.use(access)
+            self.viewers.use_origins(access.origins)
+        self._use_limits()
+        for call in self.on_config:
+            call(config)
 
     async def put_broadcast(self, name: str, document: Mapping[str, Any]) -> bool:
         """Add a broadcast until the next start, or change it; True: it is new. Raises ConfigError.
 
-        ``document`` has the keys of the file's block. It is the API's: what it may be, and which sources it may
-        name, :mod:`wtgateway.config.api_broadcasts` says.
+        ``document`` has the keys of the file's block. It is the API's: what it may be, and which sources it
+        may name, :mod:`wtgateway.config.api_broadcasts` says.
         """
         template = self.config.template or Template()
         config = template.broadcast(name, document)

@@ -12,11 +12,12 @@ import pytest
 from scripts.support.gateway import Gateway
 from tests.lifecycle.conftest import SOURCE, Manager, assert_no_gap, said, until, watched
 from wtgateway.config import GatewayConfig
-from wtgateway.errors import ConfigError
+from wtgateway.config.origin import file_mark
+from wtgateway.errors import ConfigError, SessionRefused
 from wtgateway.events import Events
 from wtgateway.lifecycle.difference import Difference
 from wtgateway.lifecycle.notify import Notifier
-from wtgateway.lifecycle.reload import Reloader, file_mark, watch_file
+from wtgateway.lifecycle.reload import Reloader, watch_file
 
 
 def replace(file: Path, text: str) -> None:
@@ -146,15 +147,38 @@ async def test_a_link_that_is_turned_is_a_change(tmp_path: Path) -> None:
     file = tmp_path / "c.yml"
     file.symlink_to("..data/c.yml")
     changes: list[str] = []
-    task = asyncio.create_task(watch_file(file, lambda: changes.append(file.read_text())))
-    turn = 0
-    # Until it watches nothing is noticed, so that it is turned until something is.
-    async with asyncio.timeout(30):
-        while not changes:
-            turn += 1
-            (tmp_path / "new").symlink_to(f"..{1 + turn % 2}")
-            (tmp_path / "new").replace(tmp_path / "..data")
-            await asyncio.sleep(0.2)
+    mark = file_mark(file)
+    (tmp_path / "new").symlink_to("..2")
+    (tmp_path / "new").replace(tmp_path / "..data")  # before it is watched, but after it was read
+    task = asyncio.create_task(watch_file(file, mark, lambda: changes.append(file.read_text())))
+    await until(lambda: changes == ["# 2\n"])
+    (tmp_path / "new").symlink_to("..1")
+    (tmp_path / "new").replace(tmp_path / "..data")
+    await until(lambda: changes == ["# 2\n", "# 1\n"])
     task.cancel()
-    assert changes[0].startswith("# ")
     assert file_mark(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_access_that_is_reloaded_holds_for_whoever_comes(tmp_path: Path, workers: int) -> None:
+    file = tmp_path / "wtgateway.yml"
+    file.write_text(config("a"))
+    gateway = Gateway("-c", file, "--workers", str(workers), directory=tmp_path)
+    async with gateway, watched(gateway, "a") as viewer:
+        await viewer.until(lambda: len(viewer.track(0)) >= 3)
+        file.write_text(config("a", more="access: {mode: jwt, jwt_key: /nowhere/key}\n"))
+        await until(lambda: bool(said(gateway, "configuration refused")))
+        async with watched(gateway, "a"):
+            pass
+        file.write_text(config("a", more="access: {mode: token}\n"))
+        await until(lambda: bool(said(gateway, "configuration read again settings=access")))
+        with pytest.raises(SessionRefused, match="401"):
+            async with watched(gateway, "a"):
+                pass
+        file.write_text(config("a", more="access: {mode: token, anonymous: ['read:a']}\n"))
+        await until(lambda: len(said(gateway, "configuration read again settings=access")) == 2)
+        async with watched(gateway, "a"):
+            pass
+        count = len(viewer.track(0))
+        await viewer.until(lambda: len(viewer.track(0)) >= count + 3)  # who was there stays
+        assert viewer.end is None

@@ -37,6 +37,7 @@ SAMPLES = [
     messages.Stopped(),
     messages.Drain(29.5, "soon"),
     messages.LogLevel("debug"),
+    messages.AccessChanged([True, [[], ["read:*"]], [["*"], []]]),
     messages.TokenUsed(bytes(12), 1_790_000_000_000_000),
 ]
 

@@ -92,6 +92,12 @@ class Authority:
         self._now, self._now_us = now, now_us
         self._good: OrderedDict[bytes, float] = OrderedDict()
 
+    def use(self, checkers: Sequence[Checker], anonymous: Anonymous) -> None:
+        """From now on these are asked. Revocations and slowing stay; tokens that were good are asked about."""
+        self._checkers, self._anonymous = tuple(checkers), anonymous
+        self._asked_without = any(getattr(checker, "asks_without_token", False) for checker in checkers)
+        self._good.clear()
+
     @property
     def anonymous(self) -> Anonymous:
         """What may be done without a token."""
@@ -150,11 +156,13 @@ class Authority:
             self._good.pop(digest, None)
             if shown:
                 self.slowing.failed(credentials.address, self._now())
+                self.counters["access_displaced"] = self.slowing.displaced
             raise Refused(401, NEEDS_TOKEN)
         now_us = self._now_us()
         if self.revocations.revoked(grant, now_us) or (grant.expires_us and now_us >= grant.expires_us):
             raise Refused(401, NEEDS_TOKEN)
         if shown:
+            self.counters["access_granted"] += 1
             self._remember(digest)
         return replace(grant, permissions=(*grant.permissions, *anonymous.permissions))
 

@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from wtgateway import clock
@@ -34,6 +35,20 @@ OnRevoked = Callable[[Revocation], None]
 OnRefused = Callable[[Credentials, Refused], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What another configuration comes to: checkers that have begun, and who may do what without a token."""
+
+    checkers: list[Checker]
+    anonymous: Anonymous
+    origins: Origins
+
+    async def close(self) -> None:
+        """It is not wanted, or not any more."""
+        for checker in self.checkers:
+            await checker.close()
+
+
 class AccessControl:
     """The authority of a gateway. ``on_revoked`` is called with each revocation, to end sessions."""
 
@@ -45,9 +60,10 @@ class AccessControl:
         on_refused: OnRefused = lambda credentials, refused: None,
     ) -> None:
         self.on_revoked: OnRevoked = lambda revocation: None
+        self._secret = secret
         self._checkers = _checkers(config, secret)
         access = config.access
-        anonymous = Anonymous(anywhere=_permissions(access)) if self._checkers else OPEN
+        anonymous = _anonymous(access, self._checkers)
         self.authority = Authority(self._checkers, anonymous=anonymous, on_refused=on_refused)
         self.origins = origins_of(config)
         self._file = config.certs_dir / REVOCATIONS_FILE
@@ -64,6 +80,26 @@ class AccessControl:
             self.authority.revoke(revocation)
         for checker in self._checkers:
             await checker.start()
+
+    async def prepare(self, config: GatewayConfig) -> Prepared:
+        """See whether another configuration can be used; nothing has changed yet. Raises ConfigError."""
+        checkers = _checkers(config, self._secret)
+        prepared = Prepared(checkers, _anonymous(config.access, checkers), origins_of(config))
+        try:
+            for checker in checkers:
+                await checker.start()
+        except BaseException:
+            await prepared.close()
+            raise
+        return prepared
+
+    async def use(self, prepared: Prepared) -> None:
+        """Who comes from now on is judged by this; who is there stays until its token has to be renewed."""
+        former, self._checkers = self._checkers, prepared.checkers
+        self.origins = prepared.origins
+        self.authority.use(prepared.checkers, prepared.anonymous)
+        for checker in former:
+            await checker.close()
 
     async def close(self) -> None:
         """End what runs in the background."""
@@ -96,6 +132,11 @@ def origins_of(config: GatewayConfig) -> Origins:
     if not listed and (config.public or unknown):
         listed = (ANY,)
     return Origins(allowed=listed, hosts=config.public_hosts)
+
+
+def _anonymous(access: AccessConfig, checkers: list[Checker]) -> Anonymous:
+    """Without tokens everybody may watch."""
+    return Anonymous(anywhere=_permissions(access)) if checkers else OPEN
 
 
 def _permissions(access: AccessConfig) -> tuple[Permission, ...]:

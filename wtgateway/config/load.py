@@ -26,7 +26,7 @@ from wtgateway.config.model import (
     LimitsConfig,
     TransportConfig,
 )
-from wtgateway.config.origin import Origin
+from wtgateway.config.origin import Origin, file_mark
 from wtgateway.config.settings import Setting
 from wtgateway.config.template import Template
 from wtgateway.errors import ConfigError
@@ -56,6 +56,7 @@ def load(
     """
     file = file or (Path(environ["WTG_CONFIG"]) if environ.get("WTG_CONFIG") else None)
     _refuse_misspelt_variables(environ)
+    mark = file_mark(file) if file else None
     root = read_document(file) if file else Section("", "", "")
     top = _top_level(root)
     layer = _layer(overrides, environ)
@@ -72,7 +73,7 @@ def load(
         webhooks=webhooks_of(root),
         broadcasts=_broadcasts(top, layer, overrides, environ),
         template=Template(top.get("defaults"), layer),
-        origin=Origin(dict(overrides), dict(environ), file),
+        origin=Origin(dict(overrides), dict(environ), file, mark),
     )
     _check_tls(config, layer, top)
     check_access(config.access, str(file or "configuration"))

@@ -103,7 +103,7 @@ async def attend(gateway: Attended, serve: Callable[[Callable[[], None]], Awaita
         if reloader is not None and origin is not None and origin.file is not None:
             start("reload", reloader.run())
             if config.watch:
-                start("watch", watch_file(origin.file, reloader.ask))
+                start("watch", watch_file(origin.file, origin.mark, reloader.ask))
 
     notifier.status("starting")
     try:

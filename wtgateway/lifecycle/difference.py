@@ -30,7 +30,6 @@ NEEDS_RESTART = (
     "public_url",
     "trusted_proxies",
     "transport",
-    "access",
     "cluster",
     "lb",
 )

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wtgateway.config.origin import Mark, file_mark
 from wtgateway.errors import ConfigError, WtgatewayError
 from wtgateway.events import Events
 from wtgateway.lifecycle.difference import Difference
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wtgateway.config")
 
+LOOK_EVERY_MS = 1000
 SETTLE_MS = 100  # an editor may need several steps to write a file
-
-Mark = tuple[int, int, int, int]
 
 
 class Reloader:
@@ -89,27 +89,25 @@ class Reloader:
         self._events.publish("config.refused", why=words, **place)
 
 
-def file_mark(path: Path) -> Mark | None:
-    """Differs whenever the file was written or replaced, also behind a link; None: it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
-
-
-async def watch_file(path: Path, changed: Callable[[], None]) -> None:
-    """Call ``changed`` whenever the file has another content, until cancelled.
+async def watch_file(path: Path, mark: Mark | None, changed: Callable[[], None]) -> None:
+    """Call ``changed`` whenever the file is another than ``mark`` says, and than before, until cancelled.
 
     Its directory is watched, since editors put a new file in the place of the old, and Kubernetes turns a
-    link beside it. While the file is away nothing is called.
+    link beside it. It is looked at once a second in any case: some file systems tell nothing. While the file
+    is away nothing is called.
     """
     from watchfiles import awatch
 
-    mark = await asyncio.to_thread(file_mark, path)
     directory = Path(os.path.abspath(path)).parent  # noqa: ASYNC240, PTH100 - no look at the disk; links stay
     try:
-        async for _ in awatch(directory, recursive=False, debounce=SETTLE_MS, step=SETTLE_MS // 2):
+        async for _ in awatch(
+            directory,
+            recursive=False,
+            debounce=SETTLE_MS,
+            step=SETTLE_MS // 2,
+            rust_timeout=LOOK_EVERY_MS,
+            yield_on_timeout=True,
+        ):
             now = await asyncio.to_thread(file_mark, path)
             if now is not None and now != mark:
                 mark = now

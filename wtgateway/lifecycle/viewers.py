@@ -8,12 +8,14 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from wtgateway.access.origins import Origins
 from wtgateway.access.revocations import Revocation
 from wtgateway.config.balancing import HIDDEN, LbFile
 from wtgateway.hub import Broadcast, Hub
@@ -89,6 +91,13 @@ class Viewers:
             self.service.limiting.publish = publish
         if self.pool is not None:
             self.pool.use_limits(limits_to_row(limits, broadcasts))
+
+    def use_origins(self, origins: Origins) -> None:
+        """Who may watch is judged anew, and whose pages may connect."""
+        if self.service is not None:
+            self.service.entrance.use_origins(origins)
+        if self.pool is not None:
+            self.pool.use_origins(origins)
 
     def set_log_level(self, level: str) -> None:
         """How much workers log from now on."""
@@ -221,7 +230,7 @@ class Serving:
             workers,
             list(self.hub),
             certificate_message(self.certificates()),
-            json_log=self.config.json_log,
+            json_log=self.config.logs_json(sys.stderr.isatty()),
             log_level=self.config.log_level,
             settings=settings,
             identity=self.identity,

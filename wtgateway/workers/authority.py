@@ -28,13 +28,17 @@ class FarAuthority:
     """
 
     def __init__(self, row: list[Any], send: Callable[[messages.AccessAsked], None]) -> None:
-        takes_tokens, anonymous, origins = row or [False, OPEN.to_row(), ANY_ORIGIN.to_row()]
-        self.origins = Origins.from_row(origins)
-        self._takes_tokens: bool = takes_tokens
-        self._anonymous = Anonymous.from_row(anonymous)
+        self.use(row or [False, OPEN.to_row(), ANY_ORIGIN.to_row()])
         self._send = send
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Grant]] = {}
+
+    def use(self, row: list[Any]) -> None:
+        """What holds from now on."""
+        takes_tokens, anonymous, origins = row
+        self.origins = Origins.from_row(origins)
+        self._takes_tokens: bool = takes_tokens
+        self._anonymous = Anonymous.from_row(anonymous)
 
     def check_now(self, credentials: Credentials) -> Grant | None:
         """The grant where nobody has to be asked; else None."""
@@ -69,6 +73,10 @@ class AuthorityDesk:
     def __init__(self, authority: Authority | None = None, origins: Origins = ANY_ORIGIN) -> None:
         self._authority, self._origins = authority or Authority(), origins
         self._answering: set[asyncio.Task[None]] = set()
+
+    def use_origins(self, origins: Origins) -> None:
+        """Whose pages may connect from now on."""
+        self._origins = origins
 
     def row(self) -> list[Any]:
         """What a worker has to know to answer by itself where nobody need be asked."""

@@ -72,6 +72,10 @@ class Entrance:
         self._locked: set[ViewerSession] = set()
         self._renewing: dict[ViewerSession, tuple[asyncio.Task[None], str | None]] = {}
 
+    def use_origins(self, origins: Origins) -> None:
+        """Whose pages may connect from now on."""
+        self._origins = origins
+
     # --- a session that is to begin ----------------------------------------------------------------
 
     def let_in(

@@ -128,6 +128,14 @@ class Ask(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class AccessChanged(Message):
+    """Others are asked who may watch: what :meth:`wtgateway.workers.authority.AuthorityDesk.row` gives."""
+
+    kind: ClassVar[str] = "access-changed"
+    row: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class AccessAnswered(Message):
     """The answer to :class:`AccessAsked`: a Grant's row, or status, words and seconds of a Refused."""
 
@@ -311,7 +319,7 @@ _MESSAGES: dict[str, type[Message]] = {
     for m in (
         Certificate, Snapshot, Assign, Admit, Drain, LogLevel, Stop, TokenUsed, Warm, Ready, Wishes, Keyframe,
         Ask, Told, Happened, Lag,
-        AccessAsked, AccessAnswered, Revoked, Overtaken, Report, Stopped, Limits, Occupied,
+        AccessAsked, AccessAnswered, AccessChanged, Revoked, Overtaken, Report, Stopped, Limits, Occupied,
     )
 }  # fmt: skip
 

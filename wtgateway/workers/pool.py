@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wtgateway import clock
+from wtgateway.access.origins import Origins
 from wtgateway.access.revocations import Revocation
 from wtgateway.errors import TransportError
 from wtgateway.hub import Audience, Broadcast
@@ -169,6 +170,11 @@ class WorkerPool:
         self._admitting = False
         self._drained_until, self._drain_reason = self._loop.time() + within_s, reason
         self._tell(messages.Drain(within_s, reason))
+
+    def use_origins(self, origins: Origins) -> None:
+        """Who may watch is judged anew, and whose pages may connect."""
+        self._access.use_origins(origins)
+        self._tell(messages.AccessChanged(self._access.row()))
 
     def set_log_level(self, level: str) -> None:
         """How much all workers log from now on, and those that will replace them."""

@@ -107,6 +107,10 @@ class Worker:
                 self._limits = row
                 if self._serving is not None:
                     self._serving.service.limiting.use(*limits_from_row(row))
+            case messages.AccessChanged(row=row):
+                if self._serving is not None:
+                    self._serving.authority.use(row)
+                    self._serving.service.entrance.use_origins(self._serving.authority.origins)
             case messages.AccessAnswered():
                 if self._serving is not None:
                     self._serving.authority.answered(message)
