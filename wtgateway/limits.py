@@ -148,19 +148,6 @@ class Ledger:
         if party is not None:
             self.own.add(party, -1)
 
-    def identify(self, key: str, identity: str) -> Reached | None:
-        """Who it is is known only now, or is another; the limit that this goes beyond: close the session."""
-        party = self._parties.get(key)
-        if party is None or party.identity == identity:
-            return None
-        changed = Party(
-            broadcast=party.broadcast, network=party.network, identity=identity, resumes=party.resumes
-        )
-        times = PLACE_OF_ANOTHER if party.resumes else 1
-        reached = self._of_viewer("identity", identity, self.own.identities, self.others.identities, times)
-        self.enter(key, changed)
-        return reached
-
     # --- bit rates -------------------------------------------------------------------------------
 
     def rates(self, demands: Mapping[str, int]) -> dict[str, int]:

@@ -111,19 +111,6 @@ def test_sessions_of_other_processes_count() -> None:
     assert named(ledger, Party(broadcast="x")) == "sessions"
 
 
-def test_an_identity_that_is_known_late() -> None:
-    ledger = filled(LimitsConfig(sessions_per_identity=1), Party(broadcast="a"), Party(broadcast="a"))
-    assert ledger.identify("0", "ann") is None
-    assert ledger.identify("0", "ann") is None
-    reached = ledger.identify("1", "ann")
-    assert reached is not None
-    assert reached.limit == "sessions_per_identity"
-    assert ledger.identify("gone", "ann") is None
-    ledger.leave("0")
-    ledger.leave("1")
-    assert ledger.own == Occupancy()
-
-
 KEYS = st.sampled_from(["a", "b", "c"])
 
 
