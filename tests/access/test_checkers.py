@@ -1,4 +1,4 @@
-"""Ways of telling who somebody is: own tokens, users, JWTs, key sets, callbacks; each with a clock of its own."""
+"""Ways of telling who somebody is: own tokens, users, JWTs, key sets, callbacks; each has its own clock."""
 
 from __future__ import annotations
 
