@@ -17,6 +17,8 @@ from typing import Any
 from scripts.benchmarks.report import machine, table
 from scripts.storms.frame import Findings, Options, StormFailed, progress
 
+MOST_WORDS = 1500  # of an error, which may quote a program's output
+
 
 @dataclass(frozen=True, slots=True)
 class Storm:
@@ -78,7 +80,8 @@ async def storm(name: str, options: Options) -> Findings:
     except StormFailed:
         raise
     except Exception as error:  # whatever broke: the storm did not come to its end
-        findings.must(False, f"the storm ended early: {type(error).__name__}: {error}")
+        words = f"{type(error).__name__}: {error}"
+        findings.must(False, f"the storm ended early: {words[:MOST_WORDS]}")
     return findings
 
 

@@ -46,7 +46,7 @@ class Controls:
         deadline = time.monotonic() + seconds
         while any(report["frames"] < least for report, least in zip(self.reports, wanted, strict=True)):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not {count} more pictures in {seconds:g} s:\n{self._running.output()}")
+                raise TimeoutError(f"not {count} more pictures in {seconds:g} s")
             await asyncio.sleep(0.1)
             await self.look()
 
