@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from wtgateway.config.template import document_of
@@ -20,6 +20,7 @@ from wtgateway.monitoring.loop_lag import LoopLag
 from wtgateway.monitoring.processes import Processes
 from wtgateway.monitoring.sampler import Sampler
 from wtgateway.web.control import CertificateFacts, ProcessFigures, Unavailable
+from wtgateway.web.view import SessionSummary
 
 if TYPE_CHECKING:
     from wtgateway.access.control import AccessControl
@@ -44,7 +45,7 @@ class Operation:
         self._hub, self._viewers, self.listener = hub, viewers, listener
         self.lag = LoopLag(asyncio.get_running_loop())
         self.sampler = Sampler(
-            sessions=viewers.summaries,
+            sessions=self._sessions,
             sources=self._sources,
             pids=self._pids,
             lags=self._lags,
@@ -75,6 +76,13 @@ class Operation:
         pool = self._viewers.pool
         workers = {f"worker-{n}": lag.rows for n, lag in pool.lags().items()} if pool is not None else {}
         return {"main": self.lag.rows(), **workers}
+
+    def _sessions(self) -> Iterator[SessionSummary]:
+        """All sessions; those of this process are looked at as they are asked for."""
+        if self._viewers.pool is not None:
+            yield from self._viewers.pool.session_summaries()
+        if self._viewers.service is not None:
+            yield from self._viewers.service.each_summary()
 
     def _sources(self) -> dict[str, tuple[int, int]]:
         """Of each broadcast its viewers, and the bits a second of its renditions."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from wtgateway.monitoring.history import (
@@ -30,7 +30,7 @@ log = logging.getLogger("wtgateway.monitoring")
 
 
 class Sampler:
-    """``sessions`` gives all sessions; ``sources`` each broadcast's viewers, and what its renditions take.
+    """``sessions`` gives all, one by one; ``sources`` each broadcast's viewers, and what its renditions take.
 
     ``look`` gives the figures of all processes, in a thread; ``lags`` how late their loops were, by name.
     """
@@ -38,7 +38,7 @@ class Sampler:
     def __init__(
         self,
         *,
-        sessions: Callable[[], list[SessionSummary]],
+        sessions: Callable[[], Iterable[SessionSummary]],
         sources: Callable[[], Mapping[str, tuple[int, int]]],
         pids: Callable[[], Mapping[str, int]],
         lags: Callable[[], Mapping[str, int]],
@@ -65,19 +65,21 @@ class Sampler:
     async def sample(self, at_ms: int) -> None:
         """One of everything."""
         self.processes = await asyncio.to_thread(self._look, self._pids(), self._lags())
-        sessions = self._sessions()
-        alive = {session.id for session in sessions[:MAX_SESSIONS]}
+        alive, sessions = set(), 0
+        for session in self._sessions():
+            sessions += 1
+            if sessions % SESSIONS_PER_TURN == 0:
+                await asyncio.sleep(0)
+            if sessions <= MAX_SESSIONS:
+                alive.add(session.id)
+                self._sample_session(session, at_ms)
         for kept in (self.of_sessions, self._before, self._rates):
             keep_only(kept, alive)
-        for number, session in enumerate(sessions[:MAX_SESSIONS]):
-            if number % SESSIONS_PER_TURN == SESSIONS_PER_TURN - 1:
-                await asyncio.sleep(0)
-            self._sample_session(session, at_ms)
         self._sample_broadcasts(at_ms)
         self.of_gateway.add(
             at_ms,
             rate_bps=sum(rate for _, rate in self._rates.values()),
-            sessions=len(sessions),
+            sessions=sessions,
             rss_bytes=sum(each.rss_bytes for each in self.processes),
             cpu_share=sum(each.cpu_share for each in self.processes),
             loop_lag_us=max((each.loop_lag_us for each in self.processes), default=0),

@@ -13,7 +13,7 @@ import functools
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from wtgateway import __version__, clock
@@ -152,8 +152,12 @@ class ViewerService:
 
     def summaries(self) -> list[SessionSummary]:
         """All sessions, the oldest first."""
-        now = time.monotonic()
-        return [self._summary(session, now) for session in self.sessions.values()]
+        return list(self.each_summary())
+
+    def each_summary(self) -> Iterator[SessionSummary]:
+        """The same, each made when it is asked for: a thousand at once would hold up the loop."""
+        for session in list(self.sessions.values()):
+            yield self._summary(session, time.monotonic())
 
     def counters(self) -> dict[str, int]:
         """What has been counted since the start; the values only grow."""
