@@ -8,7 +8,6 @@ transport's client and the protocol core.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -21,18 +20,11 @@ from wtgateway.media import Frame
 from wtgateway.protocol.client_session import ClientLimits, ClientSession
 from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.messages import Access
-from wtgateway.protocol.wire import PROTOCOL_VERSION
 from wtgateway.transport import client as transport_client
-from wtgateway.transport.websocket_client import (
-    ClientWebSocket,
-    connect_websocket,
-    disconnect_websocket,
-)
-from wtgateway.transport.webtransport import SessionHandler, WebTransportSession
 from wtgateway.viewer.address import Address, resolve
 from wtgateway.viewer.decode import Decoded
 from wtgateway.viewer.link import ViewerLink
-from wtgateway.viewer.race import Race
+from wtgateway.viewer.opening import Connect, Disconnect, Opening, Session
 from wtgateway.viewer.reception import Reception
 from wtgateway.viewer.record import check_path
 from wtgateway.viewer.roamer import Roamer
@@ -54,9 +46,6 @@ FATAL_CODES = {
 }
 
 T = TypeVar("T")
-Session = WebTransportSession | ClientWebSocket
-Connect = Callable[..., Awaitable[WebTransportSession]]
-Disconnect = Callable[[WebTransportSession, int, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +97,7 @@ class Viewer:
         self._token = ""  # the one in use
         self.figures = ViewerFigures(time.monotonic())
         self._on_notice = on_notice
-        self._connect, self._disconnect = connect, disconnect
+        self._opening = Opening(self.options, connect, disconnect)
         self._stopped = asyncio.Event()
         self._renewing: asyncio.Future[None] | None = None
         self._address: Address | None = None
@@ -125,7 +114,7 @@ class Viewer:
             on_access=self._access_changed,
         )
         self._roamer = Roamer(
-            self._reception, make_core=self._make_core, open_=self._open, disconnect=self._leave
+            self._reception, make_core=self._make_core, open_=self._open, disconnect=self._opening.leave
         )
 
     @property
@@ -165,6 +154,7 @@ class Viewer:
     def stats(self) -> dict[str, Any]:
         """The figures under the names of the page's ``player.stats()``."""
         self._reception.absorb()
+        self.figures.transport = self._roamer.transport or self.figures.transport
         return self.figures.as_dict(time.monotonic())
 
     async def run(self) -> None:
@@ -268,65 +258,15 @@ class Viewer:
     async def _open(
         self, link: ViewerLink, former: ClientSession | None, patience_s: float | None
     ) -> Session:
-        address = self._address
-        assert address is not None
-        resume = former.resume if former is not None else None
-        url = functools.partial(
-            address.url,
-            self.options.kinds,
-            PROTOCOL_VERSION,
-            delivery=self.options.delivery,
-            deadline_ms=self.options.deadline_ms,
-            resume=resume.token if resume is not None else "",
-            after=former.positions() if former is not None else (),
+        assert self._address is not None
+        return await self._opening.open(
+            self._address,
+            link,
+            former,
+            pushed_hashes=tuple(self._reception.pushed_hashes),
+            headers=headers_of(self._token) if self._token else None,
+            patience_s=patience_s,
         )
-        hashes = address.hashes
-        if hashes:  # another node may show another certificate, that it was told of meanwhile
-            hashes = tuple(dict.fromkeys((*hashes, *self._reception.pushed_hashes)))
-        patience: dict[str, Any] = {} if patience_s is None else {"timeout": patience_s}
-        shown: dict[str, Any] = {"headers": headers_of(self._token)} if self._token else {}
-
-        async def webtransport(handler: SessionHandler) -> WebTransportSession:
-            insecure = address.insecure and not address.hashes
-            return await self._connect(
-                url(), handler, certificate_hashes=hashes, insecure=insecure, **patience, **shown
-            )
-
-        async def websocket(handler: SessionHandler) -> ClientWebSocket:
-            return await connect_websocket(
-                url(websocket=True), handler, insecure=address.insecure, **patience, **shown
-            )
-
-        session = await self._race(address, link, webtransport, websocket)
-        self.figures.transport = "websocket" if isinstance(session, ClientWebSocket) else "webtransport"
-        return session
-
-    async def _race(
-        self,
-        address: Address,
-        link: ViewerLink,
-        webtransport: Callable[[SessionHandler], Awaitable[Session]],
-        websocket: Callable[[SessionHandler], Awaitable[Session]],
-    ) -> Session:
-        wish = self.options.transport
-        if wish == "websocket" and not address.websockets:
-            raise TransportError("the gateway tells of no WebSockets: give the address of its page")
-        if wish == "websocket":
-            return await websocket(link)
-        if wish == "webtransport" or not address.websockets:
-            return await webtransport(link)
-
-        async def close(session: Session) -> None:
-            await self._leave(session, CloseCode.NORMAL, "")
-
-        won: Session = await Race(link, close).run(webtransport, websocket)
-        return won
-
-    async def _leave(self, session: Session, code: int, reason: str) -> None:
-        if isinstance(session, ClientWebSocket):
-            await disconnect_websocket(session, code, reason)
-        else:
-            await self._disconnect(session, code, reason)
 
     def _judge(self, code: int, reason: str) -> str:
         """Why the session ended, in words; sees to it that there is no other if that is of no use."""

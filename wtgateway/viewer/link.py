@@ -29,10 +29,12 @@ class ViewerLink:
         self.on_heard: Callable[[], None] = lambda: None  # before anything is made of what came
         self._session: WebTransportSession | ClientWebSocket | None = None
         self._control: int | None = None
+        self.transport = ""  # that it was opened over
         self._timer: asyncio.TimerHandle | None = None
 
     def opened(self, session: WebTransportSession | ClientWebSocket) -> None:
         """The gateway said yes: its clocks start."""
+        self.transport = "websocket" if isinstance(session, ClientWebSocket) else "webtransport"
         self._session = session
         self.core.handle_timeout(time.monotonic())
         self.settle()

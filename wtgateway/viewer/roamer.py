@@ -94,6 +94,11 @@ class Roamer:
         """The session that plays, or is to."""
         return self._main.core if self._main is not None else None
 
+    @property
+    def transport(self) -> str:
+        """Over which it plays: "webtransport" or "websocket"; empty before it is open."""
+        return self._main.link.transport if self._main is not None else ""
+
     def start(self) -> None:
         """Open a session, where there is none; it takes the place of the one that was lost, if it can."""
         self.ended, self.opened = self._loop.create_future(), self._loop.create_future()
