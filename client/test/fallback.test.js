@@ -115,6 +115,21 @@ test('a change of the network is a reason to try WebTransport, but attempts have
   assert.equal(connector.state, 'playing');
 });
 
+test('a change of the network during an attempt is followed by another one', async (t) => {
+  const { connector, play, socket } = await fallen(t);
+  connector.networkChanged('change');
+  assert.equal(Transport.all.length, 2);
+  await play(socket, 400);
+  connector.networkChanged('change');
+  connector.networkChanged('online');
+  await play(socket, 1560);
+  assert.equal(Transport.all.length, 2);
+  await play(socket, 80);
+  assert.deepEqual([Transport.all.length, Boolean(Transport.all[1]?.end)], [3, true]);
+  await play(socket, 20_000);
+  assert.equal(Transport.all.length, 3);
+});
+
 test('a WebSocket that breaks off is followed by another one at once', async (t) => {
   const { connector, pass, socket, painted } = await fallen(t);
   socket.lose();

@@ -41,9 +41,14 @@ export class Upgrader {
     this.#arm(FIRST_MS);
   }
 
-  /** The browser told of another network. */
+  /** The browser told of another network, perhaps more than once. */
   networkChanged() {
-    if (!this.#active || nowUs() - this.#triedUs < NETWORK_MS * 1000) return;
+    const sinceMs = (nowUs() - this.#triedUs) / 1000;
+    if (this.#active && sinceMs >= NETWORK_MS) this.#tryAnew();
+    else this.#arm(NETWORK_MS - sinceMs, () => this.#tryAnew());
+  }
+
+  #tryAnew() {
     this.drop(); // its packets went to where nothing goes any more
     this.#try();
   }
@@ -58,10 +63,10 @@ export class Upgrader {
     this.#attempts.failed(nowUs());
   }
 
-  /** @param {number} afterMs */
-  #arm(afterMs) {
+  /** @param {number} afterMs @param {() => void} [attempt] */
+  #arm(afterMs, attempt = () => this.#try()) {
     clearTimeout(this.#next);
-    if (this.#active) this.#next = setTimeout(() => this.#try(), afterMs);
+    if (this.#active) this.#next = setTimeout(attempt, afterMs);
   }
 
   #try() {
