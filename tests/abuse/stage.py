@@ -244,6 +244,8 @@ class Attacker:
     def send_frames(self, *frames: bytes) -> None:
         """A packet with these frames, whatever they are: each with its type."""
         quic = self.quic
+        if self.end is not None or not quic._cryptos[Epoch.ONE_RTT].send.is_valid():
+            return  # it is over
         builder = QuicPacketBuilder(
             host_cid=quic.host_cid, is_client=True, max_datagram_size=1200,
             packet_number=quic._packet_number, peer_cid=quic._peer_cid.cid, version=quic._version,

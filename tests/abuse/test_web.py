@@ -37,6 +37,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         assert config.h2_max_concurrent_streams <= 64
         assert config.keep_alive_max_requests <= 1000
         config.keep_alive_timeout = 0.5
+        config.keep_alive_max_requests = 100
         return config
 
     monkeypatch.setattr(server, "_hypercorn_config", quick)
@@ -178,7 +179,7 @@ class H2Peer:
         return stream_id
 
 
-async def test_rapid_reset_ends_the_connection() -> None:
+async def test_rapid_reset_ends_the_connection(hasty: None) -> None:
     async with serving(app=full_app()) as [(_, port)], raw(port) as (reader, writer):
         peer = H2Peer(reader, writer)
         reading = asyncio.create_task(peer.read())

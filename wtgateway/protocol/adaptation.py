@@ -185,6 +185,7 @@ class RenditionChooser:
     _trial: tuple[int, float] | None = None  # rendition gone up to, and when
     _hidden_since: float | None = None
     _resized_at: float = -math.inf
+    _leaves: str = "the path has"
 
     def update(
         self,
@@ -196,13 +197,16 @@ class RenditionChooser:
         now: float,
         wish: int = -1,
         shared: bool = False,
+        limited: bool = False,
     ) -> Choice:
         """What is to be sent now, ``current`` being what is.
 
         ``offers`` are in the catalog's order, best first. ``budget`` is a :class:`Budget`'s. ``wish`` is the
         viewer's own (-1: none), and goes before all but being hidden. ``shared``: others watch, too, so that
-        an encoder does not follow one viewer where the ladder has something lower for it.
+        an encoder does not follow one viewer where the ladder has something lower for it. ``limited``: the
+        budget is the gateway's limit, and not what the path carries; for the words only.
         """
+        self._leaves = "a limit leaves" if limited else "the path has"
         if self._hidden(caps, now):
             return Choice(None, "the page is hidden")
         if not offers:
@@ -268,7 +272,7 @@ class RenditionChooser:
         for rung in self._rungs.values():
             rung.since = None
         self._trial = None
-        return Choice(best, f"the path has {_rate(budget)} for pictures")
+        return Choice(best, f"{self._leaves} {_rate(budget)} for pictures")
 
     def _up(
         self,
@@ -289,7 +293,7 @@ class RenditionChooser:
             if now - rung.since >= UP_HOLD_S and now >= rung.not_before:
                 self._trial = (rendition, now)
                 return Choice(rendition, f"the path has had {_rate(budget)} for pictures for a while")
-        return self._settle(current, f"the path has {_rate(budget)} for pictures", now)
+        return self._settle(current, f"{self._leaves} {_rate(budget)} for pictures", now)
 
 
 def _best(candidates: Sequence[Offer], needs: dict[int, int], budget: int | None) -> int:

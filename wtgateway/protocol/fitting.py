@@ -115,7 +115,7 @@ class Fitting:
         budget = self._budget.update(
             path, audio_bps, now=now, used=self._uses_all(track, current), most=_most(offers)
         )
-        budget = within_limit(budget, path, audio_bps)
+        carried, budget = budget, within_limit(budget, path, audio_bps)
         choice = self._chooser.update(
             offers,
             current,
@@ -124,6 +124,7 @@ class Fitting:
             now=now,
             wish=self._choices.wished(track.id),
             shared=self._shared,
+            limited=budget != carried,
         )
         pauses_or_resumes = choice.rendition is None or current is None
         if choice.rendition != current and (self._adapts or pauses_or_resumes):
