@@ -35,7 +35,7 @@ def ready_facts(gateway: Gateway) -> dict[str, Any]:
         **advertised,
         "certificate_sha256": certificate.fingerprint.hex(),
         "certificate_expires": certificate.not_after.isoformat(timespec="seconds"),
-        "workers": len(gateway.worker_summaries()),
+        "workers": len(gateway.pool.process_ids()) if gateway.pool is not None else 1,
         "broadcasts": {c.name: c.source for c in config.broadcasts},
     }
 

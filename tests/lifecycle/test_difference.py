@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wtgateway.config import Address, BroadcastConfig, GatewayConfig, load
-from wtgateway.config.model import AudioConfig, VideoConfig
+from wtgateway.config.model import AudioConfig, BroadcastLimits, VideoConfig
 from wtgateway.config.template import Template, document_of
 from wtgateway.events import Events
 from wtgateway.hub import Broadcast, Hub
@@ -37,6 +37,9 @@ BROADCASTS = st.builds(
     source=st.sampled_from(["test:", "a.mp4", "rtsp://u:p@h/x"]),
     on_demand=st.booleans(),
     options=st.sampled_from([{}, {"rtsp_transport": "tcp"}]),
+    isolate=st.sampled_from([None, True, False]),
+    isolate_memory_bytes=st.sampled_from([0, 4_000_000_000]),
+    limits=st.builds(BroadcastLimits, sessions=st.sampled_from([0, 7]), bitrate_bps=st.just(1_000_000)),
     video=VIDEO,
     audio=AUDIO,
 )
@@ -148,6 +151,17 @@ def test_a_difference_applied_is_the_same_as_having_started_with_it(
 @given(BROADCASTS)
 def test_what_is_shown_of_a_broadcast_makes_it_again(config: BroadcastConfig) -> None:
     assert Template().broadcast(config.name, document_of(config)) == config
+
+
+def test_what_is_shown_says_what_defaults_would_say_otherwise(tmp_path: Path) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text(
+        "defaults: {on_demand: true, loop: false, isolate: true, limits: {sessions: 5}, video: {adapt: 'off'}}"
+    )
+    template = load({}, {}, file).template
+    assert template is not None
+    config = BroadcastConfig(name="x", source="test:", isolate=None)
+    assert template.broadcast("x", document_of(config)) == config
 
 
 def test_defaults_of_the_file_hold_for_what_is_added_later(tmp_path: Path) -> None:

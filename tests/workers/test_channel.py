@@ -39,6 +39,15 @@ SAMPLES = [
     messages.LogLevel("debug"),
     messages.AccessChanged([True, [[], ["read:*"]], [["*"], []]]),
     messages.TokenUsed(bytes(12), 1_790_000_000_000_000),
+    messages.Ask(1, "kick", "a1b2", [0x33, "enough"]),
+    messages.Told(1, True),
+    messages.AccessAsked(7, ["token", "192.0.2.1", "read", "cam"]),
+    messages.AccessAnswered(7, [], [401, "a token is needed", 0.0]),
+    messages.Revoked(["", "alice", 0]),
+    messages.Happened("session.opened", {"session": "a1b2", "rate": 1.5}),
+    messages.Limits([1, 2]),
+    messages.Occupied([3]),
+    messages.Lag(1500, [1, 2]),
 ]
 
 

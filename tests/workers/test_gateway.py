@@ -28,6 +28,7 @@ from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.messages import Certificates, Goodbye, Ping, Trace, Welcome, pack
 from wtgateway.transport import steering
 from wtgateway.viewer.client import Viewer, ViewOptions
+from wtgateway.web.view import WorkerSummary
 
 TRACE = Trace(frames=[{"track": 0, "group": 1, "index": 2, "stages": [1000] * 9}])
 
@@ -142,6 +143,12 @@ async def test_addresses_that_were_proven_to_one_worker_are_proven_to_all(tmp_pa
         await until(lambda: sum(w.counters.get("retries", 0) for w in gateway.worker_summaries()) >= 8)
 
 
+def workers_of(gateway: Gateway) -> list[WorkerSummary]:
+    """The processes that serve viewers; the main process, which has WebSockets, is counted beside them."""
+    assert gateway.pool is not None
+    return gateway.pool.worker_summaries()
+
+
 async def test_a_death_costs_the_others_nothing_and_its_own_viewers_little(tmp_path: Path) -> None:
     async with running(settings(tmp_path, workers=2)) as gateway, AsyncExitStack() as stack:
         assert gateway.pool is not None
@@ -172,7 +179,7 @@ async def test_a_death_costs_the_others_nothing_and_its_own_viewers_little(tmp_p
         assert figures.roams or any("lost the connection" in notice for notice in notices)
         assert gateway.pool.process_ids()[victim] not in (pid, None)
         await until(
-            lambda: [w.restarts for w in gateway.worker_summaries()] == [int(n == victim) for n in range(2)]
+            lambda: [w.restarts for w in workers_of(gateway)] == [int(n == victim) for n in range(2)]
         )
         await until(lambda: next(iter(gateway.hub)).viewers == 2)
         viewer.stop()
@@ -188,7 +195,7 @@ async def test_viewers_of_a_dead_worker_are_not_counted_any_more(tmp_path: Path)
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         await until(lambda: broadcast.viewers == 1 and len(gateway.session_summaries()) == 1)
-        assert [w.restarts for w in gateway.worker_summaries()] == [1, 0]
+        assert [w.restarts for w in workers_of(gateway)] == [1, 0]
 
 
 async def test_a_worker_that_stands_still_is_replaced(
@@ -201,8 +208,8 @@ async def test_a_worker_that_stands_still_is_replaced(
         pid = gateway.pool.process_ids()[1]
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        await until(lambda: [w.restarts for w in gateway.worker_summaries()] == [0, 1])
-        await until(lambda: all(w.up for w in gateway.worker_summaries()))
+        await until(lambda: [w.restarts for w in workers_of(gateway)] == [0, 1])
+        await until(lambda: all(w.up for w in workers_of(gateway)))
 
 
 async def test_a_worker_does_not_mind_the_signals_of_a_terminal(gateway: Gateway) -> None:
@@ -215,7 +222,7 @@ async def test_a_worker_does_not_mind_the_signals_of_a_terminal(gateway: Gateway
         for watcher in watchers:
             count = len(watcher.frames)
             await watcher.until(lambda w=watcher, c=count: len(w.frames) > c + 20)
-        assert [w.restarts for w in gateway.worker_summaries()] == [0, 0]
+        assert [w.restarts for w in workers_of(gateway)] == [0, 0]
 
 
 async def test_rotation_reaches_the_viewers_of_all_workers(tmp_path: Path) -> None:
@@ -274,7 +281,7 @@ async def test_the_api_and_the_metrics_span_the_workers(gateway: Gateway) -> Non
             assert watcher.session is not None
             watcher.session.send(watcher.control, pack(TRACE))
         await until(lambda: all(s.frames_sent > 10 for s in gateway.session_summaries()))
-        await until(lambda: all(w.stage_times for w in gateway.worker_summaries()))
+        await until(lambda: all(w.stage_times for w in workers_of(gateway)))
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.web_address[1]}") as client:
             listed = (await client.get("/api/v1/sessions")).json()
             assert {s["id"] for s in listed} == {session_of(w) for w in watchers}

@@ -93,7 +93,7 @@ class Authority:
         self._good: OrderedDict[bytes, float] = OrderedDict()
 
     def use(self, checkers: Sequence[Checker], anonymous: Anonymous) -> None:
-        """From now on these are asked. Revocations and slowing stay; tokens that were good are asked about."""
+        """From now on these are asked. Revocations and slowing stay; good tokens are forgotten."""
         self._checkers, self._anonymous = tuple(checkers), anonymous
         self._asked_without = any(getattr(checker, "asks_without_token", False) for checker in checkers)
         self._good.clear()

@@ -6,6 +6,7 @@ command line hold for it as they do for the file's own. Imports only errors.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 from wtgateway.config import settings
 from wtgateway.config.broadcasts import Layer, broadcasts_from_file
 from wtgateway.config.document import Section, Text, node_value
-from wtgateway.config.model import AudioConfig, BroadcastConfig, RenditionConfig, VideoConfig
+from wtgateway.config.model import BroadcastConfig, VideoConfig
 from wtgateway.errors import ConfigError
 
 WHERE = "request"
@@ -51,10 +52,11 @@ def _section(value: Mapping[str, Any]) -> Section:
 
 
 def document_of(config: BroadcastConfig) -> dict[str, Any]:
-    """The document that makes this broadcast, whatever the defaults are. It has the source's password."""
+    """The document that makes this broadcast, without its hooks. It has the source's password."""
     document: dict[str, Any] = {
         "source": config.source,
         "options": dict(config.options),
+        "limits": _values(config.limits, settings.BROADCAST_LIMITS),
         **_values(config, settings.BROADCAST),
         "video": False if config.video is None else _video(config.video),
         "audio": False if config.audio is None else _values(config.audio, settings.AUDIO),
@@ -68,17 +70,17 @@ def _video(video: VideoConfig) -> dict[str, Any]:
     return _values(video, settings.VIDEO) | ({"renditions": renditions} if renditions else {})
 
 
-def _values(
-    config: BroadcastConfig | RenditionConfig | AudioConfig, table: tuple[settings.Setting, ...]
-) -> dict[str, Any]:
-    """What differs from the model's own defaults, by the file's keys; a pair stands there as its halves."""
-    own = type(config).__dataclass_fields__
+def _values(config: object, table: tuple[settings.Setting, ...]) -> dict[str, Any]:
+    """What a document can say, by the file's keys; a pair stands there as its halves.
+
+    What it cannot say (a bit rate of 0) is that nothing was said.
+    """
     values: dict[str, Any] = {}
-    for setting in table:
-        if len(setting.fields) > 1:
-            continue
+    for setting in (each for each in table if len(each.fields) == 1):
         name = setting.fields[0]
         value = getattr(config, name)
-        if value != own[name].default:
-            values[setting.key] = f"{value:.6f}s" if name.endswith("_s") else value
+        said = "auto" if value is None else f"{value:.6f}s" if name.endswith("_s") else value
+        with contextlib.suppress(ConfigError):
+            setting.parse(str(said))
+            values[setting.key] = said
     return values
