@@ -153,9 +153,12 @@ class Viewer:
 
     def stats(self) -> dict[str, Any]:
         """The figures under the names of the page's ``player.stats()``."""
+        self._absorb()
+        return self.figures.as_dict(time.monotonic())
+
+    def _absorb(self) -> None:
         self._reception.absorb()
         self.figures.transport = self._roamer.transport or self.figures.transport
-        return self.figures.as_dict(time.monotonic())
 
     async def run(self) -> None:
         """Watch until stopped, reconnecting as often as needed.
@@ -237,7 +240,7 @@ class Viewer:
                 self._connected(address, began)
             end = await self._unless_stopped(asyncio.shield(roamer.ended))
         finally:
-            self._reception.absorb()
+            self._absorb()
             await roamer.stop()
         if end is not None and end.error is not None:
             raise end.error
