@@ -77,6 +77,16 @@ async def test_one_that_lasts_ends_with_what_it_is_for_and_takes_its_children_al
     assert commands.counters["failed"] == 0
 
 
+async def test_what_a_command_leaves_behind_ends_with_it(
+    hooks: dict[str, HookConfig], commands: Commands, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    hooks["run_on_unread"] = shell(f"sleep 1000 & echo $! > '{pid}'")
+    commands.put(event("broadcast.unread"))
+    await until(lambda: commands.running == 0)
+    await until(lambda: not alive(int(pid.read_text())))
+
+
 async def test_a_broadcast_that_is_removed_ends_its_commands(
     hooks: dict[str, HookConfig], commands: Commands
 ) -> None:
