@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.abuse.stage import QUERY, Stage, attacking, staged
+from tests.abuse.stage import CERTIFICATE, FRAME_BYTES, QUERY, Stage, attacking, position, staged
 from tests.test_gateway import running, settings, watching
 from tests.transport.ends import fingerprint
-from wtgateway.config.model import BroadcastLimits, LimitsConfig
-from wtgateway.errors import SessionRefused
+from wtgateway.config.model import ApiConfig, BroadcastLimits, LimitsConfig
+from wtgateway.errors import ConfigError, SessionRefused
+from wtgateway.limits import LEAST_BURST_BYTES
 from wtgateway.transport.client import connect
-
-from tests.abuse.stage import CERTIFICATE  # isort: skip
 
 
 async def refused(stage: Stage) -> str:
@@ -81,14 +81,13 @@ async def test_a_bit_rate_that_is_limited_is_kept_and_nothing_stalls() -> None:
         session = list(stage.service.sessions.values())[-1]
         stage.service.limiting.use(LimitsConfig(), {"cam": BroadcastLimits()})
         stage.service.limiting.share = lambda sessions, now: session.set_limit(rate, now)  # type: ignore[method-assign]
-        session.set_limit(rate, time.monotonic())
-        await asyncio.sleep(1.0)  # what may be taken at once is used up
-        before, began = sum(len(f.payload) for f in watcher.frames), time.monotonic()
+        before, began = session.core.bytes_sent, time.monotonic()
+        session.set_limit(rate, began)
         newest = stage.published[-1]
-        await asyncio.sleep(2.5)
-        bps = 8 * (sum(len(f.payload) for f in watcher.frames) - before) / (time.monotonic() - began)
-        assert bps < 1.3 * rate
-        assert (watcher.frames[-1].group, watcher.frames[-1].index) > newest  # it goes on
+        await watcher.until(lambda: position(watcher.frames[-1]) > (newest[0] + 5, 0))  # it goes on
+        sent, elapsed = session.core.bytes_sent - before, time.monotonic() - began
+        assert sent <= LEAST_BURST_BYTES + rate / 8 * elapsed + 2 * FRAME_BYTES
+        assert sent < 0.9 * len([p for p in stage.published if p > newest]) * FRAME_BYTES  # some was left out
         assert watcher.end is None
         assert session.core.path.limit_bps == rate
 
@@ -109,3 +108,34 @@ async def test_limits_hold_over_all_processes(tmp_path: Path, workers: int) -> N
                 except SessionRefused as error:
                     assert "429" in str(error)
                     break
+
+
+async def test_limits_and_rules_are_taken_over_while_it_runs(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    async with running(config) as gateway, watching(gateway) as viewer:
+        assert await gateway.put_broadcast("other", {"source": "test:?size=160x90"})
+        changed = replace(config, limits=LimitsConfig(sessions=1), api=ApiConfig())
+        assert set((await gateway.apply(changed)).settings) == {"limits", "api"}
+        with pytest.raises(SessionRefused, match="503"):
+            async with watching(gateway):
+                pass
+        with pytest.raises(ConfigError, match="allowed_sources"):
+            await gateway.put_broadcast("another", {"source": "test:?size=160x90"})
+        with pytest.raises(ConfigError):
+            await gateway.put_broadcast("another", {"source": "/etc/passwd"})
+        limits = [event.fields["limit"] for event in gateway.events.kept if event.kind == "limit.reached"]
+        assert limits == ["sessions"]
+        assert viewer.end is None
+        await gateway.apply(config)
+        async with watching(gateway):
+            pass
+
+
+async def test_a_broadcast_has_limits_of_its_own(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    (test,) = config.broadcasts
+    config = replace(config, broadcasts=(replace(test, limits=BroadcastLimits(sessions=1)),))
+    async with running(config) as gateway, watching(gateway):
+        with pytest.raises(SessionRefused, match="503"):
+            async with watching(gateway):
+                pass
