@@ -155,9 +155,7 @@ def test_what_is_shown_of_a_broadcast_makes_it_again(config: BroadcastConfig) ->
 
 def test_what_is_shown_says_what_defaults_would_say_otherwise(tmp_path: Path) -> None:
     file = tmp_path / "c.yml"
-    file.write_text(
-        "defaults: {on_demand: true, loop: false, isolate: true, limits: {sessions: 5}}"
-    )
+    file.write_text("defaults: {on_demand: true, loop: false, isolate: true, limits: {sessions: 5}}")
     template = load({}, {}, file).template
     assert template is not None
     config = BroadcastConfig(name="x", source="test:", isolate=None)

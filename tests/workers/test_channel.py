@@ -16,9 +16,7 @@ from wtgateway.web.view import SessionSummary
 from wtgateway.workers import messages
 from wtgateway.workers.channel import Channel
 
-ASSIGN = messages.Assign(
-    1, 2, [bytes(32), b"\1", None], -5, [1, 2, 3], True, False, "info", {"a": 1}
-)
+ASSIGN = messages.Assign(1, 2, [bytes(32), b"\1", None], -5, [1, 2, 3], True, False, "info", {"a": 1})
 SAMPLES = [
     ASSIGN,
     messages.Certificate(b"cert", b"key", [{"algorithm": "sha-256", "value": bytes(32), "notBefore": "now"}]),

@@ -178,9 +178,7 @@ async def test_a_death_costs_the_others_nothing_and_its_own_viewers_little(tmp_p
         assert watcher.resets == 0
         assert figures.roams or any("lost the connection" in notice for notice in notices)
         assert gateway.pool.process_ids()[victim] not in (pid, None)
-        await until(
-            lambda: [w.restarts for w in workers_of(gateway)] == [int(n == victim) for n in range(2)]
-        )
+        await until(lambda: [w.restarts for w in workers_of(gateway)] == [int(n == victim) for n in range(2)])
         await until(lambda: next(iter(gateway.hub)).viewers == 2)
         viewer.stop()
         await task
