@@ -93,11 +93,11 @@ async def run(
                 await asyncio.sleep(dice.uniform(pause, 2 * pause))
                 course.done += 1
                 course.tell()
-            after = await gateway.quiet(viewers)
+            after = await gateway.quiet(viewers, like=before)
         findings.course(course)
         findings.note("viewers", viewers)
         _judge(findings, tallies)
-        judge_leaks(findings, before, after, slack=8)
+        judge_leaks(findings, before, after)
         gateway.judge_log(findings)
         await gateway.judge_end(findings)
 

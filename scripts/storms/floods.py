@@ -67,7 +67,7 @@ async def run(
                     told = await _ask(program)
                     findings.note(f"{kind}: sent", told["sent"])
                     findings.note(f"{kind}: thrown out", told["thrown_out"])
-            after = await gateway.quiet(viewers) if settle else None
+            after = await gateway.quiet(viewers, like=before) if settle else None
             await watching.judge(findings)
         findings.course(course)
         _judge(findings, quiet, raging)
@@ -80,7 +80,7 @@ async def run(
         if after is not None:
             more = round((after.rss - before.rss) / 2**20, 1)
             findings.note("memory more than before, after it", more, "MiB")
-            judge_leaks(findings, before, after, slack=8)
+            judge_leaks(findings, before, after)
         gateway.judge_log(findings)
         await gateway.judge_end(findings)
 

@@ -26,6 +26,7 @@ _NAMED = re.compile(r"(/dev/shm/\S+)$", re.MULTILINE)
 _POOL = min(
     32, (os.cpu_count() or 1) + 4
 )  # threads of asyncio's pool, which begin when they are first needed
+_KEPT_ALIVE = 8
 _SETTLE_SECONDS = 90.0  # a viewer that vanished is noticed by its silence
 
 
@@ -122,18 +123,22 @@ class ObservedGateway(Gateway):
         tasks = sum(int(float(found)) for found in _TASKS.findall(self.text("/metrics")))
         return sample(self.pid, tasks or None)
 
-    async def quiet(self, viewers: int = 0) -> Sample:
-        """Wait until there are ``viewers`` and what they left has settled; what it holds then."""
+    async def quiet(self, viewers: int = 0, like: Sample | None = None) -> Sample:
+        """Wait until there are ``viewers`` and what they left has settled; what it holds then.
+
+        ``like``: until it holds no more than then. What does not come about in a minute and a half is left.
+        """
         await until(lambda: self.viewers() <= viewers, f"no more than {viewers} viewers", _SETTLE_SECONDS)
         before = await asyncio.to_thread(self.sample)
         deadline = time.monotonic() + _SETTLE_SECONDS
         while True:
             await asyncio.sleep(1.0)
             now = await asyncio.to_thread(self.sample)
-            still = (
-                now.fds >= before.fds and now.threads >= before.threads and now.processes >= before.processes
+            falling = any(
+                getattr(now, name) < getattr(before, name) for name in ("fds", "threads", "processes")
             )
-            if still or time.monotonic() > deadline:
+            more = like is not None and any(excess(like, now).values())
+            if not (falling or more) or time.monotonic() > deadline:
                 return now
             before = now
 
@@ -174,10 +179,18 @@ async def until(condition: Callable[[], bool], what: str, seconds: float = 30.0,
         await asyncio.sleep(every)
 
 
-def judge_leaks(findings: Findings, before: Sample, after: Sample, *, slack: int = 0) -> None:
-    """Nothing is left of what came and went. ``slack``: keep-alive connections that may still be open."""
-    for name in ("fds", "threads", "processes", "shared_memory", "tasks"):
-        was, now = getattr(before, name), getattr(after, name)
-        if was is not None and now is not None:
-            room = slack if name in ("fds", "tasks") else _POOL if name == "threads" else 0
-            findings.holds(f"{name.replace('_', ' ')} more than before", max(0, now - was), goal=room)
+def excess(before: Sample, after: Sample) -> dict[str, int]:
+    """How much more there is of each, beyond what may come and stay; what is not known is left out.
+
+    Threads of pools begin when they are first needed; whoever asked the web side last may keep alive.
+    """
+    room = {"fds": _KEPT_ALIVE, "tasks": _KEPT_ALIVE, "threads": _POOL, "processes": 0, "shared_memory": 0}
+    found = {name: (getattr(before, name), getattr(after, name)) for name in room}
+    known = {name: pair for name, pair in found.items() if None not in pair}
+    return {name: max(0, now - was - room[name]) for name, (was, now) in known.items()}
+
+
+def judge_leaks(findings: Findings, before: Sample, after: Sample) -> None:
+    """Nothing is left of what came and went."""
+    for name, more in excess(before, after).items():
+        findings.holds(f"{name.replace('_', ' ')} more than before", more)

@@ -68,10 +68,10 @@ async def run(options: Options, findings: Findings, *, seconds: int = WHOLE) -> 
             seen = await page.evaluate("window.stormSeen")
             stats = await page.evaluate("window.player.stats()")
             await page.close()
-        after = await gateway.quiet()
+        after = await gateway.quiet(like=before)
         findings.course(course)
         _judge(findings, looks, seen, stats)
-        judge_leaks(findings, before, after, slack=8)
+        judge_leaks(findings, before, after)
         gateway.judge_log(findings)
         await gateway.judge_end(findings)
 

@@ -57,7 +57,7 @@ async def run(options: Options, findings: Findings, *, viewers: int = VIEWERS, s
             certificates, reloads, refused = await _storm(gateway, config, course, newcomers)
             write(config, 0)
             gateway.program.process.send_signal(signal.SIGHUP)
-            after = await gateway.quiet(viewers)
+            after = await gateway.quiet(viewers, like=before)
             await watching.judge(findings)
         findings.course(course)
         findings.holds("certificates in use one after the other", certificates, goal=2, at_least=True)
@@ -65,7 +65,7 @@ async def run(options: Options, findings: Findings, *, viewers: int = VIEWERS, s
         findings.holds("reloads that were not carried out", refused)
         findings.note("newcomers who got in", newcomers["joined"])
         findings.holds("newcomers who did not", newcomers["failed"])
-        judge_leaks(findings, before, after, slack=8)
+        judge_leaks(findings, before, after)
         gateway.judge_log(findings)
         await gateway.judge_end(findings)
 

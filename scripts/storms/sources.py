@@ -100,14 +100,14 @@ async def run(
             course.done += 1
             course.tell(f"last one back after {took or 0:.0f} ms")
         reports = await watching.report()
-        after = await gateway.quiet(viewers)
+        after = await gateway.quiet(viewers, like=before)
         findings.course(course)
         findings.holds("times that a viewer did not come back at all", lost)
         findings.note("back after, median", quantile(back_ms, 0.5), "ms")
         findings.holds("back after, the slowest", max(back_ms, default=None), "ms", BACK_MS)
         sessions = sum(report["reconnects"] for report in reports)
         findings.holds("sessions lost", sessions)
-        judge_leaks(findings, before, after, slack=4)
+        judge_leaks(findings, before, after)
         gateway.judge_log(findings)
         await gateway.judge_end(findings)
 
