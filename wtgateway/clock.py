@@ -27,6 +27,15 @@ def now_us() -> int:
     return (time.monotonic_ns() + _EPOCH_OFFSET_NS) // 1000
 
 
+def stepped_us() -> int:
+    """By how much the wall clock was stepped since the process started, in whole seconds, in µs.
+
+    For what others have dated (tokens): it is judged by the time of day, and carried on in gateway time.
+    """
+    step_ns = time.time_ns() - time.monotonic_ns() - _EPOCH_OFFSET_NS
+    return round(step_ns / 1e9) * 1_000_000
+
+
 def from_wall_us(wall_us: int) -> int:
     """Map a wall-clock reading of now-ish (a device's or FFmpeg's) to gateway time.
 

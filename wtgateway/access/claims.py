@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from wtgateway.access.permissions import Grant, clean_identity, permissions_of_claim
@@ -29,6 +30,16 @@ def grant_of_claims(claims: dict[str, Any], now_us: int, *, claim: str = CLAIM) 
         expires_us=expires_us,
         token_id=clean_identity(claims.get("jti")),
     )
+
+
+def grant_now(
+    claims: dict[str, Any], now_us: int, *, claim: str = CLAIM, stepped_us: int = 0
+) -> Grant | None:
+    """The same in gateway time, while the wall clock, by which tokens are dated, was stepped by so much."""
+    grant = grant_of_claims(claims, now_us + stepped_us, claim=claim)
+    if grant is None or not grant.expires_us:
+        return grant
+    return replace(grant, expires_us=grant.expires_us - stepped_us)
 
 
 def _found(claims: dict[str, Any], name: str) -> object:

@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 
 from wtgateway import clock
-from wtgateway.access.claims import CLAIM, grant_of_claims
+from wtgateway.access.claims import CLAIM, grant_now
 from wtgateway.access.credentials import Credentials, is_token
 from wtgateway.access.jwks import KeySet
 from wtgateway.access.keys import ALGORITHMS, VerifyingKey, key_of_file
@@ -111,7 +111,8 @@ class JwtChecker:
         claims = verified_claims(credentials.token, await self._fitting(header), self._expected)
         if claims is None:
             return None
-        return grant_of_claims(claims, self._now_us(), claim=self._expected.claim)
+        stepped_us = clock.stepped_us()
+        return grant_now(claims, self._now_us(), claim=self._expected.claim, stepped_us=stepped_us)
 
     async def _fitting(self, header: dict[str, Any]) -> Sequence[VerifyingKey]:
         if self._key_set is None:

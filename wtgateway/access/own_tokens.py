@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from wtgateway import clock
-from wtgateway.access.claims import CLAIM, grant_of_claims
+from wtgateway.access.claims import CLAIM, grant_now
 from wtgateway.access.credentials import MAX_TOKEN_CHARACTERS, Credentials
 from wtgateway.access.jwts import Expected, verified_claims
 from wtgateway.access.keys import VerifyingKey, verifying_key
@@ -148,4 +148,6 @@ class OwnTokens:
         if self._key is None or credentials.user:
             return None
         claims = verified_claims(credentials.token, (self._key.public,), Expected(audience=AUDIENCE))
-        return grant_of_claims(claims, self._now_us()) if claims is not None else None
+        if claims is None:
+            return None
+        return grant_now(claims, self._now_us(), stepped_us=clock.stepped_us())
