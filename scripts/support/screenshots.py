@@ -50,9 +50,12 @@ async def _unknown(tab: Tab, gateway: Gateway) -> None:
     await watching.until(tab, "document.body.innerText.includes('There is no broadcast')", "words")
 
 
-async def _insecure(tab: Tab, gateway: Gateway) -> None:
-    await tab.goto(f"http://{NAME_OF_NO_SECURE_ORIGIN}:{gateway.web_port}/test")
-    await watching.until(tab, "document.body.innerText.includes('a secure page')", "words")
+async def _insecure(tab: Tab, _: Gateway) -> None:
+    named = ("--advertise", NAME_OF_NO_SECURE_ORIGIN)  # else it would not answer under that name
+    with tempfile.TemporaryDirectory() as folder:
+        async with Gateway("test:", *named, directory=Path(folder)) as gateway:
+            await tab.goto(f"http://{NAME_OF_NO_SECURE_ORIGIN}:{gateway.web_port}/test")
+            await watching.until(tab, "document.body.innerText.includes('a secure page')", "words")
 
 
 PICTURES: dict[str, tuple[Show, dict[str, Any]]] = {
