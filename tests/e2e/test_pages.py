@@ -35,7 +35,8 @@ async def test_an_unknown_broadcast_is_explained(tab: Tab, gateway: Gateway) -> 
 
 
 async def test_an_insecure_origin_is_explained(tab: Tab, gateways: StartGateway) -> None:
-    gateway = await gateways("test:", "--advertise", NAME_OF_NO_SECURE_ORIGIN)  # else the name is none of its own
+    # A name that is none of its own it would not answer to.
+    gateway = await gateways("test:", "--advertise", NAME_OF_NO_SECURE_ORIGIN)
     await tab.goto(f"http://{NAME_OF_NO_SECURE_ORIGIN}:{gateway.web_port}/test")
     assert await tab.evaluate("isSecureContext") is False
     await watching.until(tab, "document.body.innerText.includes('a secure page')", "what is missing")
