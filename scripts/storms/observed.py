@@ -132,13 +132,11 @@ class ObservedGateway(Gateway):
         before = await asyncio.to_thread(self.sample)
         deadline = time.monotonic() + _SETTLE_SECONDS
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(2.0)  # as long as a process that stands by may be busy with its modules
             now = await asyncio.to_thread(self.sample)
-            falling = any(
-                getattr(now, name) < getattr(before, name) for name in ("fds", "threads", "processes")
-            )
-            more = like is not None and any(excess(like, now).values())
-            if not (falling or more) or time.monotonic() > deadline:
+            moving = any(getattr(now, name) != getattr(before, name) for name in ("fds", "processes"))
+            more = any(excess(like, now).values()) if like is not None else moving
+            if not more or time.monotonic() > deadline:
                 return now
             before = now
 
