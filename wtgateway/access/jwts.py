@@ -58,6 +58,15 @@ def unverified_header(token: str) -> dict[str, Any] | None:
         return None
 
 
+def unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Header and claims of what looks like a JWT, whoever has signed it; None for anything else."""
+    try:
+        found = jwt.decode_complete(token, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        return None
+    return found["header"], found["payload"]
+
+
 def _verified(token: str, key: VerifyingKey, expected: Expected) -> dict[str, Any] | None:
     checked = dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_sub", "verify_jti"), False)
     try:
