@@ -69,18 +69,18 @@ class Cluster:
                     if await check.wait() == 0:
                         return
 
-    async def get(self, url: str) -> Any:
-        """JSON from the host's point of view."""
-        return await asyncio.to_thread(self._get, url)
+    async def get(self, url: str, *, inside: str = "host") -> Any:
+        """JSON as it is from there."""
+        return await asyncio.to_thread(self._get, url, inside)
 
-    def _get(self, url: str) -> Any:
-        with self.net.inside("host"), urllib.request.urlopen(url, timeout=5) as answer:
+    def _get(self, url: str, inside: str) -> Any:
+        with self.net.inside(inside), urllib.request.urlopen(url, timeout=5) as answer:
             return json.load(answer)
 
     async def sessions(self, name: str) -> list[dict[str, Any]]:
-        """The viewers of one node; none when it is gone."""
+        """The viewers of one node; none when it is gone. A node tells its own machine alone who they are."""
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            return list(await self.get(f"http://{services()[name].address}:8080/api/v1/sessions"))
+            return list(await self.get("http://127.0.0.1:8080/api/v1/sessions", inside=name))
         return []
 
     async def playing_at(self, names: Iterable[str], viewer: Program, frames: int = 10) -> str:

@@ -24,7 +24,8 @@ LEVELS = [
     {"access", "limits", "protocol", "sources", "encoders", "certs"},
     {"hub"},
     {"transport", "web"},
-    {"monitoring", "hooks", "pipeline", "workers", "announce", "gateway", "lifecycle", "isolation", "viewer", "lb"},
+    {"monitoring", "hooks", "pipeline", "workers", "isolation", "announce", "gateway", "lifecycle"}
+    | {"viewer", "lb"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

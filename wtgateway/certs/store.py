@@ -95,7 +95,7 @@ class CertificateStore:
         except OSError as error:
             why = f"the certificate store {self.directory} cannot be used: {error.strerror or error}"
             if error.errno in _NO_ROOM:
-                raise StoreFull(f"{why}; make room, or choose a writable directory with --certs-dir") from None
+                raise StoreFull(f"{why}; make room, or choose another directory with --certs-dir") from None
             raise CertificateError(f"{why}; choose a writable directory with --certs-dir") from None
 
     def _apply(self, stored: Sequence[Certificate], decided: Plan) -> CertificateSet:

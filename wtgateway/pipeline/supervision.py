@@ -24,6 +24,7 @@ log = logging.getLogger("wtgateway.pipeline")
 
 BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 0.5, 10.0
 BACKOFF_FORGIVEN_AFTER_S = 10.0
+RECENT_S, RECENT_LIMIT_S = 60.0, 1.0  # what was live so shortly ago is likely restarting: viewers wait for it
 LINGER_S = 10.0  # an on-demand source outlives its last viewer by this, so that a reload is quick
 OPENING = Status(BroadcastState.CONNECTING, "the source is being opened")
 ENDED = Status(BroadcastState.ENDED, "the source came to its end")
@@ -38,6 +39,7 @@ class Supervised(ABC):
         self._wanted, self._unwanted = asyncio.Event(), asyncio.Event()
         self._unwanted_timer: asyncio.TimerHandle | None = None
         self._live_since: float | None = None
+        self._live_until: float | None = None
         self._demand(0)
 
     @property
@@ -66,8 +68,10 @@ class Supervised(ABC):
                 log.info("source ended broadcast=%s", self.config.name)
                 self.broadcast.set_status(ENDED)
                 return
-            if self._live_since and self._loop.time() - self._live_since > BACKOFF_FORGIVEN_AFTER_S:
-                failures = 0
+            if self._live_since is not None:
+                self._live_until = self._loop.time()
+                if self._live_until - self._live_since > BACKOFF_FORGIVEN_AFTER_S:
+                    failures = 0
             await self._pause(failures, error)
             failures += 1
 
@@ -87,7 +91,8 @@ class Supervised(ABC):
         )
 
     async def _pause(self, failures: int, error: BaseException) -> None:
-        delay_s = min(BACKOFF_FIRST_S * 2**failures, BACKOFF_LIMIT_S)
+        since_live_s = None if self._live_until is None else self._loop.time() - self._live_until
+        delay_s = pause_s(failures, since_live_s)
         self.stats.restarts += 1
         self._lost(error, delay_s)
         reason = _one_line(error) if isinstance(error, WtgatewayError) else "the source broke"
@@ -108,6 +113,13 @@ class Supervised(ABC):
     def _give_up(self) -> None:
         self._wanted.clear()
         self._unwanted.set()
+
+
+def pause_s(failures: int, since_live_s: float | None) -> float:
+    """How long to wait after so many failures in a row; ``since_live_s`` ago it was live, None: never."""
+    recent = since_live_s is not None and since_live_s < RECENT_S
+    limit_s = RECENT_LIMIT_S if recent else BACKOFF_LIMIT_S
+    return min(BACKOFF_FIRST_S * 2 ** min(failures, 10), limit_s)
 
 
 def _one_line(error: BaseException) -> str:

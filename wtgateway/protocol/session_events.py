@@ -70,7 +70,7 @@ class Arrived(Event):
 
 @dataclass(frozen=True, slots=True)
 class ProgressMade(Event):
-    """So many octets of frames have come over a WebSocket since its beginning, the newest ``waited_us`` ago."""
+    """So many octets of frames came over a WebSocket since its beginning, the newest ``waited_us`` ago."""
 
     octets: int
     waited_us: int

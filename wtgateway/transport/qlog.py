@@ -66,9 +66,7 @@ class Trace(QuicLoggerTrace):
         for number, (packet, content) in enumerate(zip(packets, contents, strict=True), first):
             header = {"packet_number": number, "packet_type": "1RTT"}
             data = {"frames": [_frame(content, len(packet))], "header": header}
-            self.log_event(
-                category="transport", event="packet_sent", data=data | {"raw_length": len(packet)}
-            )
+            self.log_event(category="transport", event="packet_sent", data=data | {"raw_length": len(packet)})
 
     def probe_sent(self, number: int, packet: bytes) -> None:
         """A packet that finds out what size the path takes."""
