@@ -119,7 +119,7 @@ def pause_s(failures: int, since_live_s: float | None) -> float:
     """How long to wait after so many failures in a row; ``since_live_s`` ago it was live, None: never."""
     recent = since_live_s is not None and since_live_s < RECENT_S
     limit_s = RECENT_LIMIT_S if recent else BACKOFF_LIMIT_S
-    return min(BACKOFF_FIRST_S * 2 ** min(failures, 10), limit_s)
+    return min(BACKOFF_FIRST_S * (1 << min(failures, 10)), limit_s)
 
 
 def _one_line(error: BaseException) -> str:
