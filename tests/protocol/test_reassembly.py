@@ -77,19 +77,24 @@ def test_frames_come_whole_and_once_and_what_is_held_is_bounded(
     box.set_path(rtt_us)
     now_us, here, over, first, asked = 0, set(), set(), {}, Counter[tuple[Name, int]]()
     last: dict[Name, int] = {}  # when something of a frame came last, be it its stream
+    begun: dict[
+        tuple[int, int, int], int
+    ] = {}  # when a group was heard of: so its keyframe was awaited from then
 
     def until(name: Name, known_us: int) -> int:
         """By rule 2, as generous as it ever is."""
         key = (*name[:3], 0)
         if name == key:
             return min(last.get(key, known_us), known_us + KEYFRAME_US - 150_000) + 150_000
-        late_us = last[key] + min(3 * (last[key] - first.get(key, 0)), 1_000_000) if key in last else 0
+        late_us = last[key] + min(3 * (last[key] - begun[name[:3]]), 1_000_000) if key in last else 0
         return max(known_us, late_us) + 150_000
 
     for what, wait_us, which in plan:
         now_us += wait_us
         piece = POOL[which]
         name = name_of(piece)
+        if what != "ask":
+            begun.setdefault(name[:3], now_us)
         if what != "ask" and name not in over:
             last[name] = now_us
         if what == "push":
