@@ -116,8 +116,9 @@ class Gateway:
         await self.start()
 
     def get(self, path: str) -> Json:
-        """A JSON answer of its API (blocking; loopback)."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+        """A JSON answer of its API (blocking), asked on its own machine: others are not told all of it."""
+        host = {"::": "::1", "0.0.0.0": "127.0.0.1"}.get(self.web_host, self.web_host)
+        with urllib.request.urlopen(f"http://{_bracketed(host)}:{self.web_port}{path}", timeout=10) as answer:
             return json.load(answer)
 
     async def __aenter__(self) -> Gateway:

@@ -221,6 +221,14 @@ def test_local_is_who_nobody_speaks_for(address: str, headers: dict[str, str], l
     assert is_local(address, headers) is local
 
 
+def test_what_comes_from_the_address_that_it_reached_is_of_this_machine() -> None:
+    assert is_local("10.0.0.5", {}, "10.0.0.5")
+    assert is_local("fd00::5", {}, "fd00::5")
+    assert not is_local("10.0.0.6", {}, "10.0.0.5")
+    assert not is_local("", {}, "")
+    assert not is_local("10.0.0.5", {"x-forwarded-for": "10.0.0.5"}, "10.0.0.5"), "a proxy speaks for another"
+
+
 # --- origins -----------------------------------------------------------------------------------------
 
 

@@ -95,9 +95,14 @@ def _basic(text: str) -> tuple[str, str]:
     return user, password
 
 
-def is_local(address: str, headers: Mapping[str, str]) -> bool:
-    """Whether a request is this machine's own: nobody speaks for another one. Names in lower case."""
-    return is_loopback(address) and not any(name in headers for name in _FORWARDING)
+def is_local(address: str, headers: Mapping[str, str], reached: str = "") -> bool:
+    """Whether a request is this machine's own: nobody speaks for another one. Names in lower case.
+
+    ``reached`` is the address at which it came: no other machine's packets have that one as their source,
+    since kernels take none from outside that has an address of their own (RFC 1812, section 5.3.7).
+    """
+    own = is_loopback(address) or (bool(address) and address == reached)
+    return own and not any(name in headers for name in _FORWARDING)
 
 
 def is_loopback(address: str) -> bool:

@@ -58,20 +58,22 @@ class AccessRule:
         user, token = parse_authorization(connection.headers.get("authorization", ""))
         client = connection.client
         address = client.host if client is not None else ""
+        server = connection.scope.get("server") or ("", 0)
+        reached = str(server[0])
         return Credentials(
             token=token or connection.query_params.get("token", ""),
             user=user,
             address=address,
-            local=is_local(address, connection.headers) and self._is_ours(connection),
+            local=is_local(address, connection.headers, reached) and self._is_ours(connection, reached),
             action=action,
             broadcast="" if broadcast == WHOLE_GATEWAY else broadcast,
             origin=connection.headers.get("origin", ""),
             transport="http",
         )
 
-    def _is_ours(self, connection: HTTPConnection) -> bool:
+    def _is_ours(self, connection: HTTPConnection, reached: str) -> bool:
         host = host_of_header(connection.headers.get("host", ""))
-        return is_loopback_host(host) or host in self._hosts
+        return is_loopback_host(host) or host in self._hosts or (bool(host) and host == reached)
 
 
 def as_http(refused: Refused) -> HTTPException:
