@@ -58,6 +58,21 @@ async def _insecure(tab: Tab, _: Gateway) -> None:
             await watching.until(tab, "document.body.innerText.includes('a secure page')", "words")
 
 
+async def _monitor(tab: Tab, gateway: Gateway) -> None:
+    """With two viewers in the same page."""
+    await tab.goto(f"{gateway.url}/_monitor")
+    for name in ("test", "street"):
+        await tab.evaluate(
+            f"""import('/_client/player.js').then(({{ Player }}) => {{
+              const container = document.createElement('div');
+              window.player = new Player({{ url: location.origin, broadcast: '{name}', container }});
+              return window.player.start();
+            }})"""
+        )
+        await watching.until(tab, "window.player.stats().framesPainted > 30", "pictures")
+    await watching.more_frames(tab, 300)  # long enough for the curves
+
+
 PICTURES: dict[str, tuple[Show, dict[str, Any]]] = {
     "list-light": (_list, DESKTOP | LIGHT),
     "list-dark": (_list, DESKTOP | DARK),
@@ -67,6 +82,8 @@ PICTURES: dict[str, tuple[Show, dict[str, Any]]] = {
     "player-phone": (_player, PHONE | DARK),
     "overlay-dark": (_overlay, DESKTOP | DARK),
     "overlay-light": (_overlay, DESKTOP | LIGHT),
+    "monitor-light": (_monitor, DESKTOP | LIGHT),
+    "monitor-phone": (_monitor, PHONE | DARK),
     "waiting-light": (_waiting, DESKTOP | LIGHT),
     "unknown-light": (_unknown, DESKTOP | LIGHT),
     "insecure-light": (_insecure, DESKTOP | LIGHT),

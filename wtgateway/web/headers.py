@@ -46,7 +46,7 @@ SECURITY_HEADERS = {
     # All that pages use; what embeds one may not lend it more.
     "permissions-policy": (
         "autoplay=(self), fullscreen=(self), picture-in-picture=(self), screen-wake-lock=(self), "
-        "camera=(), microphone=(), display-capture=(), geolocation=(), usb=(), serial=(), bluetooth=(), "
+        "camera=(), microphone=(), display-capture=(), geolocation=(), usb=(), serial=(), "
         "hid=(), midi=(), payment=(), browsing-topics=()"
     ),
     "x-content-type-options": "nosniff",

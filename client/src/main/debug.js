@@ -8,7 +8,7 @@
 /** @typedef {{width: number, height: number, data: Uint8ClampedArray, pts: number, group: number, index: number}} Pixels */
 /** @typedef {{group: number, index: number, ptsUs: number, paintUs: number, latencyMs: number, skewMs: number | null}} PaintRecord */
 /**
- * @typedef {{arrivalMs: number, framesReceived: number, framesDecoded: number, outOfOrder: number, lost: number,
+ * @typedef {{arrivalMs: number, framesReceived: number, framesDecoded: number, outOfOrder: number, lost: number, dropped: number,
  *   frames: string[]}} PathReceived `arrivalMs`: from timestamp to arrival of the newest frame
  * @typedef {PathReceived & {audio: PathReceived}} Received
  */

@@ -47,6 +47,7 @@ export class AudioPath {
   #endUs = -Infinity; // of what was decoded of the rendition that is heard
   #fedUs = 0;
   #decodeUs = 2_000; // smoothed
+  /** Packets that were given up before they came to a decoder. */ undecoded = 0;
   #lostBefore = 0;
   #droppedBefore = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
@@ -126,14 +127,19 @@ export class AudioPath {
   #decode(frame) {
     if (!this.#renditions.size) {
       this.#waiting.push(frame);
-      if (this.#waiting.length > MAX_WAITING) this.#waiting.shift();
+      if (this.#waiting.length > MAX_WAITING) this.#giveUp(this.#waiting.splice(0, 1));
       return;
     }
     const rendition = this.#renditions.get(frame.rendition);
-    if (!rendition) return; // of a catalog that is over
+    if (!rendition) return this.#giveUp([frame]); // of a catalog that is over
     this.names.push(`${frame.group}:${frame.index}`);
     this.#fedUs = nowUs();
     this.#decoderOf(rendition).decode(frame);
+  }
+
+  /** How they are to be decoded was not known in time. @param {Frame[]} frames */
+  #giveUp(frames) {
+    this.undecoded += frames.length;
   }
 
   /** @param {Rendition} rendition */
@@ -191,7 +197,8 @@ export class AudioPath {
 
   /** Late and discarded packets. */
   get dropped() {
-    return this.#droppedBefore + this.playout.late + this.#order.counters.late + this.#order.counters.discarded;
+    const { late, discarded } = this.#order.counters;
+    return this.#droppedBefore + this.playout.late + late + discarded + this.undecoded;
   }
 
   /** What PlayerStats say of it. */
@@ -223,10 +230,10 @@ export class AudioPath {
     clearTimeout(this.#timer);
     if (!goesOn) this.jitter.reset();
     this.#lostBefore = this.lost;
-    this.#droppedBefore = this.dropped - this.playout.late;
+    this.#giveUp(this.#waiting.splice(0));
+    this.#droppedBefore = this.dropped - this.playout.late - this.undecoded;
     this.#order = new SoundOrder({ patienceUs: PATIENCE_US, tailUs: TAIL_US });
     this.newest = this.delivered = null;
-    this.#waiting = [];
     this.#lastPts = -Infinity;
     this.rendition = -1;
     if (goesOn) return;

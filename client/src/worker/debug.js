@@ -54,7 +54,7 @@ function received(path, clock) {
   const { newest } = path;
   return {
     arrivalMs: newest ? (clock.toGateway(newest.arrivalUs) - newest.ptsUs) / 1000 : 0,
-    framesReceived: path.received, framesDecoded: path.decoded, outOfOrder: path.outOfOrder, lost: path.lost,
+    framesReceived: path.received, framesDecoded: path.decoded, outOfOrder: path.outOfOrder, lost: path.lost, dropped: path.dropped,
     frames: path.names.list(),
   };
 }
