@@ -26,6 +26,10 @@ from wtgateway.transport.webtransport import WebTransportSession
 from wtgateway.viewer import Viewer, ViewOptions
 
 
+# A path that falls silent is what this is about: not that a WebSocket would get through.
+_QUIC = {"delivery": "auto", "transport": "webtransport"}
+
+
 class Watcher:
     """One viewer, and when its frames came (monotonic, s)."""
 
@@ -33,7 +37,7 @@ class Watcher:
         self.frames, self._last, self._longest = 0, 0.0, 0.0
         self._number, self._stay, self._connected = number, stay, False
         self.viewer = Viewer(
-            ViewOptions(url=url, audio=audio, decode=False, **{"delivery": "auto", **options}),
+            ViewOptions(url=url, audio=audio, decode=False, **{**_QUIC, **options}),
             on_frame=self._on_frame,
             on_notice=self._on_notice,
             connect=self._connect,
