@@ -25,7 +25,6 @@ from wtgateway.transport.client import connect
 from wtgateway.transport.webtransport import WebTransportSession
 from wtgateway.viewer import Viewer, ViewOptions
 
-
 # A path that falls silent is what this is about: not that a WebSocket would get through.
 _QUIC = {"delivery": "auto", "transport": "webtransport"}
 
