@@ -225,6 +225,12 @@ async def test_opus_is_made_of_aac_that_cannot_be_read(monkeypatch: pytest.Monke
         assert [r.codec for r in broadcast.catalog.tracks[0].renditions] == ["opus"]
 
 
+def overfill(source: CodedSource) -> None:
+    """More sound than the outbox holds: the loop stands still, for who calls this does not let it turn."""
+    for number in range(OUTBOX_FRAMES + 5):
+        source.items.put(CodedAudio(b"sound", number * 20_000, number * 20_000, 20_000, OPUS))
+
+
 async def test_what_is_encoded_begins_anew_after_a_loss_though_nothing_more_is_forwarded() -> None:
     source = CodedSource()
     async with running(iter([source])) as (made, broadcast, watcher):
@@ -232,8 +238,7 @@ async def test_what_is_encoded_begins_anew_after_a_loss_though_nothing_more_is_f
         source.send(0, keyframe=True)
         source.items.put(PICTURES[0])
         await watcher.until(lambda: len(watcher.frames) == 2)
-        for number in range(OUTBOX_FRAMES + 5):  # the loop stands still: this coroutine does not let it turn
-            source.items.put(CodedAudio(b"sound", number * 20_000, number * 20_000, 20_000, OPUS))
+        overfill(source)
         source.items.put(PICTURES[1])
         while made.stats.outbox_dropped < 7:  # six of sound, for there is a catalog, too; then the picture
             pass
@@ -250,8 +255,7 @@ async def test_sound_that_was_lost_costs_no_picture() -> None:
         source.send(0, keyframe=True)
         source.items.put(PICTURES[0])
         await watcher.until(lambda: len(watcher.frames) == 2)
-        for number in range(OUTBOX_FRAMES + 5):  # the loop stands still: this coroutine does not let it turn
-            source.items.put(CodedAudio(b"sound", number * 20_000, number * 20_000, 20_000, OPUS))
+        overfill(source)
         while made.stats.outbox_dropped < 6:
             pass
         await watcher.until(lambda: len(watcher.frames) == 2 + OUTBOX_FRAMES - 1)

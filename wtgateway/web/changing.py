@@ -18,7 +18,7 @@ from wtgateway.protocol.codes import CloseCode
 from wtgateway.web.api import broadcast_value
 from wtgateway.web.control import LOG_LEVELS, GatewayControl, Unavailable
 from wtgateway.web.operations import Call, Operation, json_answer
-from wtgateway.web.reading import Reading, certificate_value
+from wtgateway.web.reading import Reading, certificate_value, no_broadcast, no_session
 from wtgateway.web.schemas import listing, ref
 from wtgateway.web.view import GatewayView
 
@@ -45,7 +45,7 @@ class Changing:
         name = call.parameters["name"]
         present = self._control.broadcast_document(name)
         if present is None:
-            raise HTTPException(404, f"There is no broadcast {name!r}.")
+            raise no_broadcast(name)
         if not isinstance(call.body, dict):
             raise HTTPException(400, "A change is an object.")
         return await self._put(name, merged(present, call.body))
@@ -66,14 +66,14 @@ class Changing:
     async def remove(self, call: Call) -> Response:
         name = call.parameters["name"]
         if not await self._control.remove_broadcast(name):
-            raise HTTPException(404, f"There is no broadcast {name!r}.")
+            raise no_broadcast(name)
         log.info("broadcast removed by the API broadcast=%s", name)
         return Response(status_code=204)
 
     async def restart(self, call: Call) -> Response:
         name = call.parameters["name"]
         if not await self._control.restart_broadcast(name):
-            raise HTTPException(404, f"There is no broadcast {name!r}.")
+            raise no_broadcast(name)
         log.info("source restarted by the API broadcast=%s", name)
         return Response(status_code=204)
 
@@ -85,13 +85,13 @@ class Changing:
         if len(reason) > MAX_REASON or not reason.isprintable():
             raise HTTPException(400, f"A reason is a line of at most {MAX_REASON} signs.")
         if not await self._control.kick(session_id, int(CloseCode.KICKED), reason):
-            raise _no_session(session_id)
+            raise no_session(session_id)
         log.info("session ended by the API session=%s", session_id)
         return Response(status_code=204)
 
     async def keyframe(self, call: Call) -> Response:
         if not await self._control.request_keyframe(call.parameters["id"]):
-            raise _no_session(call.parameters["id"])
+            raise no_session(call.parameters["id"])
         return Response(status_code=204)
 
     async def start_qlog(self, call: Call) -> Response:
@@ -100,7 +100,7 @@ class Changing:
         except Unavailable as error:
             raise HTTPException(409, str(error)) from None
         if not known:
-            raise _no_session(call.parameters["id"])
+            raise no_session(call.parameters["id"])
         log.info("qlog begun session=%s", call.parameters["id"])
         return Response(status_code=204)
 
@@ -195,7 +195,3 @@ def too_deep(value: Any, most: int) -> bool:
     """Whether objects and lists are nested deeper than that."""
     inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
     return most < 0 or any(too_deep(each, most - 1) for each in inside)
-
-
-def _no_session(session_id: str) -> HTTPException:
-    return HTTPException(404, f"There is no session {session_id!r}.")

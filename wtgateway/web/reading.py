@@ -67,7 +67,7 @@ class Reading:
                 return json_answer(
                     broadcast_value(summary) | {"history": list(self._control.broadcast_history(name))}
                 )
-        raise HTTPException(404, f"There is no broadcast {name!r}.")
+        raise no_broadcast(name)
 
     async def session(self, call: Call) -> Response:
         summary = self.find(call.parameters["id"])
@@ -107,7 +107,7 @@ class Reading:
         for summary in self._view.session_summaries():
             if summary.id == session_id:
                 return summary
-        raise HTTPException(404, f"There is no session {session_id!r}.")
+        raise no_session(session_id)
 
 
 def operations(reading: Reading) -> list[Operation]:
@@ -222,3 +222,13 @@ def _limit(text: str | None) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
         raise HTTPException(400, f"limit is a number from 1 to {MAX_LIMIT}.")
     return int(text)
+
+
+def no_broadcast(name: str) -> HTTPException:
+    """The answer where there is none of that name."""
+    return HTTPException(404, f"There is no broadcast {name!r}.")
+
+
+def no_session(session_id: str) -> HTTPException:
+    """The answer where there is none of that id."""
+    return HTTPException(404, f"There is no session {session_id!r}.")

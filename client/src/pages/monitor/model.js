@@ -87,6 +87,9 @@ export const formatUs = (us) => format.formatMs(us / 1000);
 /** @param {number} share of one core */
 export const formatCores = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)}${NBSP}%`;
 
+/** @param {unknown} transport */
+export const formatTransport = (transport) => (transport === 'websocket' ? 'WebSocket' : 'WebTransport');
+
 /** @type {Record<string, string>} */
 const KINDS = {
   'broadcast.added': 'was added', 'broadcast.removed': 'was removed', 'broadcast.changed': 'has other settings',
@@ -107,7 +110,7 @@ function detailWords(fields) {
   const { reason, transport, durationS } = fields;
   /** @type {unknown[]} */ const parts = [reason];
   if (typeof durationS === 'number') parts.push(`after ${formatAge(durationS)}`);
-  if (transport) parts.push(`over ${transport === 'websocket' ? 'WebSocket' : 'WebTransport'}`);
+  if (transport) parts.push(`over ${formatTransport(transport)}`);
   for (const [name, value] of Object.entries(fields)) {
     if (!UNSAID.has(name) && value !== '') parts.push(`${name.replace(/[A-Z]/g, (sign) => ` ${sign.toLowerCase()}`)} ${value}`);
   }

@@ -46,7 +46,7 @@ export function sessionView(id) {
   const list = facts([
     ['Viewer', (s) => [s.identity, s.client].filter(Boolean).join(' · ') || 'says nothing of itself'],
     ['Address', (s) => s.address ?? ''],
-    ['Over', (s) => (s.transport === 'websocket' ? 'WebSocket' : 'WebTransport')],
+    ['Over', (s) => model.formatTransport(s.transport)],
     ['Watching for', (s) => model.formatAge(s.ageS)],
     ['Rendition', (s) => (s.rendition < 0 ? 'none' : `${s.rendition}${s.renditionReason ? `, ${s.renditionReason}` : ''}`)],
     ['Path carries', (s) => (s.estimateBps ? format.formatBitrate(s.estimateBps) : 'not known')],

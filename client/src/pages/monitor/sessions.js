@@ -77,7 +77,7 @@ function sessionColumns(curves) {
     { label: 'Loss', number: true, key: (s) => s.loss, cell: text((s) => model.formatLoss(s.loss), 'of packets, in the last seconds') },
     { label: 'Dropped', number: true, key: (s) => s.framesDropped, cell: text((s) => format.formatCount(s.framesDropped), 'frames that were not worth sending any more') },
     { label: 'Delay', number: true, key: (s) => model.totalMs(s.latencyMs), cell: text((s) => format.formatMs(model.totalMs(s.latencyMs) || NaN), 'from capture to paint, as the viewer tells') },
-    { label: 'Over', key: (s) => s.transport ?? '', cell: text((s) => (s.transport === 'websocket' ? 'WebSocket' : 'WebTransport')) },
+    { label: 'Over', key: (s) => s.transport ?? '', cell: text((s) => model.formatTransport(s.transport)) },
   ];
 }
 
