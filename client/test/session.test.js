@@ -30,11 +30,12 @@ function begun({ wanted = true, maxDatagramSize = 1024, ready = Promise.resolve(
     wanted, deadlineUs: 500_000, reports: () => true, rttUs: () => 20_000, clockOffsetUs: () => null,
     counters: { datagramsReceived: 0, fragmentsReceived: 0, fragmentsRecovered: 0, nacksSent: 0, framesExpired: 0, duplicates: 0 },
   };
+  /** @type {any} */ let closedWith = null;
   let [closed, lose] = [(/** @type {any} */ _) => {}, (/** @type {Error} */ _) => {}];
   const session = new Session(/** @type {any} */ ({
     ready,
     closed: new Promise((resolve, reject) => { [closed, lose] = [resolve, reject]; }),
-    close: (/** @type {any} */ info) => closed(info),
+    close: (/** @type {any} */ info) => closed(closedWith = info),
     incomingUnidirectionalStreams: streams.readable,
     incomingBidirectionalStreams: control.readable,
     datagrams: { maxDatagramSize, readable: datagrams.readable, writable: new WritableStream() },
@@ -42,7 +43,7 @@ function begun({ wanted = true, maxDatagramSize = 1024, ready = Promise.resolve(
     frame: tell('frame'), coming: tell('coming'), lost: tell('lost'), message: tell('message'), bytes: () => {}, heard: () => {}, noDatagrams: () => tell('noDatagrams')(null),
   }, link);
   return {
-    session, told, datagrams, streams, control, lose, counters: link.counters,
+    session, told, datagrams, closedWith: () => closedWith, streams, control, lose, counters: link.counters,
     /** Until it was told so often. @param {string} what @param {number} [count] */
     async heard(what, count = 1) {
       while (told.filter(([name]) => name === what).length < count) await new Promise((resolve) => { waiting.push(() => resolve(undefined)); });
@@ -99,6 +100,18 @@ test('what came on streams before datagrams were read is not asked for', async (
   assert.deepEqual((await heard('frame', 5)).map(({ index }) => index).slice(-1), [3]);
   assert.equal(counters.duplicates, 1, 'it was remembered');
   end();
+});
+
+test('a player that is told goodbye closes the session itself, for the reason that it was told', async () => {
+  const { session, heard, control, datagrams, closedWith } = begun();
+  const stream = source();
+  control.put({ readable: stream.readable, writable: new WritableStream() });
+  stream.put(pack({ kind: 'goodbye', code: 0x20, reason: 'removed', retry_after_ms: 2000 }));
+  assert.deepEqual(await session.ended, { code: 0x20, reason: 'removed', clean: true });
+  const [goodbye] = await heard('message');
+  assert.equal(goodbye.retry_after_ms, 2000);
+  assert.deepEqual(closedWith(), { closeCode: 0x20, reason: 'removed' });
+  datagrams.end();
 });
 
 test('a frame that has begun on a stream is coming, and lost when it is reset', async () => {

@@ -277,8 +277,7 @@ async def test_sessions_of_what_was_taken_back_are_ended() -> None:
         return SimpleNamespace(
             id=name,
             grant=held,
-            goodbye=lambda code, reason, retry: None,
-            close=lambda code, reason: closed.append(f"{name} {code.name}"),
+            part=lambda code, reason, retry: closed.append(f"{name} {code.name}"),
         )
 
     entrance = Entrance()

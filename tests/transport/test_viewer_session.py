@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -463,12 +464,37 @@ def test_traces_are_counted_for_their_broadcast_and_nonsense_ends_this_session(r
     assert len(rig.traced) == 1
 
 
-def test_goodbye_is_said_in_words_before_the_close(rig: Rig) -> None:
-    rig.session.goodbye(CloseCode.GOING_AWAY, "restarting", 500)
+async def test_who_has_to_leave_is_told_so_and_nothing_more(rig: Rig) -> None:
+    rig.session.on_frame(frame(1, 0), b"x", Kind.VIDEO)
+    rig.session.writable()
+    (stream,) = (stream for stream in rig.transport.sent if stream != CONTROL)
+    rig.session.part(CloseCode.GOING_AWAY, "restarting", 500)
     last = rig.transport.messages()[-1]
     assert isinstance(last, Goodbye)
-    assert (last.code, last.retry_after_ms) == (CloseCode.GOING_AWAY, 500)
+    assert (last.code, last.reason, last.retry_after_ms) == (CloseCode.GOING_AWAY, "restarting", 500)
+    assert stream in rig.transport.resets
     assert rig.transport.closed_with is None
+    assert rig.broadcast.viewers == 0
+    said = rig.transport.messages()
+    rig.session.part(CloseCode.KICKED, "another reason")
+    rig.session.stream_data(CONTROL, b"\xff" * 100, False)  # nothing that it says matters any more
+    rig.session.datagram(b"\xff")
+    rig.session.tick(1e6)
+    rig.session.writable()
+    assert rig.transport.messages() == said
+    rig.session.closed(0, "the viewer closed")
+    assert rig.session.end == (CloseCode.GOING_AWAY, "restarting")
+
+
+async def test_who_has_to_leave_and_does_not_is_closed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "PARTING_S", 0.0)
+    closed = asyncio.Event()
+    monkeypatch.setattr(rig.transport, "flush", lambda: None)
+    monkeypatch.setattr(rig.transport, "close", lambda code, reason: (closed.set(), close(code, reason)))
+    close = FakeTransport.close.__get__(rig.transport)
+    rig.session.part(CloseCode.REVOKED, "taken back", -1)
+    await asyncio.wait_for(closed.wait(), 5)
+    assert rig.transport.closed_with == (CloseCode.REVOKED, "taken back")
 
 
 def test_a_viewers_goodbye_closes_in_order(rig: Rig) -> None:

@@ -198,14 +198,30 @@ def test_a_close_tells_both_ends_once(closer: str) -> None:
     assert ends.server.closes == ends.client.closes == [(CloseCode.GOING_AWAY, "back soon")]
 
 
-def test_what_was_said_on_the_control_stream_before_a_close_arrives() -> None:
+def test_what_a_client_said_before_its_close_arrives() -> None:
     ends = opened()
-    control = ends.server.open.open_bidi()
-    ends.server.open.send(control, b"goodbye")
+    control = ends.client.open.open_bidi()
+    ends.client.open.send(control, b"goodbye")
+    ends.client.open.close(1, "")
+    ends.run()
+    assert ends.server.streams[control] == b"goodbye"
+    assert ends.server.closes == [(1, "")]
+
+
+def test_a_server_resets_its_streams_before_it_closes_the_session() -> None:
+    """A browser that is told first of the session's end may break down over streams that it reads."""
+    ends = opened()
+    streams = [ends.server.open.open_bidi(), ends.server.open.open_uni()]
+    for stream in streams:
+        ends.server.open.send(stream, b"x")
+    ends.server.open.flush()
+    ends.run()
+    assert set(streams) == set(ends.client.streams)
+    ends.client.on_closed = lambda: reset.update(ends.client.resets)
+    reset: dict[int, int] = {}
     ends.server.open.close(1, "")
     ends.run()
-    assert ends.client.streams[control] == b"goodbye"
-    assert ends.client.closes == [(1, "")]
+    assert set(reset) == set(streams)
 
 
 def test_streams_of_a_closed_session_are_reset() -> None:

@@ -160,7 +160,9 @@ def test_the_bytes_of_a_session_of_draft_02() -> None:
         control: "404100" + b"welcome".hex(),
         media: "405400" + "000000",
     }
-    assert acts == [("reset", media, 0x52E4A40FA906), ("stop", up, 0x52E4A40FA8E2)]
+    assert acts == [
+        ("reset", media, 0x52E4A40FA906), ("stop", up, 0x52E4A40FA8E2), ("reset", control, 0x170D7B68),
+    ]  # fmt: skip
     assert ends.client.closes == [(5, "bye")]
 
 

@@ -303,16 +303,22 @@ class ConnectStreams:
     # --- ends --------------------------------------------------------------------------------------
 
     def close(self, session: WebTransportSession, code: int, reason: str) -> None:
-        """Send the close capsule and FIN; bidirectional streams may finish what was written."""
+        """Send the close capsule and FIN, behind the ends of the session's streams.
+
+        A server resets those: Chromium 156 (blink's IncomingStream::ProcessClose) brings a tab down, now and
+        then, if a session ends while a stream of it can be read, or was read to its end a moment before.
+        """
         connection = self._connection
         self._finish(session.id, encode_close(code, reason))
         for stream_id in connection.streams.live(session):
             waits = session.credit is not None and session.credit.waits(stream_id)
             if is_unidirectional(stream_id) or waits:
                 connection.streams.reject(stream_id, h3codes.SESSION_GONE)
-            else:  # the peer ends its half when it has read the capsule
+            elif connection.is_client:
                 connection.streams.write(stream_id, b"", True)
-        internals.send_last(connection.quic, session.id)  # so that parting words arrive before the close
+            else:  # the peer ends its half when it has read the capsule
+                connection.streams.reset(stream_id, h3codes.SESSION_GONE)
+        internals.send_last(connection.quic, session.id)
         self.end(session, code, reason, streams_done=True)
         connection.mark_dirty()
 

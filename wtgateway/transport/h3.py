@@ -168,7 +168,7 @@ class WebTransportConnection:
         return max(0, internals.max_datagram_frame_payload(self.quic) - len(encode_varint(session_id // 4)))
 
     def close_session(self, session: WebTransportSession, code: int, reason: str) -> None:
-        """Send the close capsule and FIN; bidirectional streams may finish what was written."""
+        """End the session's streams, and send the close capsule and FIN."""
         self.connects.close(session, code, reason)
 
     def drain_session(self, session: WebTransportSession) -> None:

@@ -55,6 +55,7 @@ FIT_S = 1.0
 MUCH_LESS = 0.9  # of what the path was taken to carry when pictures were last fitted to it
 PROBED = 2.5  # times what pictures and sound take: keyframes and repair want more than the mean
 RENEW_S = RENEW_US / 1e6
+PARTING_S = 0.5  # for a viewer that is told to leave, to do so
 SETTLED_S = 2.0  # after which a viewer has chosen between two sessions
 _PADDING = bytes((ObjectType.PADDING,)) + bytes(1000)
 _URGENCY = {
@@ -114,6 +115,8 @@ class ViewerSession:
         self._fitted_bps = 0
         self._cap = RateCap()
         self._capped: asyncio.TimerHandle | None = None  # until the cap lets something through
+        self._farewell: tuple[int, str] | None = None  # code and reason why the viewer was told to leave
+        self._parting: asyncio.TimerHandle | None = None  # until it has to have left
         self._patience = Patience()
         core.set_certificates(certificates)
 
@@ -179,7 +182,7 @@ class ViewerSession:
 
     def stream_data(self, stream_id: int, data: bytes, fin: bool) -> None:
         """Control bytes; any other stream of a viewer is refused."""
-        if self._transport is None:
+        if self._transport is None or self._farewell is not None:
             return
         if stream_id != self._control:
             self._transport.stop(stream_id, ResetCode.UNEXPECTED)
@@ -210,7 +213,7 @@ class ViewerSession:
     def datagram(self, data: bytes) -> None:
         """What the viewer lacks, and when what came to it."""
         transport = self._transport
-        if transport is None or self.grant is None:
+        if transport is None or self.grant is None or self._farewell is not None:
             return
         try:
             self.core.receive_datagram(data, time.monotonic())
@@ -226,6 +229,9 @@ class ViewerSession:
         """Hand frames to the transport while little waits there."""
         transport = self._transport
         if transport is None:
+            return
+        if self._farewell is not None:
+            self._send_control()
             return
         core = self.core
         now = time.monotonic()
@@ -278,6 +284,7 @@ class ViewerSession:
 
     def closed(self, code: int, reason: str) -> None:
         """The session is over, whoever ended it."""
+        code, reason = self._farewell or (code, reason)
         log.info(
             "viewer left session=%s broadcast=%s code=%d after=%.1fs reason=%s",
             self.id,
@@ -289,8 +296,9 @@ class ViewerSession:
         self.end = (code, reason)
         self._end_qlog()
         self._transport = None
-        if self._capped is not None:
-            self._capped.cancel()
+        for timer in (self._capped, self._parting):
+            if timer is not None:
+                timer.cancel()
         self._streams.clear()
         self.broadcast.detach(self)
         self._on_closed(self)
@@ -324,11 +332,11 @@ class ViewerSession:
     def tick(self, now: float) -> None:
         """A few times a second: late streams, statistics, silence."""
         transport = self._transport
-        if transport is None:
+        if transport is None or self._farewell is not None:
             return
         if self.grant is None:
             if now - self.opened_at >= AUTHENTICATE_S:
-                self.close(CloseCode.UNAUTHORIZED, "no token that is good was shown in time")
+                self.part(CloseCode.UNAUTHORIZED, "no token that is good was shown in time")
             return
         self.core.check_access(clock.now_us())
         self._review_streams(transport, now)
@@ -368,15 +376,22 @@ class ViewerSession:
         settled = time.monotonic() - self.opened_at >= SETTLED_S
         return settled and any(feedback.frames_received for feedback in self.feedback.values())
 
-    def goodbye(self, code: CloseCode, reason: str, retry_after_ms: int) -> None:
-        """Announce in words the close that the endpoint is about to make."""
-        self.core.say_goodbye(code, reason, retry_after_ms)
-        self._settle()
+    def part(self, code: CloseCode, reason: str, retry_after_ms: int = 0) -> None:
+        """Tell the viewer why it has to leave, and nothing more; one that does not leave is closed.
 
-    @property
-    def told(self) -> bool:
-        """Whether the viewer has acknowledged every control message."""
-        return self._transport is None or self._transport.unacknowledged(self._control) == 0
+        A close of ours overtakes what was said before it, so it is the viewer who closes.
+        """
+        if self._transport is None or self._farewell is not None:
+            return
+        self._farewell = (code, reason)
+        self.broadcast.detach(self)
+        for stream_id in self._streams:
+            self._transport.reset(stream_id, ResetCode.UNSUBSCRIBED)
+        self._streams.clear()
+        self.core.say_goodbye(code, reason, retry_after_ms)
+        self._send_control()
+        self._transport.flush()
+        self._parting = asyncio.get_running_loop().call_later(PARTING_S, self.close, code, reason)
 
     @property
     def carrier(self) -> str:
@@ -416,7 +431,7 @@ class ViewerSession:
     def close(self, code: int, reason: str) -> None:
         """Close the session; :meth:`closed` follows."""
         if self._transport is not None:
-            self._transport.close(code, reason)
+            self._transport.close(*(self._farewell or (code, reason)))
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -450,8 +465,10 @@ class ViewerSession:
                     self._report()
                 case PeerGoodbye():
                     self.close(CloseCode.NORMAL, "the viewer said goodbye")
+                case SessionExpired(code=CloseCode.TOO_SLOW as code, reason=reason):
+                    self.close(code, reason)  # would not hear why
                 case SessionExpired(code=code, reason=reason):
-                    self.close(code, reason)
+                    self.part(code, reason)
 
     def _report(self) -> None:
         if self._transport is None or self.grant is None:

@@ -244,7 +244,7 @@ class WebTransportSession:
     def close(self, code: int = 0, reason: str = "") -> None:
         """End the session: CLOSE_WEBTRANSPORT_SESSION; ``handler.closed`` follows later.
 
-        Unidirectional streams are reset; what was written to bidirectional ones is still sent.
+        Streams are reset, but for what a client wrote to bidirectional ones: that is still sent.
         """
         if not self.closed:
             self._connection.close_session(self, code, reason)

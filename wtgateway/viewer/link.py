@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 
 from wtgateway.errors import ProtocolError
-from wtgateway.protocol.client_events import ClientEvent, GatewaySilent
+from wtgateway.protocol.client_events import ClientEvent, GatewayGoodbye, GatewaySilent
 from wtgateway.protocol.client_session import ClientSession
-from wtgateway.protocol.codes import CloseCode, ResetCode
+from wtgateway.protocol.codes import ResetCode
 from wtgateway.transport.urgency import Urgency
 from wtgateway.transport.websocket_client import ClientWebSocket
 from wtgateway.transport.webtransport import WebTransportSession
@@ -60,8 +60,7 @@ class ViewerLink:
     def stream_reset(self, stream_id: int, code: int) -> None:
         """The gateway gave a frame up, or the whole session with its control stream."""
         if stream_id == self._control:
-            self.close(CloseCode.NORMAL, "the gateway reset the control stream")
-            return
+            return  # its close follows
         self.on_heard()
         self.core.reset_stream(stream_id, time.monotonic())
         self.settle()
@@ -103,7 +102,7 @@ class ViewerLink:
         if events:
             self._on_events(events)
         for event in events:
-            if isinstance(event, GatewaySilent):
+            if isinstance(event, GatewaySilent | GatewayGoodbye):  # whoever has heard that leaves
                 self.close(event.code, event.reason)
         session = self._session
         if session is None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from wtgateway import clock
 from wtgateway.media import Kind
+from wtgateway.protocol.codes import CloseCode
 from wtgateway.transport.session import ViewerSession
 from wtgateway.transport.webtransport import SessionRequest
 from wtgateway.web.control import Unavailable
@@ -28,7 +29,7 @@ def ask(sessions: Mapping[str, ViewerSession], what: str, session_id: str, argum
     match what:
         case "kick":
             code, reason = arguments
-            session.close(code, reason)
+            session.part(CloseCode(code), reason)
             return True
         case "keyframe":
             return _request_keyframe(session)

@@ -162,8 +162,7 @@ class Entrance:
             return
         self._locked.discard(session)
         if session.grant is None and (refusal := self._on_identified(session, grant)) is not None:
-            session.goodbye(CloseCode.LIMIT, refusal.reason, 0)
-            session.close(CloseCode.LIMIT, refusal.reason)
+            session.part(CloseCode.LIMIT, refusal.reason)
             return
         session.granted(grant)
 
@@ -179,8 +178,7 @@ class Entrance:
         for session in sessions:
             if session.grant is not None and revocation.concerns(session.grant):
                 self.counters["sessions_revoked"] += 1
-                session.goodbye(CloseCode.REVOKED, REVOKED, -1)
-                session.close(CloseCode.REVOKED, REVOKED)
+                session.part(CloseCode.REVOKED, REVOKED, -1)
 
 
 def credentials_of(request: SessionRequest, query: SubscribeQuery) -> Credentials:

@@ -28,7 +28,7 @@ from wtgateway.protocol.session import ServerSession, parse_connect_path
 from wtgateway.protocol.subscribe_query import SubscribeQuery
 from wtgateway.protocol.traces import TracedFrame
 from wtgateway.transport.endpoint import QuicEndpoint, ServerCertificate
-from wtgateway.transport.session import ViewerSession
+from wtgateway.transport.session import PARTING_S, ViewerSession
 from wtgateway.transport.webtransport import Refusal, SessionRequest
 from wtgateway.web.histograms import StageTimes
 from wtgateway.web.view import SessionSummary, WorkerSummary
@@ -39,7 +39,6 @@ from wtgateway.workers.resuming import Member, Resuming
 from wtgateway.workers.websockets import WebSocketSessions
 
 TICK_S = 0.25
-GOODBYE_PATIENCE_S = 0.5
 CLOSE_PATIENCE_S = 1.0
 DRAIN_PAUSE_S = 0.01  # between two viewers who are sent elsewhere: each costs another node a handshake
 REMOVED, REMOVED_RETRY_MS = "the broadcast was removed", 5000
@@ -122,8 +121,7 @@ class ViewerService:
         """It is there no more: its viewers are told so."""
         for session in list(self.sessions.values()):
             if session.broadcast is broadcast:
-                session.goodbye(CloseCode.NOT_FOUND, REMOVED, REMOVED_RETRY_MS)
-                session.close(CloseCode.NOT_FOUND, REMOVED)
+                session.part(CloseCode.NOT_FOUND, REMOVED, REMOVED_RETRY_MS)
 
     def revoke(self, revocation: Revocation) -> None:
         """End the sessions of a token or an identity that was taken back."""
@@ -135,11 +133,10 @@ class ViewerService:
         if self._drains is not None:
             self._drains.cancel()
         for session in list(self.sessions.values()):
-            session.goodbye(code, reason, retry_after_ms)
-        # A close overtakes what was said before it, so first let the words arrive.
+            session.part(code, reason, retry_after_ms)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_PATIENCE_S):
-                while not all(s.told for s in self.sessions.values()):  # noqa: ASYNC110 - once a life
+            async with asyncio.timeout(PARTING_S):
+                while self.sessions:  # noqa: ASYNC110 - once a life
                     await asyncio.sleep(0.005)
         await asyncio.gather(
             self.endpoint.close(code, reason, CLOSE_PATIENCE_S), self.websockets.close(code, reason)

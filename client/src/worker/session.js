@@ -117,6 +117,16 @@ export class Session {
     this.#end({ code, reason, clean: false });
   }
 
+  /**
+   * As the gateway wished, for its reason. It would close soon: this way nothing that it said is lost, and
+   * no browser comes upon a session that ends while streams are read (Chromium 156 may crash then).
+   * @param {Message} goodbye
+   */
+  #leave({ code, reason }) {
+    this.#end({ code, reason, clean: true });
+    this.close(code, reason);
+  }
+
   /** @param {DatagramLink} link */
   async #readDatagrams(link) {
     const loading = loadDatagrams().catch(() => null);
@@ -162,7 +172,10 @@ export class Session {
       if (done) return;
       this.#hear(nowUs());
       try {
-        for (const message of parser.feed(value)) this.handlers.message(message, this.heardUs);
+        for (const message of parser.feed(value)) {
+          this.handlers.message(message, this.heardUs);
+          if (message.kind === 'goodbye') this.#leave(message);
+        }
       } catch (error) {
         this.#refuse(error);
       }
