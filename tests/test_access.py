@@ -181,9 +181,20 @@ async def test_tokens_let_in_end_are_renewed_and_are_taken_back(
                 assert await refusal(gateway, f"/test{QUERY}&token={good}") == 401
                 listed = await client.get("/api/v1/access/revocations", headers=bearer)
                 assert listed.json() == [{"tokenId": good_id, "until": None}]
-        stored = gateway.config.certs_dir / "revocations.json"
-        assert json.loads(stored.read_text()) == [[good_id, "", 0]]
-        assert stored.stat().st_mode & 0o077 == 0
+                stored = gateway.config.certs_dir / "revocations.json"
+                assert json.loads(stored.read_text()) == [[good_id, "", 0]]
+                assert stored.stat().st_mode & 0o077 == 0
+                path, again = "/api/v1/access/revocations", {"tokenId": good_id}
+                assert (await client.delete(path, params=again)).status_code == 401
+                for answer, query in (
+                    (400, {}), (400, again | {"identity": "anna"}), (404, {"identity": good_id}),
+                    (204, again), (404, again),
+                ):  # fmt: skip
+                    gone = await client.delete(path, params=query, headers=bearer | {"x-wtgateway": "1"})
+                    assert gone.status_code == answer
+                assert json.loads(stored.read_text()) == []
+                async with watching(gateway, f"/test{QUERY}&token={good}") as restored:
+                    await restored.until(lambda: bool(restored.frames))
         assert (gateway.config.certs_dir / "access.key").stat().st_mode & 0o077 == 0
 
 

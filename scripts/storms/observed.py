@@ -1,7 +1,7 @@
 """A gateway under observation: its processes, memory, files, threads and shared memory, and its log.
 
-Linux: all of it is read from /proc, so nothing is asked of the one observed. What only it knows itself (its
-asyncio tasks) is taken from its /metrics where it tells.
+Linux: all of it is read from /proc, so nothing is asked of the one observed, but for what only it knows: the
+tasks of its event loops, of which its /metrics tells.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scripts.benchmarks.fanout.proc import family
 from scripts.storms.frame import Findings
 from scripts.support.gateway import Gateway
 
-_TASKS = re.compile(r"^wtgateway_(?:asyncio_)?tasks(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+_TASKS = re.compile(r"^wtgateway_process_tasks\{[^}]*\} ([0-9]+)$", re.MULTILINE)
 _NAMED = re.compile(r"(/dev/shm/\S+)$", re.MULTILINE)
 _POOL = min(
     32, (os.cpu_count() or 1) + 4
@@ -41,11 +41,11 @@ class Sample:
     threads: int
     processes: int
     shared_memory: int  # mappings of memfd and /dev/shm
-    tasks: int | None  # of asyncio, over all processes; None: it does not say
+    tasks: int  # of asyncio, over all processes that have viewers
 
 
-def sample(pid: int, tasks: int | None = None) -> Sample:
-    """Of the process and its descendants. Raises OSError when it is gone."""
+def sample(pid: int, tasks: int = 0) -> Sample:
+    """Of the process and its descendants, and what it says of tasks. Raises OSError when it is gone."""
     sums = dict.fromkeys(("rss", "pss", "fds", "threads", "shared_memory"), 0)
     processes = 0
     for each in family(pid):
@@ -121,7 +121,7 @@ class ObservedGateway(Gateway):
     def sample(self) -> Sample:
         """Now (blocking)."""
         tasks = sum(int(float(found)) for found in _TASKS.findall(self.text("/metrics")))
-        return sample(self.pid, tasks or None)
+        return sample(self.pid, tasks)
 
     async def quiet(self, viewers: int = 0, like: Sample | None = None) -> Sample:
         """Wait until there are ``viewers`` and what they left has settled; what it holds then.
@@ -178,14 +178,12 @@ async def until(condition: Callable[[], bool], what: str, seconds: float = 30.0,
 
 
 def excess(before: Sample, after: Sample) -> dict[str, int]:
-    """How much more there is of each, beyond what may come and stay; what is not known is left out.
+    """How much more there is of each, beyond what may come and stay.
 
     Threads of pools begin when they are first needed; whoever asked the web side last may keep alive.
     """
     room = {"fds": _KEPT_ALIVE, "tasks": _KEPT_ALIVE, "threads": _POOL, "processes": 0, "shared_memory": 0}
-    found = {name: (getattr(before, name), getattr(after, name)) for name in room}
-    known = {name: pair for name, pair in found.items() if None not in pair}
-    return {name: max(0, now - was - room[name]) for name, (was, now) in known.items()}
+    return {name: max(0, getattr(after, name) - getattr(before, name) - more) for name, more in room.items()}
 
 
 def judge_leaks(findings: Findings, before: Sample, after: Sample) -> None:

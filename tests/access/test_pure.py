@@ -343,6 +343,18 @@ def test_the_later_end_of_two_counts() -> None:
     assert revocations.all(NOW_US)[0].until_us == 0
 
 
+def test_what_was_taken_back_by_mistake_is_good_again() -> None:
+    revocations = Revocations()
+    revocations.add(Revocation(token_id="t1"), NOW_US)
+    revocations.add(Revocation(identity="t1", until_us=NOW_US + 10), NOW_US)
+    assert revocations.remove("t1", "", NOW_US)
+    assert not revocations.remove("t1", "", NOW_US)
+    assert not revocations.revoked(Grant(token_id="t1"), NOW_US)
+    assert revocations.revoked(Grant("t1"), NOW_US)
+    assert not revocations.remove("", "t1", NOW_US + 10)  # its time was over
+    assert revocations.all(NOW_US) == []
+
+
 def test_a_full_list_forgets_nothing_that_holds() -> None:
     revocations = Revocations(most=2)
     revocations.add(Revocation(token_id="t1", until_us=NOW_US + 10), NOW_US)

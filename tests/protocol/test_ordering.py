@@ -45,7 +45,7 @@ def test_every_frame_is_accounted_for_and_bounded(
     order = FrameOrder(independent=independent, max_frames=5, max_bytes=45)
     _play(order, steps)
     c = order.counters
-    assert c.received == c.delivered + c.late + c.duplicates + c.discarded + order.held
+    assert c.received == c.delivered + c.late + c.before + c.duplicates + c.discarded + order.held
     assert order.held <= 5
 
 

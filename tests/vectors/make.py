@@ -587,7 +587,13 @@ ORDERING: dict[str, tuple[dict[str, Any], list[Step]]] = {
     ),
     "shuffled video": ({}, _shuffled(1)),
     "shuffled sound": ({"independent": True}, _shuffled(2)),
-    "sound begins anywhere": ({"independent": True}, [_push(0, 4, 30), _push(20, 4, 31), _push(21, 4, 29)]),
+    "sound begins anywhere, and what came before that is not late": (
+        {"independent": True},
+        [
+            _push(0, 4, 30), _push(20, 4, 31), _push(21, 4, 29), _push(22, 3, 90), _push(40, 4, 33),
+            _advance(190), _push(200, 4, 32),
+        ],
+    ),
     "sound skips a gap": (
         {"independent": True, "patience_us": 60_000},
         [_push(0, 4, 0), _push(40, 4, 2), _push(60, 4, 3), _advance(99), _advance(100), _push(101, 4, 1)],

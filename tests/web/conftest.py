@@ -146,6 +146,9 @@ class FakeControl:
     def loop_lags(self) -> Mapping[str, list[int]]:
         return {"main": [700, 1, *[0] * len(BOUNDS_US)]}
 
+    def tasks(self) -> Mapping[str, int]:
+        return {"main": 17}
+
     def session_history(self, session_id: str) -> list[Mapping[str, Any]]:
         return [
             {

@@ -45,7 +45,7 @@ SAMPLES = [
     messages.Happened("session.opened", {"session": "a1b2", "rate": 1.5}),
     messages.Limits([1, 2]),
     messages.Occupied([3]),
-    messages.Lag(1500, [1, 2]),
+    messages.Lag(1500, [1, 2], 12),
 ]
 
 

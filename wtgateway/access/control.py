@@ -117,6 +117,17 @@ class AccessControl:
         log.info(
             "access revoked token=%s identity=%s", revocation.token_id or "-", revocation.identity or "-"
         )
+        await self._keep()
+
+    async def restore(self, token_id: str, identity: str) -> bool:
+        """What was taken back is good again, if it still would be; False: it was not. Raises OSError."""
+        if not self.authority.revocations.remove(token_id, identity, clock.now_us()):
+            return False
+        log.info("access restored token=%s identity=%s", token_id or "-", identity or "-")
+        await self._keep()
+        return True
+
+    async def _keep(self) -> None:
         async with self._writing:
             await asyncio.to_thread(_write, self._file, self.revocations())
 

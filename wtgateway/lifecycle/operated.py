@@ -77,6 +77,12 @@ class Operation:
         workers = {f"worker-{n}": lag.rows for n, lag in pool.lags().items()} if pool is not None else {}
         return {"main": self.lag.rows(), **workers}
 
+    def tasks(self) -> dict[str, int]:
+        """asyncio's tasks in each process that has viewers, by name."""
+        pool = self._viewers.pool
+        workers = {f"worker-{n}": lag.tasks for n, lag in pool.lags().items()} if pool is not None else {}
+        return {"main": len(asyncio.all_tasks()), **workers}
+
     def _sessions(self) -> Iterator[SessionSummary]:
         """All sessions; those of this process are looked at as they are asked for."""
         if self._viewers.pool is not None:
@@ -155,6 +161,10 @@ class Operated:
     def loop_lags(self) -> Mapping[str, list[int]]:
         """How late event loops are, by process: LoopLag.rows() of each."""
         return self.operation.lags()
+
+    def tasks(self) -> Mapping[str, int]:
+        """asyncio's tasks, by process; to be asked on the loop."""
+        return self.operation.tasks()
 
     def session_history(self, session_id: str) -> list[Mapping[str, Any]]:
         """The last two minutes of a session."""

@@ -17,9 +17,10 @@ The rules, which the JavaScript client follows too (tests/vectors/ordering.json 
    one, again every ``patience_us``, and keeps what it holds: the missing frame may still come first.
    Sound skips to the oldest frame that is here.
 5. When a frame ahead is lost, video asks for a keyframe at once, unless a newer group has begun.
-6. What is behind the last delivered frame is late, and dropped. So is everything held back, except
-   the newest keyframe and what comes after it, when that is more than ``max_frames`` or
-   ``max_bytes``; everything is dropped if that does not help.
+6. What is behind the last delivered frame is late, and dropped. (What is from before the first one is
+   not late: who begins in the middle is sent some of the past, in any order, and begins where it can.)
+   So is everything held back, except the newest keyframe and what comes after it, when that is more
+   than ``max_frames`` or ``max_bytes``; everything is dropped if that does not help.
 
 Pure: ``now_us`` is any monotonic clock. Imports media only.
 """
@@ -40,6 +41,7 @@ class OrderCounters:
     received: int = 0
     delivered: int = 0
     late: int = 0  # behind what was delivered
+    before: int = 0  # the first one that was
     duplicates: int = 0
     discarded: int = 0  # held back, then of no use
     gaps: int = 0  # times that delivery went on elsewhere than where it had stopped
@@ -61,6 +63,7 @@ class FrameOrder:
     counters: OrderCounters = field(default_factory=OrderCounters)
     _held: dict[Position, Frame] = field(default_factory=dict)
     _held_bytes: int = 0
+    _begun: Position = (-1, -1)
     _last: Frame | None = None
     _first_us: int = 0  # timestamp of the last group's beginning
     _largest_us: int = 0  # and the largest one delivered of it
@@ -95,7 +98,10 @@ class FrameOrder:
             self.counters.duplicates += 1
             return []
         if position < last:
-            self.counters.late += 1
+            if position < self._begun:
+                self.counters.before += 1
+            else:
+                self.counters.late += 1
             return []
         self._held[position] = frame
         self._held_bytes += len(frame.payload)
@@ -195,6 +201,8 @@ class FrameOrder:
             self._coming = {coming for coming in self._coming if coming > position}
         if frame.keyframe:
             self._asked_at, self._keyframe_wanted = None, False
+        if self._last is None:
+            self._begun = position
         if self._last is None or frame.group != self._last.group:
             self._first_us = self._largest_us = frame.pts_us
         self._reorders = self._reorders or (not self.independent and frame.pts_us < self._largest_us)

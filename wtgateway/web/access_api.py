@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from wtgateway import clock
 from wtgateway.access.revocations import Revocation, RevocationsFullError
-from wtgateway.web.operations import Call, Operation, json_answer
+from wtgateway.web.operations import Call, Operation, Parameter, json_answer
 from wtgateway.web.schemas import Schema, listing, ref
 
 PATH: Final = "/v1/access/revocations"
@@ -32,6 +32,9 @@ class Revoking(Protocol):
     async def revoke(self, revocation: Revocation) -> None:
         """Take back, and end the sessions. Raises RevocationsFullError, OSError."""
 
+    async def restore(self, token_id: str, identity: str) -> bool:
+        """Have it good again; False: it was not taken back. Raises OSError."""
+
 
 class _Handlers:
     def __init__(self, revoking: Revoking) -> None:
@@ -47,9 +50,24 @@ class _Handlers:
         except RevocationsFullError:
             raise HTTPException(409, "There is no room for more; let some end, or change the key.") from None
         except OSError as error:
-            words = f"It holds until the next start, and could not be written: {error.strerror}."
-            raise HTTPException(500, words) from None
+            raise _unwritten(error) from None
         return json_answer(revocation_value(revocation), 201)
+
+    async def remove(self, call: Call) -> Response:
+        query = call.request.query_params
+        token_id, identity = query.get("tokenId", ""), query.get("identity", "")
+        if bool(token_id) == bool(identity):
+            raise HTTPException(400, "One of tokenId and identity is needed, in the query.")
+        try:
+            if not await self._revoking.restore(token_id, identity):
+                raise HTTPException(404, "That was not taken back, or its time is over.")
+        except OSError as error:
+            raise _unwritten(error) from None
+        return Response(status_code=204)
+
+
+def _unwritten(error: OSError) -> HTTPException:
+    return HTTPException(500, f"It holds until the next start, and could not be written: {error.strerror}.")
 
 
 def operations(revoking: Revoking) -> list[Operation]:
@@ -64,6 +82,15 @@ def operations(revoking: Revoking) -> list[Operation]:
             method="POST", path=PATH, summary="Take a token or an identity back, and end its sessions",
             handler=handlers.add, of="*", takes=_REVOCATION,
             answers={201: _REVOCATION, 400: ref("Error"), 409: ref("Error")},
+        ),
+        Operation(
+            method="DELETE", path=PATH, summary="Let what was taken back be good again",
+            handler=handlers.remove, of="*",
+            query=(
+                Parameter(name="tokenId", schema=_TEXT, help="A token's id; this or identity"),
+                Parameter(name="identity", schema=_TEXT, help="Whose tokens; this or tokenId"),
+            ),
+            answers={204: None, 400: ref("Error"), 404: ref("Error")},
         ),
     ]  # fmt: skip
 

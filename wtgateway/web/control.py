@@ -64,6 +64,9 @@ class GatewayControl(Protocol):
     def loop_lags(self) -> Mapping[str, list[int]]:
         """How late event loops are, by process: the sum in µs, and counts as of histograms.Histogram."""
 
+    def tasks(self) -> Mapping[str, int]:
+        """asyncio's tasks, by process; to be asked on the loop."""
+
     def session_history(self, session_id: str) -> list[Mapping[str, Any]]:
         """Samples of a session as the API shows them, the oldest first; see monitoring.history."""
 

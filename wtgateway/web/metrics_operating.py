@@ -46,7 +46,10 @@ def _processes(control: GatewayControl) -> list[Family]:
             (threads, figures.threads),
         ):
             family.add(value, process=figures.name)
-    return [memory, cpu, files, most, threads]
+    tasks = Family(f"{PREFIX}process_tasks", "gauge", "Tasks of a process's event loop")
+    for process, number in sorted(control.tasks().items()):
+        tasks.add(number, process=process)
+    return [memory, cpu, files, most, threads, tasks]
 
 
 def _loops(control: GatewayControl) -> Family:

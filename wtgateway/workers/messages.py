@@ -259,11 +259,12 @@ class Happened(Message):
 
 @dataclass(frozen=True, slots=True)
 class Lag(Message):
-    """How late the worker's loop was at worst since it last said so, in µs, and LoopLag.rows()."""
+    """How late the worker's loop was at worst since it last said so, in µs, LoopLag.rows(), and its tasks."""
 
     kind: ClassVar[str] = "lag"
     worst_us: int
     rows: list[int]
+    tasks: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class _Place:
     sessions: int = 0
     figures: messages.Figures = field(default_factory=lambda: messages.Figures({}, [], {}))
     reported: bool = False
-    lag: messages.Lag = field(default_factory=lambda: messages.Lag(0, []))
+    lag: messages.Lag = field(default_factory=lambda: messages.Lag(0, [], 0))
     occupied: list[Any] = field(default_factory=lambda: Occupancy().to_row())
 
     @property
@@ -360,7 +360,7 @@ class WorkerPool:
         place.occupied = Occupancy().to_row()
         if not self._closing:
             self._tell_occupied()
-        place.figures, place.lag = messages.Figures({}, [], {}), messages.Lag(0, [])
+        place.figures, place.lag = messages.Figures({}, [], {}), messages.Lag(0, [], 0)
         for broadcast in self._bus.broadcasts.values():
             broadcast.serve_elsewhere(place.number, Audience())
 

@@ -257,7 +257,7 @@ class _Serving:
                 changes, told_at = service.changes, now
                 rows = [messages.row(s) for s in service.summaries()]
                 figures = messages.Figures(self._counters(), rows, service.stage_times())
-                self._channel.send(messages.Lag(lag.take_worst_us(), lag.rows()))
+                self._channel.send(messages.Lag(lag.take_worst_us(), lag.rows(), len(asyncio.all_tasks())))
             self._spread.tell()
             report = messages.Report(
                 service.endpoint.connections, len(service.sessions), figures and list(figures)

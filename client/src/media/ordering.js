@@ -13,9 +13,10 @@ const START = { group: -1, index: -1 };
 
 /** @template {Orderable} F */
 export class FrameOrder {
-  counters = { received: 0, delivered: 0, late: 0, duplicates: 0, discarded: 0, gaps: 0, keyframeRequests: 0 };
+  counters = { received: 0, delivered: 0, late: 0, before: 0, duplicates: 0, discarded: 0, gaps: 0, keyframeRequests: 0 };
   /** @type {F[]} sorted */ #held = [];
   #heldBytes = 0;
+  #begun = START;
   /** @type {F | null} */ #last = null;
   #firstUs = 0; // timestamp of the last group's beginning
   #largestUs = 0; // and the largest one delivered of it
@@ -53,7 +54,7 @@ export class FrameOrder {
       return [];
     }
     if (behind < 0) {
-      this.counters.late++;
+      this.counters[compare(frame, this.#begun) < 0 ? 'before' : 'late']++;
       return [];
     }
     this.#held.splice(at, 0, frame);
@@ -166,6 +167,7 @@ export class FrameOrder {
     this.#coming = this.#coming.filter((coming) => compare(coming, frame) > 0);
     if (frame.keyframe) this.#askedAt = null;
     if (frame.group !== this.#last?.group) this.#firstUs = this.#largestUs = frame.ptsUs;
+    if (!this.#last) this.#begun = { group: frame.group, index: frame.index };
     this.#reorders ||= !this.independent && frame.ptsUs < this.#largestUs;
     this.#largestUs = Math.max(this.#largestUs, frame.ptsUs);
     this.#last = frame;
