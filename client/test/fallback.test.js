@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { begun, EPOCH_US, FRAME_US, opening, picture, settle, Socket, Transport } from './playing.js';
 
 const webSocketUrl = 'wss://gateway/_ws/';
-/** The script is really fetched, which takes longer than a promise does. */
+/** The script is there, but not before some promises have been kept. */
 const fetched = async () => { for (let i = 0; i < 200 && !Socket.all.length; i++) await settle(); };
 
 /** A player that plays over a WebSocket. @param {import('node:test').TestContext} t @param {Partial<import('../src/types.js').StartMessage>} [wish] */
