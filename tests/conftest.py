@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -27,3 +29,17 @@ def pytest_configure(config: pytest.Config) -> None:
     ordinary = without_real_time()
     ordinary.__enter__()
     config.add_cleanup(lambda: ordinary.__exit__(None, None, None))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here (that takes root and CAP_SYS_ADMIN)")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)

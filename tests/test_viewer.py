@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import functools
 import http.server
 import io
+import itertools
 import json
 import struct
 import threading
@@ -36,7 +38,7 @@ from wtgateway.viewer import client as viewer_module
 from wtgateway.viewer import output as viewer_output
 from wtgateway.viewer.address import Address, resolve
 from wtgateway.viewer.decode import Decoded, Decoder, Encoded
-from wtgateway.viewer.record import Recorder
+from wtgateway.viewer.record import Recorder, RecordError
 from wtgateway.viewer.stats import TrackFigures, ViewerFigures, percentile
 from wtgateway.viewer.worker import BoundedWorker
 
@@ -567,6 +569,42 @@ async def test_a_recording_holds_what_was_received_as_it_was(tmp_path: Path, nam
         decoded = list(recording.decode(video=0))
         assert len(decoded) == 30
         assert decoded[0].key_frame
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["while-it-is-written", "when-it-is-closed"])
+def test_a_disk_that_fills_up_is_noticed_and_what_was_written_can_be_played(
+    small_disk: Path, goes_on: bool
+) -> None:
+    rendition, frames = live_frames("vp9")
+    path = small_disk / "out.mkv"
+    recorder = Recorder(path, (Track(id=VIDEO, kind=Kind.VIDEO, renditions=(rendition,)),))
+    sizes = itertools.repeat(2000, 1000) if goes_on else [30_000] * 3  # less than Matroska writes at a time
+    with pytest.raises(RecordError, match=r"out\.mkv cannot be written: No space left on device"):
+        for n, more in enumerate(itertools.chain([0] * 10, sizes)):
+            payload = frames[n % 10].payload + bytes(more)
+            frame = dataclasses.replace(frames[n % 10], pts_us=n * 33_333, payload=payload)
+            recorder.write(Encoded(frame, Kind.VIDEO, rendition))
+        if not goes_on:
+            recorder.close()
+    with contextlib.suppress(RecordError):
+        recorder.close()
+    with av.open(str(path)) as recording:
+        found = [bytes(packet) for packet in recording.demux(video=0) if packet.size]
+    assert found[:10] == [frame.payload for frame in frames]
+
+
+async def test_a_viewer_whose_recording_cannot_be_written_ends_with_the_reason(small_disk: Path) -> None:
+    with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+    with pytest.raises(RecordError, match=r"out\.mp4 cannot be written: No space left on device"):
+        async with Watching(record=small_disk / "out.mp4", decode=False) as watching, asyncio.timeout(30):
+            assert watching.task is not None
+            for second in itertools.count():
+                play(watching.gateway.sessions[0], group=second)
+                done, _ = await asyncio.wait([watching.task], timeout=0.01)
+                if done:
+                    break
 
 
 LIVE = ("hevc", "av1", "vp9")

@@ -9,8 +9,6 @@ import os
 import resource
 import signal
 import socket
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -135,20 +133,6 @@ def process_tree(pid: int) -> list[int]:
     """Its children, the oldest first."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(word) for word in path.read_text().split()]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("no file system can be mounted here (that takes root and CAP_SYS_ADMIN)")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 async def test_on_a_full_disk_certificates_rotate_in_memory(tmp_path: Path, small_disk: Path) -> None:

@@ -37,6 +37,36 @@ def check_path(path: Path) -> None:
         raise ConfigError("command line", "--record", str(path), f"a file name in {', '.join(FORMATS)}")
 
 
+class _File:
+    """A file that remembers what went wrong: FFmpeg's own tells of a full disk when it is closed, if then."""
+
+    def __init__(self, path: Path) -> None:
+        self.error: OSError | None = None
+        self._raw = path.open("wb", buffering=0)
+        self.name, self.seek, self.tell, self.close = (
+            str(path),
+            self._raw.seek,
+            self._raw.tell,
+            self._raw.close,
+        )
+
+    def write(self, data: bytes) -> int:
+        """All of it. Raises OSError."""
+        left = memoryview(data)
+        try:
+            while left:  # a disk that is nearly full takes a part
+                left = left[self._raw.write(left) :]
+        except OSError as error:
+            self.error = error
+            raise
+        return len(data)
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self.error is not None:
+            raise self.error
+
+
 class Recorder:
     """One file. Begins at the first keyframe of video, or at once where there is none."""
 
@@ -46,6 +76,7 @@ class Recorder:
         self._kinds = {track.id: track.kind for track in tracks if track.renditions}
         self._renditions = {track.id: track.renditions[0] for track in tracks if track.renditions}
         self._output: OutputContainer | None = None
+        self._file: _File | None = None
         self._streams: dict[int, Stream] = {}
         self._start_us = 0
         self._clocks: dict[int, DecodingTimes] = {}
@@ -64,16 +95,27 @@ class Recorder:
                 self._mux(self._early.popleft())
             self._mux(frame)
         except (FFmpegError, OSError, ValueError) as error:
-            raise RecordError(f"{self.path}: {error}") from error
+            raise self._failed(error, self._file) from error
 
     def close(self) -> None:
         """Finish the file; raises RecordError."""
         output, self._output = self._output, None
-        if output is not None:
-            try:
+        file, self._file = self._file, None
+        try:
+            if output is not None:
                 output.close()
-            except (FFmpegError, OSError) as error:
-                raise RecordError(f"{self.path}: {error}") from error
+            if file is not None:
+                file.check()
+        except (FFmpegError, OSError) as error:
+            raise self._failed(error, file) from error
+        finally:
+            if file is not None:
+                file.close()
+
+    def _failed(self, error: Exception, file: _File | None) -> RecordError:
+        cause = (file and file.error) or error
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+        return RecordError(f"the recording {self.path} cannot be written: {reason}")
 
     def _begin(self, item: Encoded) -> bool:
         """Open the file at the first frame from which all can be shown."""
@@ -81,7 +123,8 @@ class Recorder:
         has_video = Kind.VIDEO in self._kinds.values()
         if has_video and not (self._kinds[frame.track] is Kind.VIDEO and frame.keyframe):
             return False
-        self._output = av.open(str(self.path), "w", format=FORMATS[self.path.suffix.lower()])
+        self._file = _File(self.path)
+        self._output = av.open(self._file, "w", format=FORMATS[self.path.suffix.lower()])
         self._start_us = frame.pts_us
         self._renditions[frame.track] = item.rendition  # what is sent, of all that are offered
         for track, kind in self._kinds.items():
@@ -109,6 +152,8 @@ class Recorder:
         packet.duration = frame.duration_us
         packet.is_keyframe = frame.keyframe
         self._output.mux(packet)
+        if self._file is not None:
+            self._file.check()
         self.frames += 1
         self.bytes += len(frame.payload)
 
