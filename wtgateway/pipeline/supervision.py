@@ -24,7 +24,7 @@ log = logging.getLogger("wtgateway.pipeline")
 
 BACKOFF_FIRST_S, BACKOFF_LIMIT_S = 0.5, 10.0
 BACKOFF_FORGIVEN_AFTER_S = 10.0
-RECENT_S, RECENT_LIMIT_S = 60.0, 1.0  # what was live so shortly ago is likely restarting: viewers wait for it
+RECENT_S, RECENT_LIMIT_S = 60.0, 0.5  # what was live so shortly ago is likely restarting: viewers wait for it
 LINGER_S = 10.0  # an on-demand source outlives its last viewer by this, so that a reload is quick
 OPENING = Status(BroadcastState.CONNECTING, "the source is being opened")
 ENDED = Status(BroadcastState.ENDED, "the source came to its end")
