@@ -21,6 +21,7 @@ from wtgateway.monitoring.processes import Processes
 from wtgateway.monitoring.sampler import Sampler
 from wtgateway.web.control import CertificateFacts, ProcessFigures, Unavailable
 from wtgateway.web.view import SessionSummary
+from wtgateway.workers.messages import Lag
 
 if TYPE_CHECKING:
     from wtgateway.access.control import AccessControl
@@ -73,14 +74,11 @@ class Operation:
 
     def lags(self) -> dict[str, list[int]]:
         """LoopLag.rows() of each process, by name."""
-        pool = self._viewers.pool
-        workers = {f"worker-{n}": lag.rows for n, lag in pool.lags().items()} if pool is not None else {}
-        return {"main": self.lag.rows(), **workers}
+        return {"main": self.lag.rows(), **{name: lag.rows for name, lag in self._workers().items()}}
 
     def tasks(self) -> dict[str, int]:
         """asyncio's tasks in each process that has viewers, by name."""
-        pool = self._viewers.pool
-        workers = {f"worker-{n}": lag.tasks for n, lag in pool.lags().items()} if pool is not None else {}
+        workers = {name: lag.tasks for name, lag in self._workers().items()}
         return {"main": len(asyncio.all_tasks()), **workers}
 
     def _sessions(self) -> Iterator[SessionSummary]:
@@ -109,9 +107,13 @@ class Operation:
         return pids
 
     def _lags(self) -> dict[str, int]:
-        pool = self._viewers.pool
-        worst = {f"worker-{n}": lag.worst_us for n, lag in pool.lags().items()} if pool is not None else {}
+        worst = {name: lag.worst_us for name, lag in self._workers().items()}
         return {"main": self.lag.take_worst_us(), **worst}
+
+    def _workers(self) -> dict[str, Lag]:
+        """What each worker told last of its event loop, by its name as a process."""
+        pool = self._viewers.pool
+        return {f"worker-{n}": lag for n, lag in pool.lags().items()} if pool is not None else {}
 
 
 def make_listener(gateway: Operated) -> Listener:

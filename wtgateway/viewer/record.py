@@ -43,12 +43,8 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.error: OSError | None = None
         self._raw = path.open("wb", buffering=0)
-        self.name, self.seek, self.tell, self.close = (
-            str(path),
-            self._raw.seek,
-            self._raw.tell,
-            self._raw.close,
-        )
+        self.name = str(path)
+        self.seek, self.tell, self.close = self._raw.seek, self._raw.tell, self._raw.close
 
     def write(self, data: bytes) -> int:
         """All of it. Raises OSError."""
