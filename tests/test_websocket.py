@@ -131,7 +131,7 @@ async def test_over_http_2(tmp_path: Path) -> None:
         writer.write(h2c.data_to_send())
         wire = Connection(ConnectionType.CLIENT)
         frames, status, ended, page_status = [], "", False, ""
-        sent = False
+        sent, said, at = False, 0, 0.0
         async with asyncio.timeout(30):
             while not ended:
                 for event in h2c.receive_data(await reader.read(65536)):
@@ -163,13 +163,17 @@ async def test_over_http_2(tmp_path: Path) -> None:
                         for message in wire.events():
                             if isinstance(message, BytesMessage):
                                 frames.append(bytes(message.data))
-                                came = sum(len(each) - 1 for each in frames if each[0] == 1)
-                                told = BytesMessage(data=ws.control(pack(Progress(bytes=came))))
-                                h2c.send_data(1, wire.send(told))
                             elif isinstance(message, CloseConnection):
                                 assert message.code == 1000
                                 ended = True
-                    if len(frames) == 30 and not page_status:
+                    came = sum(len(each) - 1 for each in frames if each[0] == 1)
+                    due = asyncio.get_running_loop().time() - at >= progress.REPORT_S
+                    new = came - said
+                    if (new >= progress.REPORT_BYTES or (new and due)) and wire.state.name == "OPEN":
+                        said, at = came, asyncio.get_running_loop().time()
+                        told = BytesMessage(data=ws.control(pack(Progress(bytes=came))))
+                        h2c.send_data(1, wire.send(told))
+                    if len(frames) >= 30 and not page_status:
                         page_status = "asked"
                         ask = {
                             ":method": "GET",
