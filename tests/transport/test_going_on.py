@@ -164,6 +164,11 @@ class Stage:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return ticking(monkeypatch)
+
+
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Time that passes only when told: a busy machine's pauses make no frame late."""
     fake = Clock()
     monkeypatch.setattr(session_module, "time", fake)
     return fake
@@ -184,31 +189,33 @@ def test_wherever_it_was_cut_the_next_frame_follows(
     groups: list[int], share: float, audio_lag: int, later: int
 ) -> None:
     """Frames that came between the two sessions, and after the second began, all come once and in order."""
-    stage = Stage()
-    first, session, _ = stage.open("subscribe=video,audio")
-    order = [(group, index) for group, count in enumerate(groups) for index in range(count)]
-    cut = round(share * (len(order) - 1))
-    for at, (group, index) in enumerate(order):
-        stage.publish(VIDEO, group, index, at=at)
-        stage.publish(AUDIO, 0, at, at=at)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        ticking(monkeypatch)
+        stage = Stage()
+        first, session, _ = stage.open("subscribe=video,audio")
+        order = [(group, index) for group, count in enumerate(groups) for index in range(count)]
+        cut = round(share * (len(order) - 1))
+        for at, (group, index) in enumerate(order):
+            stage.publish(VIDEO, group, index, at=at)
+            stage.publish(AUDIO, 0, at, at=at)
+            session.writable()
+            if at == cut:
+                had = {track: first.of(track) for track in (VIDEO, AUDIO)}
+        assert had[VIDEO] == order[: cut + 1]
+        had[AUDIO] = had[AUDIO][: len(had[AUDIO]) - min(audio_lag, cut)]
+        asked = stage.keyframes
+        position = ",".join(after(track, frames[-1]) for track, frames in had.items())
+        second, session, begin = stage.open(f"resume={first.token()}&after={position}")
+        assert (begin.goes_on, begin.former) == (True, "s1")
+        for n in range(later):
+            stage.publish(VIDEO, len(groups) - 1, groups[-1] + n, at=len(order) + n)
+            stage.publish(AUDIO, 0, len(order) + n, at=len(order) + n)
         session.writable()
-        if at == cut:
-            had = {track: first.of(track) for track in (VIDEO, AUDIO)}
-    assert had[VIDEO] == order[: cut + 1]
-    had[AUDIO] = had[AUDIO][: len(had[AUDIO]) - min(audio_lag, cut)]
-    asked = stage.keyframes
-    position = ",".join(after(track, frames[-1]) for track, frames in had.items())
-    second, session, begin = stage.open(f"resume={first.token()}&after={position}")
-    assert (begin.goes_on, begin.former) == (True, "s1")
-    for n in range(later):
-        stage.publish(VIDEO, len(groups) - 1, groups[-1] + n, at=len(order) + n)
-        stage.publish(AUDIO, 0, len(order) + n, at=len(order) + n)
-    session.writable()
-    assert stage.keyframes == asked, "no keyframe is needed"
-    assert (session.tracks_continued, session.tracks_anew) == (2, 0)
-    for track in (VIDEO, AUDIO):
-        assert had[track] + second.of(track) == stage.published[track]
-    assert session.core.queue.dropped == 0
+        assert stage.keyframes == asked, "no keyframe is needed"
+        assert (session.tracks_continued, session.tracks_anew) == (2, 0)
+        for track in (VIDEO, AUDIO):
+            assert had[track] + second.of(track) == stage.published[track]
+        assert session.core.queue.dropped == 0
 
 
 def test_what_was_missed_has_its_whole_deadline(clock: Clock) -> None:
