@@ -33,6 +33,8 @@ export const DELIVERIES = ['auto', 'stream', 'datagram'];
 /** @type {import('./types.js').TransportChoice[]} */
 export const TRANSPORTS = ['auto', 'webtransport', 'websocket'];
 const SOUND_PATIENCE_MS = 300; // a broadcast may have no picture
+const RELOAD_MS = 250; // before the worker is loaded again, and each time twice as long
+const MAX_RELOAD_MS = 4000;
 
 /**
  * Events, all CustomEvent: `state` (detail {state, message, retryInMs, code}, where `code` tells why the gateway does not
@@ -66,6 +68,10 @@ export class Player extends EventTarget {
   #token = '';
   #baseUrl = '';
   #starts = 0;
+  #wanted = false; // whether it is to play
+  #levels = false;
+  #unloaded = 0; // workers, one after the other
+  /** @type {ReturnType<typeof setTimeout> | undefined} before the worker is loaded again */ #reloading;
 
   /** @param {PlayerOptions} options */
   constructor(options) {
@@ -89,6 +95,8 @@ export class Player extends EventTarget {
 
   /** Connects and plays until stop(); whatever breaks in between is mended without being asked. */
   start() {
+    clearTimeout(this.#reloading);
+    this.#wanted = true;
     const { url = '', transportUrl, broadcast, smoothDelayMs = 500, codec = USUAL_CODEC, delivery = 'auto', deadlineMs = 0, transport = 'auto' } = this.#options;
     const baseUrl = this.#baseUrl = new URL(url || '/', document.baseURI).href.replace(/\/$/, '');
     const canRefetch = !transportUrl || Boolean(url);
@@ -106,7 +114,10 @@ export class Player extends EventTarget {
 
   /** Ends the session and keeps the last picture; start() plays again. */
   stop() {
+    clearTimeout(this.#reloading);
+    this.#wanted = false;
     document.removeEventListener('visibilitychange', this.#onVisibility);
+    if (this.#unloaded && !this.#worker) this.#setState('stopped', 'Stopped.');
     this.#post({ type: 'stop' });
   }
 
@@ -193,6 +204,7 @@ export class Player extends EventTarget {
 
   /** Whether `levels` events are wanted: of each packet of sound, heard or not. @param {boolean} on */
   measureLevels(on) {
+    this.#levels = on;
     this.#post({ type: 'levels', on });
   }
 
@@ -218,7 +230,8 @@ export class Player extends EventTarget {
 
   /** Does not wait for the back-off: tries to connect now. */
   retryNow() {
-    this.#post({ type: 'retryNow' });
+    if (this.#wanted && !this.#worker) this.start();
+    else this.#post({ type: 'retryNow' });
   }
 
   /**
@@ -238,14 +251,41 @@ export class Player extends EventTarget {
   #spawn() {
     if (this.#worker) return;
     const worker = spawnWorker(new URL('./worker/main.js', import.meta.url));
-    worker.onmessage = (event) => this.#receive(event.data);
+    let loaded = false;
+    worker.onmessage = (event) => {
+      loaded = true;
+      this.#unloaded = 0;
+      this.#receive(event.data);
+    };
     worker.onerror = (event) => {
       event.preventDefault();
-      this.#fail(`The player's worker stopped: ${event.message || 'it could not be loaded'}. Reload the page.`);
+      if (worker !== this.#worker) return; // given up already
+      const why = `The player's worker stopped: ${event.message || 'it could not be loaded'}. Reload the page.`;
+      if (loaded || !this.#surface.renewable) this.#fail(why);
+      else this.#reload(worker, why);
     };
     this.#worker = worker;
     const { message, transfer } = this.#surface.offer();
     this.#post(message, transfer);
+    // What one before it was told, or nobody.
+    if (this.#levels) this.measureLevels(true);
+    if (this.#unloaded) this.#visibility();
+    if (this.#view.on !== this.#picture) this.#receive({ type: 'picture', on: this.#picture, message: '' });
+  }
+
+  /**
+   * A network that changes ends all fetches. Firefox remembers a module that could not be fetched as long as its worker
+   * lives, so another worker is the only way in every browser.
+   * @param {Worker} worker @param {string} why
+   */
+  #reload(worker, why) {
+    worker.terminate();
+    this.#worker = null;
+    const pauseMs = RELOAD_MS * 2 ** this.#unloaded++;
+    if (!this.#wanted) return this.stop();
+    if (pauseMs > MAX_RELOAD_MS) return this.#fail(why);
+    this.#reloading = setTimeout(() => this.start(), pauseMs);
+    this.#setState('reconnecting', 'The player could not be loaded. Trying again…', pauseMs);
   }
 
   /** @param {ToWorker} message @param {Transferable[]} [transfer] */

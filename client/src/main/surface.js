@@ -40,10 +40,11 @@ export class Surface {
     this.#wantMirror = wantMirror;
   }
 
-  /** Takes the first rung that works here. @returns {Offer} what to tell the worker */
+  /** Takes the first rung that works here; what was offered to a worker that is gone gives way. @returns {Offer} what to tell the worker */
   offer() {
     this.kind = this.#pick();
     if (this.kind === 'generator') return this.#offerGenerator();
+    if (this.#mirror) this.#wantMirror(true);
     const canvas = this.#canvas();
     if (this.kind === 'canvas') return { message: { type: 'sink', kind: 'canvas' }, transfer: [] };
     try {
@@ -53,6 +54,11 @@ export class Surface {
       this.kind = 'canvas';
       return { message: { type: 'sink', kind: 'canvas' }, transfer: [] };
     }
+  }
+
+  /** Whether another worker can be offered the same: a worker that paints on the page's own canvas has it for ever. */
+  get renewable() {
+    return this.kind === 'canvas' || this.element !== this.#target;
   }
 
   /** The worker could not use the sink: one rung down. @returns {Offer} */
