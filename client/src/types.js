@@ -148,6 +148,7 @@
  * @property {number} framesReordered frames that arrived after a later one, and were put in order
  * @property {number} framesOutOfOrder decoded after a later one: must be 0
  * @property {number} framesLost frames that never came and were skipped
+ * @property {number} framesLate frames that came after delivery had gone on without them
  * @property {number} decoderErrors
  * @property {number} keyframeRequests
  * @property {Record<string, any> | null} gateway last `statistics` message

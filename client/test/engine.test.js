@@ -100,3 +100,15 @@ test('what waits for the catalog has a bound, and the oldest gives way', (t) => 
   engine.message(catalog('hvc1.1.6.L30.90'), 0);
   assert.equal(engine.video.received, 64);
 });
+
+test('what comes late after all takes back nothing of what freezes are judged by', (t) => {
+  const { engine } = begun(t);
+  const marks = t.mock.method(engine.report.freezes, 'paint');
+  engine.presenter.sink = { kind: 'canvas', paint: () => true };
+  const paint = () => engine.presenter.submit(/** @type {any} */ ({ displayWidth: 64, displayHeight: 64, close() {} }), { frame: frame(0, SPS), decodeUs: 0, decodedUs: 0 });
+  engine.video.lost = 2;
+  paint();
+  Object.assign(engine.video, { lost: 1, late: 1 });
+  paint();
+  assert.deepEqual(marks.mock.calls.map(({ arguments: [, , missing] }) => missing), [2, 2]);
+});

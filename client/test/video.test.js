@@ -5,8 +5,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as pass } from 'node:timers/promises';
 import { ClockSync } from '../src/media/clock.js';
 import { Presenter } from '../src/worker/presenter.js';
+import { Report } from '../src/worker/report.js';
 import { Timeline } from '../src/worker/timeline.js';
 import { VideoPath } from '../src/worker/video.js';
 
@@ -228,4 +230,58 @@ test('a missing frame is waited for until its deadline, or until it is known to 
   assert.deepEqual([shown, asked], [[0], []]);
   video.lose(/** @type {Frame} */ (second));
   assert.deepEqual([shown, asked, video.lost], [[0, 5], [], 4]);
+});
+
+/** Two frames are missing at a group's end when delivery goes on with the next. */
+async function withoutTail() {
+  const { video, shown } = begun([PLAIN], 0);
+  for (const frame of frames(0, 0, upTo(4))) video.push(frame);
+  for (const frame of frames(0, 1, [6, 7])) video.push(frame);
+  await pass(40);
+  assert.deepEqual(shown, [0, 1, 2, 3, 6, 7]);
+  const told = () => {
+    const { framesLost, framesLate } = new Report().stats(video, null, new ClockSync());
+    return { framesLost, framesLate };
+  };
+  return { video, shown, told };
+}
+
+test("a group's tail that never comes is lost", async () => {
+  const { told } = await withoutTail();
+  assert.deepEqual(told(), { framesLost: 2, framesLate: 0 });
+});
+
+test("a group's tail that comes after delivery has gone on is late, and not lost", async () => {
+  const { video, shown, told } = await withoutTail();
+  for (const frame of frames(0, 0, upTo(6)).slice(4)) video.push(frame);
+  assert.deepEqual(told(), { framesLost: 0, framesLate: 2 });
+  assert.deepEqual([shown.length, video.dropped], [6, 2]);
+});
+
+test('what comes twice was neither lost nor late, and of what is lost each frame comes late once', async () => {
+  const { video, told } = await withoutTail();
+  const group = frames(0, 0, upTo(6));
+  for (const frame of group.slice(0, 4)) video.push(frame);
+  assert.deepEqual(told(), { framesLost: 2, framesLate: 0 });
+  for (let i = 0; i < 3; i++) video.push(/** @type {Frame} */ (group[4]));
+  assert.deepEqual(told(), { framesLost: 1, framesLate: 1 });
+  video.push(/** @type {Frame} */ (group[5]));
+  for (const frame of frames(0, 0, upTo(9)).slice(6)) video.push(frame); // more than seemed to be missing
+  assert.deepEqual(told(), { framesLost: 0, framesLate: 2 });
+});
+
+test('what was before the beginning is neither lost nor late', async () => {
+  const { video, told } = await withoutTail();
+  video.newSession();
+  for (const frame of frames(0, 1, [6, 7])) video.push(frame);
+  for (const frame of frames(0, 0, upTo(6))) video.push(frame);
+  assert.deepEqual(told(), { framesLost: 2, framesLate: 0 });
+});
+
+test('what another session has lost does not come by the same names', async () => {
+  const { video, told } = await withoutTail();
+  video.newSession();
+  for (const frame of [...frames(0, 0, upTo(6)), ...frames(0, 1, [6])]) video.push(frame);
+  for (const frame of frames(0, 0, upTo(6))) video.push(frame);
+  assert.deepEqual(told(), { framesLost: 2, framesLate: 0 });
 });

@@ -10,7 +10,7 @@
 /**
  * @typedef {{arrivalMs: number, framesReceived: number, framesDecoded: number, outOfOrder: number, lost: number, dropped: number,
  *   frames: string[]}} PathReceived `arrivalMs`: from timestamp to arrival of the newest frame
- * @typedef {PathReceived & {audio: PathReceived}} Received
+ * @typedef {PathReceived & {late: number, audio: PathReceived}} Received
  */
 
 export class Debug {

@@ -13,7 +13,7 @@ export function emptyStats(latencyMode) {
     sink: '', latencyMode, decodeQueue: 0, jitterMs: 0, 
     stages: { capture: 0, convert: 0, encode: 0, queue: 0, send: 0, receive: 0, reassemble: 0, decode: 0, paint: 0 },
     rttMs: 0, clockOffsetMs: 0, audioFramesReceived: 0, audioFramesDropped: 0, audioFramesConcealed: 0, audioConcealedMs: 0, audioBufferMs: 0, audioTargetMs: 0,
-    audioFramesDecoded: 0, audioOutputMs: 0, audioRate: 1, navigationToFirstFrameMs: 0, framesReordered: 0, framesOutOfOrder: 0, framesLost: 0, decoderErrors: 0,
+    audioFramesDecoded: 0, audioOutputMs: 0, audioRate: 1, navigationToFirstFrameMs: 0, framesReordered: 0, framesOutOfOrder: 0, framesLost: 0, framesLate: 0, decoderErrors: 0,
     keyframeRequests: 0, gateway: null,
     datagramsReceived: 0, fragmentsReceived: 0, fragmentsRecovered: 0, nacksSent: 0, framesExpired: 0, duplicates: 0,
   };

@@ -266,7 +266,8 @@ export class Engine {
   /** @param {FrameInfo} info @param {number} paintUs @param {{width: number, height: number}} size */
   #painted(info, paintUs, size) {
     this.report.paint(info, paintUs, this.clock, this.sound.path?.playout.skewUs(info.frame.ptsUs, paintUs) ?? null);
-    this.report.freezes.paint(paintUs, info.frame.ptsUs, this.video.dropped + this.video.lost + this.connector.reconnects);
+    const { dropped, lost, late } = this.video;
+    this.report.freezes.paint(paintUs, info.frame.ptsUs, dropped + lost + late + this.connector.reconnects);
     this.#setShape(size, this.viewing.rendition(info.frame.rendition)?.rotation ?? 0);
     if (!this.report.firstFrameMs) {
       const { connectUs, readyUs } = this.connector;

@@ -82,7 +82,7 @@ export class Report {
       firstFrameMs: this.firstFrameMs, joinMs: this.joinMs, navigationToFirstFrameMs: 0,
       decodeQueue: video.decoder.queue, jitterMs: ms(video.jitter.value), rttMs: ms(clock.rttUs),
       clockOffsetMs: ms(clock.offsetUs), framesReordered: video.reordered, framesOutOfOrder: video.outOfOrder,
-      framesLost: video.lost, decoderErrors: video.decoder.errors + (audio?.errors ?? 0),
+      framesLost: video.lost, framesLate: video.late, decoderErrors: video.decoder.errors + (audio?.errors ?? 0),
       keyframeRequests: video.keyframeRequests, ...(audio?.stats ?? NO_SOUND),
     };
   }

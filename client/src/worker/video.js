@@ -20,12 +20,14 @@ const MAX_WAITING_US = 600_000; // frames in order waiting longer than this: the
 const OVERTAKEN_QUEUE = 2;
 const OVERTAKEN_PAINT_US = 100_000; // however slow the decoder, paint that often
 const ASK_EVERY_US = 500_000;
+const SKIPS = 64; // that are remembered; what was missing before stays lost
 
 export class VideoPath {
   received = 0;
   decoded = 0;
   reordered = 0;
   lost = 0;
+  /** Frames that came after delivery had gone on without them. */ late = 0;
   overload = 0;
   keyframeRequests = 0;
   jitter = new Jitter();
@@ -47,6 +49,7 @@ export class VideoPath {
   #jitterOrder = false; // whether it is judged by what comes in decoding order
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #gaps = 0;
+  /** Where delivery went on without frames. @type {{last: Place, next: Place, missing: number, came: Set<string>}[]} */ #skips = [];
   #askedUs = 0;
   #lastPaintUs = 0;
 
@@ -72,7 +75,20 @@ export class VideoPath {
     if (frame.ptsUs >= this.silentUntilUs) this.#addJitter(frame);
     if (this.newest && after(this.newest, frame)) this.reordered++;
     else this.newest = frame;
+    const { late } = this.order.counters;
     this.#deliver(this.order.push(frame, frame.arrivalUs));
+    if (this.order.counters.late > late) this.#cameLate(frame);
+  }
+
+  /** Delivery has passed it: it was counted as lost, or comes twice. @param {Frame} frame */
+  #cameLate(frame) {
+    const skip = this.#skips.find(({ last, next }) => after(frame, last) && after(next, frame));
+    const name = `${frame.group}:${frame.index}`;
+    if (!skip?.missing || skip.came.has(name)) return;
+    skip.came.add(name);
+    skip.missing--;
+    this.lost--;
+    this.late++;
   }
 
   /** Another session may go on in another rendition, which it cannot in the middle of a group. @param {Frame} frame */
@@ -105,7 +121,7 @@ export class VideoPath {
   /** @param {Frame[]} frames */
   #deliver(frames) {
     for (const frame of frames) {
-      if (this.delivered && this.order.counters.gaps > this.#gaps) this.lost += missingBetween(this.delivered, this.#largestUs, frame);
+      if (this.delivered && this.order.counters.gaps > this.#gaps) this.#skip(this.delivered, frame);
       this.#largestUs = Math.max(frame.ptsUs, frame.group === this.delivered?.group ? this.#largestUs : frame.ptsUs);
       this.delivered = frame;
       frame.orderedUs = Math.max(nowUs(), this.#anewUs + 1);
@@ -120,6 +136,14 @@ export class VideoPath {
     const timeout = this.order.nextTimeout();
     if (timeout === null) return;
     this.#timer = setTimeout(() => this.#deliver(this.order.advance(nowUs())), Math.max(1, (timeout - nowUs()) / 1000));
+  }
+
+  /** Delivery goes on behind a gap. @param {Frame} last before it @param {Frame} next */
+  #skip(last, next) {
+    const missing = missingBetween(last, this.#largestUs, next);
+    if (!missing) return;
+    this.lost += missing;
+    this.#skips = [...this.#skips, { last: place(last), next: place(next), missing, came: new Set() }].slice(-SKIPS);
   }
 
   /** Feeds the decoder as far as there is room. */
@@ -228,6 +252,7 @@ export class VideoPath {
     this.overload += late + discarded;
     this.order = new FrameOrder({ patienceUs: this.patienceUs });
     this.#gaps = 0;
+    this.#skips = [];
     this.#shownBeforeUs = goesOn ? this.#shown?.ptsUs ?? -Infinity : -Infinity;
     this.newest = this.delivered = this.#shown = null;
     this.#largestUs = -Infinity;
@@ -244,8 +269,13 @@ export class VideoPath {
   }
 }
 
-/** @param {Frame} a @param {Frame} b whether a comes after b */
+/** @typedef {{group: number, index: number}} Place */
+
+/** @param {Place} a @param {Place} b whether a comes after b */
 const after = (a, b) => a.group > b.group || (a.group === b.group && a.index > b.index);
+
+/** Of a frame, without its bytes. @param {Place} frame @returns {Place} */
+const place = ({ group, index }) => ({ group, index });
 
 /**
  * How many frames are missing between two that were delivered with a gap.
