@@ -9,6 +9,7 @@ from wtgateway.errors import ProtocolError
 from wtgateway.media import Catalog, Kind, Rendition, Track
 from wtgateway.protocol import messages as m
 from wtgateway.protocol.codes import CloseCode
+from wtgateway.protocol.nacks import NackEntry, encode_nacks
 from wtgateway.protocol.session import (
     FeedbackReceived,
     KeyframeNeeded,
@@ -187,6 +188,37 @@ def test_a_flood_ends_the_session_and_a_burst_does_not() -> None:
     with pytest.raises(ProtocolError) as caught:
         tell(session, *[m.Ping(id=1, client_us=0)] * 6, now=3.0)
     assert caught.value.code == CloseCode.FLOOD
+
+
+def _nack(entries: int) -> bytes:
+    return encode_nacks([NackEntry(0, 0, 1, index, 0, 0xFFFF) for index in range(entries)])
+
+
+def test_who_asks_for_very_much_is_not_listened_to() -> None:
+    session = make(wishes_per_second=100, wishes_burst=200, wishes_flood=5)
+    for _ in range(4):
+        session.receive_datagram(_nack(64), 0.0)
+    counters = session.outgoing.counters
+    assert (counters["nacks_unknown"], counters["nacks_unheard"]) == (3 * 64, 1)
+    session.receive_datagram(_nack(64), 1.0)
+    assert (counters["nacks_unknown"], counters["nacks_unheard"]) == (4 * 64, 1)
+
+
+def test_who_asks_for_more_than_anybody_can_lack_is_sent_away() -> None:
+    session = make(wishes_per_second=100, wishes_burst=200, wishes_flood=5)
+    with pytest.raises(ProtocolError, match="500 frames asked for again a second") as caught:
+        for _ in range(16):
+            session.receive_datagram(_nack(64), 0.0)
+    assert caught.value.code == CloseCode.FLOOD
+    assert session.outgoing.counters["nacks_unheard"] == 12
+
+
+@pytest.mark.parametrize("data", [b"\x20", b"\x20\x00", b"\x20\xff", b"\x20\x41" + bytes(65 * 14)])
+def test_a_nack_that_makes_no_sense_counts_as_one(data: bytes) -> None:
+    session = make()
+    with pytest.raises(ProtocolError) as caught:
+        session.receive_datagram(data, 0.0)
+    assert caught.value.code == CloseCode.MALFORMED
 
 
 def test_a_silent_viewer_is_given_up() -> None:

@@ -308,7 +308,7 @@ def nacks() -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "entries": [dataclasses.asdict(entry) for entry in entries],
+            "entries": [entry._asdict() for entry in entries],
             "hex": encode_nacks(entries).hex(),
         }
         for name, entries in NACKS.items()

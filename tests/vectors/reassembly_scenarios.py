@@ -269,7 +269,7 @@ def play(options: dict[str, Any], steps: list[Step]) -> tuple[list[Step], dict[s
         elif "clock" in step:
             box.clock_offset_us = step["clock"]
         else:
-            entries = [list(dataclasses.astuple(entry)) for entry in box.nacks(at)]
+            entries = [list(entry) for entry in box.nacks(at)]
         done = (
             [frame.track, frame.rendition, frame.group, frame.index, frame.payload.hex()] if frame else None
         )

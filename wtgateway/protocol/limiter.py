@@ -19,12 +19,18 @@ class MessageLimiter:
 
     def count(self, now: float, amount: int = 1) -> None:
         """Count so many at ``now`` seconds; raises ProtocolError (FLOOD) for one too many."""
-        if self._last is not None:
-            self._tokens = min(self.burst, self._tokens + max(0.0, now - self._last) * self.rate)
-        self._last = now
-        if self._tokens < amount:
+        if not self.take(now, amount):
             raise ProtocolError(
                 CloseCode.FLOOD,
                 f"more than {self.rate:g} {self._what} a second (and {self.burst} at once)",
             )
+
+    def take(self, now: float, amount: int = 1) -> bool:
+        """Count so many at ``now`` seconds if they may pass; whether they may."""
+        if self._last is not None:
+            self._tokens = min(self.burst, self._tokens + max(0.0, now - self._last) * self.rate)
+        self._last = now
+        if self._tokens < amount:
+            return False
         self._tokens -= amount
+        return True

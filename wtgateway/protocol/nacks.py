@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wtgateway.errors import ProtocolError
 from wtgateway.protocol.codes import CloseCode
@@ -20,14 +20,13 @@ _HEADER = struct.Struct(">BB")
 _ENTRY = struct.Struct(">BBIIHH")
 
 
-@dataclass(frozen=True, slots=True)
-class NackEntry:
+class NackEntry(NamedTuple):
     """Data fragments ``first`` to ``last`` (both included) of one frame are missing."""
 
     track: int
     rendition: int
     group: int
-    index: int
+    index: int  # type: ignore[assignment]  # the frame's, which hides what tuples have by that name
     first: int
     last: int
 
@@ -45,6 +44,11 @@ def encode_nacks(entries: Sequence[NackEntry]) -> bytes:
     return bytes(out)
 
 
+def count_entries(data: bytes) -> int:
+    """How many entries a NACK says that it has; 1 at least, whatever the bytes are."""
+    return max(1, data[1]) if len(data) > 1 else 1
+
+
 def decode_nacks(data: bytes | memoryview) -> tuple[NackEntry, ...]:
     """The entries of a datagram.
 
@@ -55,7 +59,7 @@ def decode_nacks(data: bytes | memoryview) -> tuple[NackEntry, ...]:
     count = data[1]
     if not 1 <= count <= MAX_ENTRIES or len(data) != _HEADER.size + count * _ENTRY.size:
         raise ProtocolError(CloseCode.MALFORMED, f"a NACK of {count} entries has {len(data)} bytes")
-    entries = tuple(NackEntry(*fields) for fields in _ENTRY.iter_unpack(data[_HEADER.size :]))
+    entries = tuple(map(NackEntry._make, _ENTRY.iter_unpack(data[_HEADER.size :])))
     for entry in entries:
         if entry.first > entry.last:
             raise ProtocolError(

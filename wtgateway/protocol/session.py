@@ -31,7 +31,7 @@ from wtgateway.protocol.codes import CloseCode
 from wtgateway.protocol.delivery import Path
 from wtgateway.protocol.fitting import Fitting, MeasuredRate
 from wtgateway.protocol.limiter import MessageLimiter
-from wtgateway.protocol.nacks import decode_nacks
+from wtgateway.protocol.nacks import count_entries, decode_nacks
 from wtgateway.protocol.outgoing import Outgoing, Pieces, Whole
 from wtgateway.protocol.progress import REPORT_BYTES
 from wtgateway.protocol.resume import TrackWish, Wishes
@@ -101,6 +101,9 @@ class SessionLimits:
     control_bytes_burst: int = 512 * 1024
     datagrams_per_second: float = 400.0  # of the viewer
     datagrams_burst: int = 1000
+    wishes_per_second: float = 1000.0  # entries of its NACKs that are looked at
+    wishes_burst: int = 2000
+    wishes_flood: float = 5.0  # times so many: it does not lack them, it floods
     control_backlog_bytes: int = 1024 * 1024  # control bytes the viewer may leave unread
     statistics_interval: float = 1.0  # what the gateway says at least so often keeps the session alive
     silence: float = 60.0  # a viewer that says nothing for so long is gone; 0: never
@@ -152,6 +155,13 @@ class ServerSession:
             self.limits.control_bytes_per_second, self.limits.control_bytes_burst, "bytes of control data"
         )
         self._datagram_limiter = MessageLimiter(self.limits.datagrams_per_second, self.limits.datagrams_burst)
+        wishes, burst, flood = (
+            self.limits.wishes_per_second,
+            self.limits.wishes_burst,
+            self.limits.wishes_flood,
+        )
+        self._wish_limiter = MessageLimiter(wishes, burst)
+        self._wish_flood = MessageLimiter(flood * wishes, round(flood * burst), "frames asked for again")
         self._out = bytearray()
         self._held_back = bytearray()  # to be said once access is granted
         self._term = AccessTerm(locked=awaits_access)
@@ -342,12 +352,21 @@ class ServerSession:
             self._last_heard = now
             kind = data[0] if data else -1
             if kind == ObjectType.NACK:
-                self.outgoing.asked(decode_nacks(data), now, self.path)
+                self._asked(data, now)
             elif kind == ObjectType.ARRIVALS:
                 self._note_arrivals(data)
         except ProtocolError as error:
             self._send(messages.Error(code=error.code, message=str(error)))
             raise
+
+    def _asked(self, nack: bytes, now: float) -> None:
+        """Who asks for very much is not listened to: reading that is work as well."""
+        entries = count_entries(nack)
+        self._wish_flood.count(now, entries)
+        if self._wish_limiter.take(now, entries):
+            self.outgoing.asked(decode_nacks(nack), now, self.path)
+        else:
+            self.outgoing.counters["nacks_unheard"] += 1
 
     def _note_arrivals(self, data: bytes) -> None:
         """Pair what came with when it was sent."""
