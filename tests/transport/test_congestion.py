@@ -376,6 +376,19 @@ def test_a_hole_leaves_window_pace_and_estimate_as_they_were() -> None:
     assert control.pace(0.060) >= rate
 
 
+def test_the_longer_the_silence_the_less_is_sent_into_it() -> None:
+    control = MediaCongestionControl(max_datagram_size=1200)
+    rounds(control, count=20, packets=40, rtt=0.060)
+    paces = []
+    for n in range(6):
+        lost = packet(n, 0.0)
+        control.on_packet_sent(packet=lost)
+        control.on_packets_expired(packets=[lost])
+        paces.append(control.pace(0.060) / 1200)
+        assert control.congestion_window == control.bytes_in_flight + 100 * 1200
+    assert paces == [50, 25, 12.5, 6.25, 5, 5]
+
+
 def test_a_silence_that_began_with_a_long_queue_was_no_hole() -> None:
     control = MediaCongestionControl(max_datagram_size=1200)
     now = rounds(control, count=20, packets=40, rtt=0.060)

@@ -279,7 +279,10 @@ def test_the_silence_is_not_filled() -> None:
     play.run(2.5)
     before = play.flow.sent_bytes
     play.run(10)
-    assert 0 < (play.flow.sent_bytes - before) * 8 / 10 <= 0.55e6
+    assert 0 < (play.flow.sent_bytes - before) * 8 / 10 <= 0.3e6
+    before = play.flow.sent_bytes
+    play.run(5)
+    assert 0 < (play.flow.sent_bytes - before) * 8 / 5 <= 0.13e6, "who went away without a word costs little"
 
 
 # --- others ------------------------------------------------------------------------------------------

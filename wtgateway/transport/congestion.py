@@ -61,7 +61,8 @@ STARTING_WINDOW = 2.5  # while that is a lower bound
 FAIR_STEP_PACKETS = 3  # a round, whatever the window is: who has less gains on who has more
 LEAST_CUT = 0.8  # of the estimate is left by a round: part of it the sender may have been held back
 SILENT_PACE = 50  # packets a second go on while nothing is acknowledged: the first to arrive tells at once
-SILENT_PACKETS = 256  # for each probe timeout; as long as they go on, none follows
+SILENT_PACKETS = 100  # for each probe timeout; as long as they go on, none follows; the next are half as fast
+LEAST_SILENT_PACE = 5  # a viewer that went away without a word is sent no more than that after 14 s
 
 
 class SizeWatch(Protocol):
@@ -113,6 +114,7 @@ class MediaCongestionControl(QuicCongestionControl):
         self._ceiling = 0
         self._ceiling_at = -CEILING_S
         self._held = 0  # the window of before the silence; 0: there is none
+        self._timeouts = 0  # probe timeouts of the silence
         self._resumed = False
         self.sizes: SizeWatch | None = None
 
@@ -260,7 +262,7 @@ class MediaCongestionControl(QuicCongestionControl):
         """Bytes a second that may leave; ``smoothed_rtt`` in s."""
         rate, mtu = self.estimate.rate, self._mtu
         if self._held:
-            return float(SILENT_PACE * mtu)
+            return max(SILENT_PACE * 2.0 ** (1 - self._timeouts), LEAST_SILENT_PACE) * mtu
         smoothed_rtt = max(smoothed_rtt, 1e-6)
         by_window = PACE_OF_WINDOW * self.congestion_window / smoothed_rtt
         if not rate:
@@ -434,8 +436,9 @@ class MediaCongestionControl(QuicCongestionControl):
     def _fall_silent(self) -> None:
         """A probe timeout: a little goes on, so that the end of the silence is known at once."""
         if not self._held:
-            self._held = self.congestion_window
-        self._set(max(self._held, self.bytes_in_flight + SILENT_PACKETS * self._mtu))
+            self._held, self._timeouts = self.congestion_window, 0
+        self._timeouts += 1
+        self._set(self.bytes_in_flight + SILENT_PACKETS * self._mtu)
 
     def _resume(self, now: float) -> None:
         """The first acknowledgement after it. Where no queue was before, it was a hole: all is as it was."""
