@@ -135,17 +135,18 @@ class End:
         self.webtransport.settle()
         self.webtransport.writable()
         self.webtransport.settle()
-        self._transmit()
+        sent = self._transmit()
         while self.lane.can_send:
-            self._transmit()
-        if self.lane.hungry and self.lane.room() > 0:
+            sent += self._transmit()
+        if sent and self.lane.hungry and self.lane.room() > 0:
             self.mark_dirty()  # what was handed over a little at a time goes on
         self._arm()
 
-    def _transmit(self) -> None:
-        for run in self.lane.transmit(self.time.now):
-            for data in run.packets:
-                self.out.send(data)
+    def _transmit(self) -> int:
+        packets = [data for run in self.lane.transmit(self.time.now) for data in run.packets]
+        for data in packets:
+            self.out.send(data)
+        return len(packets)
 
     def on_connected(self) -> None:
         """Client: ask for the session."""

@@ -121,16 +121,17 @@ def test_ack_frames_are_read_as_aioquic_reads_them(
     assert frames is not None
     theirs, their_delay = pull_ack_frame(Buffer(data=buffer.data))
     assert frames[0] == [(r.start, r.stop - 1) for r in reversed(list(theirs))]
-    assert frames[1:] == (their_delay, [], False)
+    assert frames[1:] == (their_delay, [], [], False)
 
 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_read_or_left(payload: bytes) -> None:
     frames = read_frames(payload)
     if frames is not None:
-        ranges, _, limits, eliciting = frames
+        ranges, _, limits, datagrams, eliciting = frames
         assert all(0 <= low <= high for low, high in ranges)
-        assert eliciting or not limits
+        assert eliciting or not (limits or datagrams)
+        assert sum(map(len, datagrams)) < len(payload)
 
 
 # --- cutting ------------------------------------------------------------------------------------------

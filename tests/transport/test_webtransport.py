@@ -175,6 +175,24 @@ def test_several_sessions_share_a_connection() -> None:
     assert not ends.client.closes
 
 
+def test_room_is_looked_out_for_as_long_as_some_session_waits_for_it() -> None:
+    """Else the connection of a viewer who left while frames waited would be visited again and again."""
+    ends = opened(answer=lambda _: Recorder())
+    ends.request("/other", Recorder())
+    ends.run()
+    first, second = ends.server_end.webtransport.sessions.values()
+    lane = ends.server_end.webtransport.lane
+    first.await_room(True)
+    second.await_room(False)
+    assert lane.hungry
+    second.await_room(True)
+    first.close(0, "over")
+    assert lane.hungry
+    ends.run()
+    second.close(0, "over")
+    assert not lane.hungry
+
+
 def test_at_most_so_many_sessions_on_a_connection() -> None:
     ends = opened(answer=lambda _: Recorder())
     clients = [Recorder() for _ in range(20)]

@@ -2,10 +2,11 @@
 
 A turn: drain the sockets (a bounded number of datagrams), feed each to its connection's lane, then
 flush every touched connection once. Three kinds of touch, by what they cost: a packet that only
-acknowledged and made room for nothing is done with (its connection is not flushed, no timer is set); media
-that was handed over, or room for what waits, makes the connection send a batch; all else is a visit to
-aioquic: its events go to the sessions, its answers leave, its timer is asked for. A connection sends at
-most one batch a turn, so that none delays the others. Connections nobody touches cost nothing.
+acknowledged and made room for nothing, or held datagrams, which their sessions have taken, is done with (its
+connection is not flushed, no timer is set); media that was handed over, or room for what waits, makes the
+connection send a batch; all else is a visit to aioquic: its events go to the sessions, its answers leave, its
+timer is asked for. A connection sends at most one batch a turn, so that none delays the others. Connections
+nobody touches cost nothing.
 
 Imports aioquic, asyncio and this package.
 """
@@ -26,11 +27,15 @@ from wtgateway.transport.h3 import WebTransportConnection
 from wtgateway.transport.lane import Attention, Lane
 from wtgateway.transport.prober import PathProber
 from wtgateway.transport.timers import Timers
-from wtgateway.transport.udp import Peer, UdpSocket
+from wtgateway.transport.udp import Peer, Received, UdpSocket
 
 log = logging.getLogger("wtgateway.transport")
 
-DATAGRAMS_PER_TURN = 64  # of one socket; what is left comes in the next turn, after everybody else's work
+DATAGRAMS_AT_ONCE = 64  # of one socket; where there are more, they are read as well,
+READING_S = 0.01  # for so long; what is left comes in the next turn, after everybody else's work
+MOST_SAID = (
+    8  # packets of one connection that say more than what arrived, where that many wait: more are lost
+)
 LONELY_SERVER_S = 10.0  # a connection without a session is closed after so long
 LONELY_CLIENT_S = 1.0
 LEAST_WAIT_S = 0.001
@@ -155,11 +160,31 @@ class Engine:
     # --- the turn --------------------------------------------------------------------------------
 
     def _readable(self, udp: UdpSocket) -> None:
-        try:
-            datagrams = udp.receive(DATAGRAMS_PER_TURN)
-        except TransportError as error:
-            self.on_socket_error(error)
-            return
+        said: Counter[Link] = Counter()
+        crowded, until = False, self.clock() + READING_S
+        while True:
+            try:
+                datagrams = udp.receive(DATAGRAMS_AT_ONCE)
+            except TransportError as error:
+                self.on_socket_error(error)
+                return
+            self._read(datagrams, udp, said, crowded=crowded)
+            if len(datagrams) < DATAGRAMS_AT_ONCE:
+                break
+            crowded = True
+            if self.clock() >= until:
+                break
+        if self._dirty or crowded:
+            self._flush_dirty()
+        else:
+            self._set_alarm(self.clock())
+            self._rest(udp)
+
+    def _read(self, datagrams: list[Received], udp: UdpSocket, said: Counter[Link], *, crowded: bool) -> None:
+        """Each to its connection. ``crowded``: who has ``said`` a lot in this turn is not heard in it again.
+
+        What waits behind 64 others in the kernel waits because of those who send the most.
+        """
         cid_end = self._cid_end
         for data, peer, now in datagrams:
             link = self.links.get(data[1:cid_end]) if data and not data[0] & 0x80 else None
@@ -167,13 +192,12 @@ class Engine:
                 link = self.route(data, peer, udp, now)
                 if link is None:
                     continue
+            if crowded and said[link] >= MOST_SAID:
+                self.counters["datagrams_unheard"] += 1
+                continue
             link.udp = udp
-            self.receive(link, data, peer, now)
-        if self._dirty or len(datagrams) == DATAGRAMS_PER_TURN:
-            self._flush_dirty()
-        else:
-            self._set_alarm(self.clock())
-            self._rest(udp)
+            if self.receive(link, data, peer, now):
+                said[link] += 1
 
     def _rest(self, udp: UdpSocket) -> None:
         """Only acknowledgements came, for which nobody waits: read the next with those behind them."""
@@ -184,19 +208,29 @@ class Engine:
         if udp in self._sockets:
             self.loop.add_reader(udp.fileno(), self._readable, udp)
 
-    def receive(self, link: Link, data: bytes, peer: Peer, now: float) -> None:
-        """A datagram for a connection, which is flushed with the others of this turn."""
+    def receive(self, link: Link, data: bytes, peer: Peer, now: float) -> bool:
+        """A datagram for a connection, which is flushed with the others of this turn.
+
+        Whether it said more than what arrived.
+        """
         try:
             attention = link.lane.receive(data, peer, now)
         except Exception as error:
             self._broken(link, error)
-            return
-        if attention is Attention.NONE:
-            self._sooner(link)
-            return
-        if attention is Attention.FULL:
+            return True
+        if attention & Attention.FULL:
             link.attend = True
-        self._dirty[link] = None
+        elif attention & Attention.EVENTS:
+            self._guarded(link, self._events, link)
+            if link.gone:
+                return True
+            if internals.is_closing(link.quic):  # for what a datagram held
+                link.attend = True
+        if link.attend or attention & Attention.SEND:
+            self._dirty[link] = None
+        else:
+            self._sooner(link)
+        return bool(attention & (Attention.EVENTS | Attention.FULL))
 
     def _flush_planned_now(self) -> None:
         self._flush_planned = False
@@ -242,8 +276,8 @@ class Engine:
                 prober.refused(link.udp.refused_bytes)
                 self.mark_sending(link)
             link.udp.refused_bytes = 0
-        if lane.can_send or (lane.hungry and lane.room() > 0):
-            self.mark_sending(link)  # what was handed over a little at a time goes on
+        if lane.can_send or (runs and lane.hungry and lane.room() > 0):
+            self.mark_sending(link)  # what was handed over a little at a time goes on, step by step
         if lane.visited or probing:
             self._set_timer(link)
         else:

@@ -139,6 +139,10 @@ class WebTransportConnection:
                 self.call(session, session.handler.writable)
                 self.connects.tell_blocked(session)
 
+    def settle_hunger(self) -> None:
+        """The lane looks out for room as long as a session waits for some."""
+        self.lane.hungry = any(session.hungry for session in self.sessions.values())
+
     def lost(self, reason: str) -> None:
         """The connection is gone, and every session with it."""
         for session in list(self.sessions.values()):
@@ -239,6 +243,7 @@ class WebTransportConnection:
     def ended(self, session: WebTransportSession, code: int, reason: str) -> None:
         """A session is over; its handler is told in :meth:`settle`."""
         self._closed.append((session, code, reason))
+        self.settle_hunger()
         self.mark_dirty()
 
     def call(self, session: WebTransportSession, method: Callable[..., None], *arguments: object) -> None:

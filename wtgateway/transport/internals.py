@@ -64,7 +64,7 @@ _NEEDED = {
 # What the express lane reads and writes besides.
 _NEEDED_BY_LANE = {
     "connection": (
-        "_ack_delay _ack_eliciting_sent_since_receipt _close_at _close_pending _cryptos _host_cids "
+        "_ack_delay _ack_eliciting_sent_since_receipt _close_at _close_pending _cryptos _events _host_cids "
         "_idle_timeout _is_client _network_paths _pacing_at _ping_pending _probe_pending "
         "_remote_ack_delay_exponent _remote_max_data _remote_max_data_used "
         "_remote_max_stream_data_uni _remote_max_streams_bidi _remote_max_streams_uni _spaces "

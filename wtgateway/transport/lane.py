@@ -3,7 +3,7 @@
 Out: media frames (as streams) and datagrams wait in strict classes of urgency (:mod:`media_queue`), and
 are cut, sealed and recorded in batches (:mod:`batch`, :mod:`sealing`), within aioquic's own congestion
 window, pacing, flow control and anti-amplification limit. All else that the connection has to say goes
-through aioquic's ``datagrams_to_send``. In: packets that only acknowledge are applied directly
+through aioquic's ``datagrams_to_send``. In: packets of acknowledgements and datagrams are applied directly
 (:mod:`short_path`), all others go to ``receive_datagram``.
 
 With ``express=False``, or an aioquic that :mod:`internals` does not know, everything goes the
@@ -33,7 +33,8 @@ from wtgateway.transport.urgency import Urgency
 
 BATCH_PACKETS = 64  # one batch, and one segmented system call (UDP_MAX_SEGMENTS); the next viewer's turn then
 BATCH_BYTES = 65000
-MAX_SHORT_BYTES = 300  # a longer packet has more to say than that something arrived
+SHORT_BYTES = 300  # a longer packet has more to say than that something arrived: datagrams, or streams
+MOST_PASSED_OVER = 63  # long packets that are not tried on the short path after one that was not for it
 SHALLOW_S = 0.005  # what the path takes in so long may wait here; the rest waits where it can be overtaken
 PACKETS_PER_KEY = 1 << 22  # half of what AES-GCM allows with one key (RFC 9001, section 6.6)
 
@@ -41,12 +42,13 @@ _PING = b"\x01"
 _ONE_RTT = Epoch.ONE_RTT
 
 
-class Attention(enum.IntEnum):
+class Attention(enum.IntFlag):
     """What a received datagram asks of the connection's driver."""
 
     NONE = 0
     SEND = 1  # there may be room now for what waits
-    FULL = 2  # aioquic took it: events, answers, timer
+    EVENTS = 2  # datagrams are among the connection's events, and nothing else is to be done about it
+    FULL = 4  # aioquic took it: events, answers, timer
 
 
 class Lane:
@@ -65,6 +67,7 @@ class Lane:
         self._paced_at: float | None = None
         self._wake_at = 0.0
         self._confirmed = False
+        self._pass_over = self._passed_over = 0  # long packets: how many to leave to aioquic unread
         self._fresh_since = 0  # first packet number that was sealed with the present key
         self._stale = True  # aioquic was visited: what is remembered of it may have changed
         self._short: ShortPath  # once the handshake is confirmed, as the others
@@ -80,22 +83,37 @@ class Lane:
         if (
             self.express
             and self.qlog is None  # aioquic's way is noted
-            and len(data) <= MAX_SHORT_BYTES
             and not data[0] & 0x80
+            and (len(data) <= SHORT_BYTES or self._worth_trying())
             and self._sendable()
         ):
             if self._stale:
                 self._refresh()
             outcome = self._short.receive(data, peer, now)
+            if len(data) > SHORT_BYTES:
+                left = outcome is Outcome.LEFT
+                self._pass_over = min(2 * self._pass_over + 1, MOST_PASSED_OVER) if left else 0
             if outcome is not Outcome.LEFT:
-                self._touched |= outcome is Outcome.TOUCHED
-                return (
-                    Attention.SEND if self.hungry or self._media.unsent or self._touched else Attention.NONE
-                )
+                return self._attention(outcome)
         self._touched = True
         self.quic.receive_datagram(data, peer, now)
         self._stale = True
         return Attention.FULL
+
+    def _worth_trying(self) -> bool:
+        """Whether to read a long packet, which aioquic has to do again if it holds a stream."""
+        self._passed_over += 1
+        if self._passed_over <= self._pass_over:
+            return False
+        self._passed_over = 0
+        return True
+
+    def _attention(self, outcome: Outcome) -> Attention:
+        self._touched |= outcome is Outcome.TOUCHED
+        attention = Attention.EVENTS if self.quic._events else Attention.NONE
+        if self._touched or (outcome is Outcome.ROOM and (self.hungry or self._media.unsent)):
+            attention |= Attention.SEND
+        return attention
 
     # --- what is to be sent ------------------------------------------------------------------------
 

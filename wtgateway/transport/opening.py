@@ -1,9 +1,10 @@
-"""The short path for what viewers mostly send: 1-RTT packets that hold nothing but acknowledgements.
+"""The short path for what viewers mostly send: 1-RTT packets of acknowledgements and datagrams.
 
 Such a packet is unprotected, read and applied without aioquic building anything for it. Frames taken
-are ACK, PADDING, PING, MAX_DATA, MAX_STREAM_DATA and MAX_STREAMS (RFC 9000, section 19); at the first
-other one, at anything malformed and at anything that would change path, keys or connection ID the
-packet is left to aioquic, untouched. :func:`read_frames` is pure. Imports aioquic's types only.
+are ACK, PADDING, PING, MAX_DATA, MAX_STREAM_DATA and MAX_STREAMS (RFC 9000, section 19) and DATAGRAM
+(RFC 9221); at the first other one, at anything malformed and at anything that would change path, keys
+or connection ID the packet is left to aioquic, untouched. :func:`read_frames` is pure. Imports aioquic's
+types only.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from wtgateway.transport.sealing import TAG_BYTES, masks
 MAX_RANGES = 256  # of an ACK frame on the short path
 _PADDING, _PING, _ACK, _MAX_DATA, _MAX_STREAM_DATA = 0x00, 0x01, 0x02, 0x10, 0x11
 _MAX_STREAMS_BIDI, _MAX_STREAMS_UNI = 0x12, 0x13
+_DATAGRAM, _DATAGRAM_WITH_LENGTH = 0x30, 0x31
 _LIMITS = (_MAX_DATA, _MAX_STREAMS_BIDI, _MAX_STREAMS_UNI)
 _MAX_STREAMS = 1 << 60
 _RESERVED_BITS, _KEY_PHASE_BIT, _SPIN_BIT = 0x18, 0x04, 0x20
@@ -27,9 +29,9 @@ _RESERVED_BITS, _KEY_PHASE_BIT, _SPIN_BIT = 0x18, 0x04, 0x20
 Opened = tuple[int, bool, bytes]  # packet number, spin bit, payload
 Range = tuple[int, int]  # of packet numbers: first and last
 Limit = tuple[int, int, int]  # frame type, stream id (or 0), value
-Frames = tuple[list[Range], int, list[Limit], bool]
+Frames = tuple[list[Range], int, list[Limit], list[bytes], bool]
 """What a packet says: ranges acknowledged, from the highest down (none without ACK), the delay as
-encoded, limits raised, and whether it wants to be acknowledged itself."""
+encoded, limits raised, datagrams, and whether it wants to be acknowledged itself."""
 
 
 class Unreadable(Exception):
@@ -88,6 +90,7 @@ def read_frames(payload: bytes) -> Frames | None:
     """The frames of a packet; None unless all are well-formed and of the kinds of the short path."""
     ranges: list[Range] = []
     limits: list[Limit] = []
+    datagrams: list[bytes] = []
     delay = 0
     ack_eliciting = False
     at, end = 0, len(payload)
@@ -114,11 +117,18 @@ def read_frames(payload: bytes) -> Frames | None:
                 value, at = _varint(payload, at)
                 limits.append((kind, stream_id, value))
                 ack_eliciting = True
+            elif kind in (_DATAGRAM, _DATAGRAM_WITH_LENGTH):
+                size, at = _varint(payload, at) if kind == _DATAGRAM_WITH_LENGTH else (end - at, at)
+                if size > end - at:
+                    return None
+                datagrams.append(payload[at : at + size])
+                at += size
+                ack_eliciting = True
             elif kind != _PADDING:
                 return None
     except (IndexError, ValueError):
         return None
-    return ranges, delay, limits, ack_eliciting
+    return ranges, delay, limits, datagrams, ack_eliciting
 
 
 def _read_ack(payload: bytes, at: int, ranges: list[Range]) -> tuple[int, int]:

@@ -222,7 +222,7 @@ class ViewerSession:
             return
         if self.core.has_events:
             self._handle(self.core.poll_events())
-        if self.core.outgoing.pending:
+        if self.core.outgoing.pending or self.core.has_control:
             transport.flush()
 
     def writable(self) -> None:

@@ -1,4 +1,4 @@
-"""Packets that only acknowledge, applied to aioquic's connection without its receive path.
+"""Packets that acknowledge or hold datagrams, applied to aioquic's connection without its receive path.
 
 What aioquic does for every packet is done here in the same order and words, and nothing else:
 :mod:`opening` unprotects and reads, :mod:`acks` applies the acknowledgement. A packet of another kind, from
@@ -12,6 +12,7 @@ import enum
 from collections.abc import Sequence
 
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import DatagramFrameReceived
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.tls import Epoch
 
@@ -24,11 +25,12 @@ _MAX_DATA, _MAX_STREAM_DATA, _MAX_STREAMS_BIDI = 0x10, 0x11, 0x12
 
 
 class Outcome(enum.Enum):
-    """What became of a packet."""
+    """What became of a packet; datagrams that it held are among the connection's events."""
 
     LEFT = enum.auto()  # to aioquic
     DONE = enum.auto()
-    TOUCHED = enum.auto()  # done, and aioquic may have something to send because of it
+    ROOM = enum.auto()  # done, and something was acknowledged
+    TOUCHED = enum.auto()  # the same, and aioquic may have something to send because of it
 
 
 class ShortPath:
@@ -38,6 +40,7 @@ class ShortPath:
         "_address",
         "_cid",
         "_cid_bytes",
+        "_datagram_bytes",
         "_delay_exponent",
         "_opener",
         "_quic",
@@ -53,6 +56,7 @@ class ShortPath:
         self._space: QuicPacketSpace = quic._spaces[Epoch.ONE_RTT]
         self._received = self._space.received_packets
         self._cid_bytes = quic.configuration.connection_id_length
+        self._datagram_bytes = quic.configuration.max_datagram_frame_size or 0  # of a frame, taken; 0: none
         self.refresh()
 
     def refresh(self) -> None:
@@ -88,8 +92,10 @@ class ShortPath:
         frames = read_frames(payload)
         if frames is None:
             return Outcome.LEFT
-        ranges, encoded_delay, limits, eliciting = frames
+        ranges, encoded_delay, limits, datagrams, eliciting = frames
         if limits and not self._are_known(limits):
+            return Outcome.LEFT
+        if datagrams and len(payload) > self._datagram_bytes:  # that some frame may be too large
             return Outcome.LEFT
         touched = False
         if ranges:
@@ -99,8 +105,12 @@ class ShortPath:
         if limits:
             self._raise(limits)
             touched = True  # streams of aioquic's own may go on as well
+        for datagram in datagrams:
+            self._quic._events.append(DatagramFrameReceived(data=datagram))
         self._record(number, spin, eliciting, now)  # last: an ACK of our ACKs forgets what those told
-        return Outcome.TOUCHED if touched else Outcome.DONE
+        if touched:
+            return Outcome.TOUCHED
+        return Outcome.ROOM if ranges else Outcome.DONE
 
     def _record(self, number: int, spin: bool, eliciting: bool, now: float) -> None:
         quic, space = self._quic, self._space

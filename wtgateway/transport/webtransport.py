@@ -132,6 +132,7 @@ class WebTransportSession:
         "credit",
         "draining",
         "handler",
+        "hungry",
         "id",
         "is_client",
         "protocol",
@@ -156,6 +157,7 @@ class WebTransportSession:
         self.protocol = protocol  # the sub-protocol agreed on, or empty
         self.closed = False
         self.draining = False  # the peer asked for the session's end
+        self.hungry = False  # its handler waits for room
         self.credit: Credit | None = None  # session flow control: what may be sent, what may come
         self.window: Window | None = None
         self._preamble = encode_uint_var(StreamType.WEBTRANSPORT) + encode_uint_var(session_id)
@@ -275,7 +277,9 @@ class WebTransportSession:
 
     def await_room(self, waiting: bool) -> None:
         """Whether ``handler.writable`` is wanted as soon as acknowledgements make room."""
-        self._connection.lane.hungry = waiting
+        if self.hungry != waiting:
+            self.hungry = waiting
+            self._connection.settle_hunger()
 
     def path(self) -> PathStats:
         """What QUIC knows about the path."""

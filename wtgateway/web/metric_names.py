@@ -41,6 +41,7 @@ COUNTERS: Final = {
     "datagrams_out": "UDP datagrams sent",
     "datagrams_dropped": "UDP datagrams that belonged to no connection",
     "datagrams_misrouted": "UDP datagrams whose connection ID names another node, or none",
+    "datagrams_unheard": "UDP datagrams dropped because their connection says much and others wait behind it",
     "datagrams_too_large": "Datagrams of frames dropped because the path takes less",
     "gso_batches": "System calls that sent several datagrams",
     "stateless_resets": "Stateless resets sent",

@@ -11,6 +11,7 @@ import datetime
 import functools
 import random
 import ssl
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -162,6 +163,7 @@ class Setup:
     peer_ack_delay: float = 0.001  # s; how long the stock peer sits on an ACK
     max_datagram_size: int = 1200
     cid_bytes: int = 8  # of the connection IDs that the lane's side issues
+    max_datagram_frame: int | None = 65_536  # which either side takes
 
 
 @dataclass
@@ -204,7 +206,7 @@ class End:
         self.name, self.world, self.driver, self.quic = name, world, driver, driver.quic
         self.books = Books(name, driver.quic, world.witness)
         self.received = Received()
-        self.attentions: dict[Attention, int] = dict.fromkeys(Attention, 0)
+        self.attentions: Counter[Attention] = Counter()
         self.out: Link
         self._timer: float | None = None
 
@@ -215,16 +217,21 @@ class End:
         attention = self.driver.receive(bytes(emission), source, now)
         self.attentions[attention] += 1
         self.books.received(before, accepted, now)
-        if attention is Attention.NONE:
-            self._sooner(self.driver.sooner())
+        if attention & Attention.EVENTS:
+            self._take_events()
+        if attention & (Attention.SEND | Attention.FULL):
+            self.flush(attend=bool(attention & Attention.FULL))
         else:
-            self.flush(attend=attention is Attention.FULL)
+            self._sooner(self.driver.sooner())
+
+    def _take_events(self) -> None:
+        while (event := self.quic.next_event()) is not None:
+            self.received.take(event)
 
     def flush(self, *, attend: bool = True) -> None:
         """Events to the application, packets to the network, the timer set: what ``Engine.flush`` does."""
         if attend:
-            while (event := self.quic.next_event()) is not None:
-                self.received.take(event)
+            self._take_events()
             self.driver.touch()
         for _ in range(MOST_TURNS):
             self._send()
@@ -331,7 +338,7 @@ class World:
             supported_versions=[setup.version],
             connection_id_length=setup.cid_bytes if own else 8,
             congestion_control_algorithm=setup.congestion if own else "reno",
-            max_datagram_frame_size=65_536,
+            max_datagram_frame_size=setup.max_datagram_frame,
             max_datagram_size=setup.max_datagram_size if own else 1200,
             max_data=1 << 20 if own else setup.peer_max_data,
             max_stream_data=1 << 20 if own else setup.peer_max_stream_data,

@@ -161,7 +161,7 @@ def test_the_short_path_is_taken() -> None:
     """What all the comparisons above rest on: that it is not aioquic against aioquic."""
     play = Play(Setup(), "express")
     play.wait(0.2)
-    play.lane.attentions = dict.fromkeys(Attention, 0)
+    play.lane.attentions.clear()
     for n in range(10):
         play.frame(20_000 + n)
         play.wait(0.05)
@@ -234,7 +234,7 @@ def test_credit_for_a_stream_of_aioquics_own_is_used_at_once() -> None:
     play = Play(Setup(peer_max_data=5_000), "express")
     play.control("lane", 4_000)
     play.wait(0.2)
-    play.lane.attentions = dict.fromkeys(Attention, 0)
+    play.lane.attentions.clear()
     play.control("lane", 30_000)
     before = len(play.world.witness.sent(SERVER))
     grants = [play.world.time.now]

@@ -82,6 +82,8 @@ BASES = {
     "busy, as client": (_busy, Setup(lane=CLIENT, peer_max_streams=6)),
     "new keys": (_updated, Setup(suite=CHACHA20)),
     "at rest": (_rested, Setup(suite=AES_128)),
+    "without datagrams": (_rested, Setup(max_datagram_frame=None)),
+    "small datagrams": (_rested, Setup(max_datagram_frame=64)),
 }
 
 
@@ -121,7 +123,9 @@ def compare(found: Base, packets: list[bytes], *, address: Any = None, pause: fl
         different = differences(snapshot(short), snapshot(long))
         assert not different, different
         due = short.sooner()
-        if attention is Attention.NONE and (due is None or due > now):  # else its timer tells
+        if not attention & (Attention.SEND | Attention.FULL) and (
+            due is None or due > now
+        ):  # else its timer tells
             assert not fork(long.quic).datagrams_to_send(now), "aioquic would answer, and nobody is told"
             assert not fork(short).transmit(now), "there is something to send, and nobody is told"
     return short
@@ -184,6 +188,19 @@ def limits(streams: list[int]) -> st.SearchStrategy[bytes]:
     )
 
 
+def datagrams() -> st.SearchStrategy[bytes]:
+    """DATAGRAM frames with a length and without, which takes the packet's rest; with a wrong one."""
+    sizes = st.one_of(st.integers(0, 20), st.sampled_from([60, 63, 64, 300, 1_100]))
+    return st.one_of(
+        st.builds(
+            lambda size: b"\x31" + varint(size) + bytes(range(size % 251)) + b"." * (size - size % 251), sizes
+        ),
+        st.builds(lambda size: b"\x30" + b"-" * size, sizes),
+        st.builds(lambda size, claimed: b"\x31" + varint(claimed) + b"+" * size, small, numbers),
+        st.builds(lambda data: b"\x31" + varint(len(data), 8) + data, st.binary(max_size=9)),
+    )
+
+
 def others(streams: list[int]) -> st.SearchStrategy[bytes]:
     """Frames that the short path has to leave alone, legal and not."""
     stream_ids = st.one_of(st.sampled_from(streams), st.integers(0, 12))
@@ -198,7 +215,6 @@ def others(streams: list[int]) -> st.SearchStrategy[bytes]:
             st.sampled_from([0x14, 0x16, 0x17, 0x19]),
             numbers,
         ),
-        st.builds(lambda data: b"\x31" + varint(len(data)) + data, st.binary(max_size=20)),
         st.builds(lambda n: b"\x18" + varint(n) + b"\0\x08" + bytes([n]) * 24, st.integers(0, 12)),
         st.builds(lambda data: b"\x1a" + data, st.binary(min_size=8, max_size=8)),
         st.builds(lambda code: b"\x1c" + varint(code) + b"\0\0", small),
@@ -218,6 +234,7 @@ def payloads(draw: st.DrawFn, found: Base) -> bytes:
         plausible_acks(*found.sent),
         wild_acks(*found.sent),
         st.just(b"\x01"),
+        datagrams(),
         st.builds(bytes, st.integers(1, 30)),
         limits(found.streams),
     )
