@@ -32,10 +32,8 @@ from wtgateway.transport.udp import Peer, Received, UdpSocket
 log = logging.getLogger("wtgateway.transport")
 
 DATAGRAMS_AT_ONCE = 64  # of one socket; where there are more, they are read as well,
-READING_S = 0.01  # for so long; what is left comes in the next turn, after everybody else's work
-MOST_SAID = (
-    8  # packets of one connection that say more than what arrived, where that many wait: more are lost
-)
+READING_S = 0.02  # for so long; what is left comes in the next turn, after everybody else's work
+MOST_SAID = 4  # packets of one connection a turn, beside acknowledgements, where so many wait; more are lost
 LONELY_SERVER_S = 10.0  # a connection without a session is closed after so long
 LONELY_CLIENT_S = 1.0
 LEAST_WAIT_S = 0.001
