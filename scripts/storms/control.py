@@ -1,4 +1,4 @@
-"""Well-behaved viewers in a process of their own, and what must hold of what they got.
+"""Well-behaved viewers in processes of their own, and what must hold of what they got.
 
 Their number is small, their deadline long: what they lack was lost by a fault, not by a machine that is busy
 with making the storm.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from scripts.benchmarks.report import quantile
@@ -22,7 +23,7 @@ DEADLINE_MS = 10_000
 class Controls:
     """The running viewers; books of theirs are kept from one report to the next."""
 
-    def __init__(self, running: Crowd) -> None:
+    def __init__(self, running: Sequence[Crowd]) -> None:
         self._running = running
         self.latencies_ms: list[float] = []
         self.longest_ms = 0
@@ -31,8 +32,12 @@ class Controls:
 
     async def look(self) -> list[float]:
         """Ask them; latencies since the last time (ms)."""
-        self.reports = await self._running.report()
-        self.ledger = self.reports[0]["ledger"]
+        told = await asyncio.gather(*(each.report() for each in self._running))
+        self.reports = [report for reports in told for report in reports]
+        ledger: Counter[str] = Counter()
+        for first, *_ in told:
+            ledger.update(first["ledger"])
+        self.ledger = ledger
         self.longest_ms = max(self.longest_ms, *(report["longest_ms"] for report in self.reports))
         fresh = [value for report in self.reports for value in report["latencies_ms"]]
         self.latencies_ms += fresh
@@ -70,8 +75,20 @@ class Controls:
 
 
 @contextlib.asynccontextmanager
-async def controls(url: str, count: int = 2, *, deadline_ms: int = DEADLINE_MS) -> AsyncIterator[Controls]:
-    """``count`` viewers of the page ``url``, all playing."""
+async def controls(
+    url: str, count: int = 2, *, deadline_ms: int = DEADLINE_MS, each: int = 0
+) -> AsyncIterator[Controls]:
+    """``count`` viewers of the page ``url``, all playing; ``each``: so many in a process, 0: all in one.
+
+    Where many come back at once, handshakes of some would keep the others of their process waiting.
+    """
     options = ("--deadline", str(deadline_ms)) if deadline_ms else ()
-    async with crowd((), url, count, module="scripts.storms.watchers", options=options) as running:
-        yield Controls(running)
+    module = "scripts.storms.watchers"
+    async with contextlib.AsyncExitStack() as stack:
+        crowds = [
+            await stack.enter_async_context(
+                crowd((), url, min(each or count, count - begun), module=module, options=options)
+            )
+            for begun in range(0, count, each or count)
+        ]
+        yield Controls(crowds)

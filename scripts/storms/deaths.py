@@ -27,6 +27,7 @@ WHOLE = 60
 VIEWERS = 50
 WORKERS = 2
 BACK_MS = 1000.0
+EACH = 5  # viewers of a process: on as many machines none would wait for another's handshake
 PAUSE_SECONDS = 0.5
 KINDS = {"worker": b"wtgateway.workers", "encoder": b"wtgateway.isolation"}  # modules of processes
 _CONFIG = """
@@ -82,7 +83,7 @@ async def run(
     gateway = ObservedGateway("-c", config, directory=options.directory)
     async with gateway:
         await until(lambda: _whole(gateway), "all workers", 60)
-        async with controls(f"{gateway.url}/test", viewers, deadline_ms=0) as watching:
+        async with controls(f"{gateway.url}/test", viewers, deadline_ms=0, each=EACH) as watching:
             await watching.more_frames(30)
             before = await gateway.quiet(viewers)
             course.begin()

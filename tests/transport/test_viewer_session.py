@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from wtgateway.access.permissions import EVERYTHING, Grant
 from wtgateway.hub import Broadcast, Status
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
 from wtgateway.protocol.arrivals import Arrival, encode_arrivals
@@ -170,6 +171,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return fake
 
 
+GRANT = Grant(permissions=EVERYTHING)
+
+
 @dataclass
 class Rig:
     broadcast: Broadcast
@@ -180,7 +184,7 @@ class Rig:
     traced: list[tuple[str, tuple[TracedFrame, ...]]]
 
 
-def watching(delivery: str) -> Rig:
+def watching(delivery: str, grant: Grant | None = GRANT) -> Rig:
     broadcast, producer = Broadcast("cam"), Producer()
     broadcast.bind(producer)
     broadcast.set_catalog(CATALOG)
@@ -200,6 +204,7 @@ def watching(delivery: str) -> Rig:
         certificates=[],
         on_closed=closed.append,
         on_traced=lambda *call: traced.append(call),
+        grant=grant,
     )
     transport = FakeTransport()
     session.opened(cast(WebTransportSession, transport))
@@ -484,6 +489,18 @@ async def test_who_has_to_leave_is_told_so_and_nothing_more(rig: Rig) -> None:
     assert rig.transport.messages() == said
     rig.session.closed(0, "the viewer closed")
     assert rig.session.end == (CloseCode.GOING_AWAY, "restarting")
+
+
+async def test_a_token_that_is_good_too_late_begins_nothing(clock: Clock) -> None:
+    rig = watching("stream", grant=None)
+    rig.session.part(CloseCode.UNAUTHORIZED, "no token in time")
+    rig.session.granted(GRANT)
+    assert rig.broadcast.viewers == 0
+    assert isinstance(rig.transport.messages()[-1], Goodbye)
+    rig.session.closed(0, "the viewer closed")
+    in_time = watching("stream", grant=None)
+    in_time.session.granted(GRANT)
+    assert in_time.broadcast.viewers == 1
 
 
 async def test_who_has_to_leave_and_does_not_is_closed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

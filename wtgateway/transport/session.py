@@ -153,7 +153,7 @@ class ViewerSession:
         """A token was good: the first one, or one that follows it."""
         first, self.grant = self.grant is None, grant
         self.core.identity = grant.identity
-        if self._transport is None:
+        if self._transport is None or self._farewell is not None:
             return
         if first:
             self._join_broadcast(grant)
