@@ -19,7 +19,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "wtgateway"
 LEVELS = [
-    {"media", "errors", "clock", "log", "__init__"},
+    {"media", "errors", "clock", "log", "private_files", "__init__"},
     {"config", "bitstream", "cluster", "events"},
     {"access", "limits", "protocol", "sources", "encoders", "certs"},
     {"hub"},

@@ -25,13 +25,13 @@ from hypothesis import strategies as st
 
 from wtgateway.access.callback import grant_of_answer
 from wtgateway.access.checker import UnavailableError
-from wtgateway.access.control import parse_revocations
 from wtgateway.access.credentials import Credentials
 from wtgateway.access.jwks import REFRESH_S, UNKNOWN_EVERY_S, KeySet
 from wtgateway.access.jwts import Expected, JwtChecker, unverified_header, verified_claims
 from wtgateway.access.keys import VerifyingKey, key_of_file, keys_of_set, verifying_key
 from wtgateway.access.own_tokens import OwnTokens, create_token, load_key, own_key
 from wtgateway.access.permissions import Action, Grant, parse_permissions
+from wtgateway.access.revocation_file import parse_revocations
 from wtgateway.access.secrets import hash_password, hash_token
 from wtgateway.access.static import LOOK_EVERY_S, StaticUsers, read_users
 from wtgateway.cluster import ClusterSecret

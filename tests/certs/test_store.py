@@ -17,10 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from wtgateway import private_files
 from wtgateway.certs import CertificateStore, make_page_certificate, subject_names
 from wtgateway.certs.certificate import parse_pem, subject_names_of, to_pem
-from wtgateway.certs.store import LOCK_FILE, STORE_FILE, directory_lock
+from wtgateway.certs.store import STORE_FILE
 from wtgateway.errors import CertificateError
+from wtgateway.private_files import LOCK_FILE, directory_lock
 
 NOW = 1_800_000_000.25
 NAMES = subject_names(["media.example", "[::]", "203.0.113.9", "not a host"])
@@ -175,10 +177,11 @@ def test_a_directory_that_is_a_file_is_a_typed_error(tmp_path: Path) -> None:
         CertificateStore(tmp_path / "certs", 60.0, NAMES).load_or_create(NOW)
 
 
-def test_a_lock_held_for_ever_is_a_typed_error(tmp_path: Path) -> None:
-    held = directory_lock(tmp_path)
-    with held, pytest.raises(CertificateError, match="another process"), directory_lock(tmp_path, 0.0):
-        pass
+def test_a_lock_held_for_ever_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_files, "LOCK_TIMEOUT_S", 0.0)
+    store = CertificateStore(tmp_path, 60.0, NAMES)
+    with directory_lock(tmp_path), pytest.raises(CertificateError, match=r"another process.*--certs-dir"):
+        store.load_or_create(NOW)
 
 
 def _process(stores: list[tuple[str, float]], gate: object, results: object) -> None:

@@ -6,12 +6,8 @@ May import config and cluster.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
-import os
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +17,15 @@ from wtgateway.access.checker import Checker
 from wtgateway.access.credentials import Credentials, Refused
 from wtgateway.access.origins import ANY, Origins, parse_origin_pattern
 from wtgateway.access.permissions import Permission, parse_permissions
-from wtgateway.access.revocations import MAX_REVOCATIONS, Revocation
+from wtgateway.access.revocation_file import Change, RevocationFile
+from wtgateway.access.revocations import Revocation, RevocationsFullError
 from wtgateway.cluster import ClusterSecret
 from wtgateway.config import AccessConfig, GatewayConfig
 from wtgateway.errors import ConfigError
 
 log = logging.getLogger("wtgateway.access")
 
-REVOCATIONS_FILE = "revocations.json"
-_MAX_FILE_BYTES = 512 * MAX_REVOCATIONS
+LOOK_EVERY_S = 1.0  # what another gateway on the same directory has taken back is known after this
 
 OnRevoked = Callable[[Revocation], None]
 OnRefused = Callable[[Credentials, Refused], None]
@@ -66,8 +62,10 @@ class AccessControl:
         anonymous = _anonymous(access, self._checkers)
         self.authority = Authority(self._checkers, anonymous=anonymous, on_refused=on_refused)
         self.origins = origins_of(config)
-        self._file = config.certs_dir / REVOCATIONS_FILE
+        self._file = RevocationFile(config.certs_dir)
+        self._unwritten: dict[tuple[str, str], Change] = {}
         self._writing = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
         if not self._checkers and not (config.bind.is_loopback and config.web.is_loopback):
             log.warning(
                 "no access control: everybody who reaches this gateway may watch; sessions, metrics and "
@@ -76,10 +74,11 @@ class AccessControl:
 
     async def start(self) -> None:
         """Load keys, users and revocations. Raises ConfigError."""
-        for revocation in await asyncio.to_thread(_read, self._file):
+        for revocation in await asyncio.to_thread(self._file.read) or ():
             self.authority.revoke(revocation)
         for checker in self._checkers:
             await checker.start()
+        self._looking = asyncio.create_task(self._look())
 
     async def prepare(self, config: GatewayConfig) -> Prepared:
         """See whether another configuration can be used; nothing has changed yet. Raises ConfigError."""
@@ -103,6 +102,9 @@ class AccessControl:
 
     async def close(self) -> None:
         """End what runs in the background."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
         for checker in self._checkers:
             await checker.close()
 
@@ -111,25 +113,94 @@ class AccessControl:
         return self.authority.revocations.all(clock.now_us())
 
     async def revoke(self, revocation: Revocation) -> None:
-        """Take a token or an identity back, now and after a restart. Raises RevocationsFullError, OSError."""
+        """Take a token or an identity back: now, after a restart, and for all gateways on ``certs_dir``.
+
+        Raises RevocationsFullError; OSError, ConfigError where it could not be written yet: it holds, and
+        writing is tried again.
+        """
         self.authority.revoke(revocation)
+        self._revoked(revocation)
+        await self._write(Change(revocation))
+
+    async def restore(self, token_id: str, identity: str) -> bool:
+        """What was taken back is good again, if it still would be; False: it was not.
+
+        Raises OSError, ConfigError as :meth:`revoke`.
+        """
+        if not self._restored(token_id, identity):
+            return False
+        await self._write(Change(Revocation(token_id=token_id, identity=identity), restored=True))
+        return True
+
+    def _revoked(self, revocation: Revocation) -> None:
         self.on_revoked(revocation)
         log.info(
             "access revoked token=%s identity=%s", revocation.token_id or "-", revocation.identity or "-"
         )
-        await self._keep()
 
-    async def restore(self, token_id: str, identity: str) -> bool:
-        """What was taken back is good again, if it still would be; False: it was not. Raises OSError."""
-        if not self.authority.revocations.remove(token_id, identity, clock.now_us()):
-            return False
-        log.info("access restored token=%s identity=%s", token_id or "-", identity or "-")
-        await self._keep()
-        return True
+    def _restored(self, token_id: str, identity: str) -> bool:
+        found = self.authority.revocations.remove(token_id, identity, clock.now_us())
+        if found:
+            log.info("access restored token=%s identity=%s", token_id or "-", identity or "-")
+        return found
 
-    async def _keep(self) -> None:
+    async def _write(self, change: Change) -> None:
+        self._unwritten[change.revocation.names] = change
         async with self._writing:
-            await asyncio.to_thread(_write, self._file, self.revocations())
+            await self._write_all()
+
+    async def _write_all(self) -> None:
+        changes = dict(self._unwritten)
+        if not changes:  # another call has taken them along
+            return
+        arguments = tuple(changes.values()), self.revocations(), clock.now_us()
+        try:
+            held = await asyncio.to_thread(self._file.change, *arguments)
+        except RevocationsFullError:
+            self._written(changes)  # no use in trying that again
+            raise
+        self._written(changes)
+        self._adopt(held)
+
+    def _written(self, changes: dict[tuple[str, str], Change]) -> None:
+        for names, change in changes.items():
+            if self._unwritten.get(names) is change:
+                del self._unwritten[names]
+
+    async def _look(self) -> None:
+        """Write what could not be written, and see what others have."""
+        trouble = ""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                async with self._writing:
+                    if self._unwritten:
+                        await self._write_all()
+                    elif (held := await asyncio.to_thread(self._file.news)) is not None:
+                        self._adopt(held)
+            except (OSError, ConfigError, RevocationsFullError) as error:
+                if str(error) != trouble:
+                    log.error("revocations are not shared, nor kept over a restart, for now: %s", error)
+                trouble = str(error)
+            else:
+                if trouble:
+                    log.info("revocations are shared and kept again")
+                trouble = ""
+
+    def _adopt(self, held: Sequence[Revocation]) -> None:
+        """What is written is what holds, but for what is not written yet. Raises RevocationsFullError."""
+        known = {each.names: each for each in self.revocations()}
+        written = {each.names: each for each in held}
+        for names in known.keys() - written.keys() - self._unwritten.keys():
+            self._restored(*names)
+        for names, revocation in written.items():
+            former = known.get(names)
+            if former == revocation or names in self._unwritten:
+                continue
+            self.authority.revocations.remove(*names, clock.now_us())  # the later end would count
+            self.authority.revoke(revocation)
+            if former is None:
+                self._revoked(revocation)
 
 
 def origins_of(config: GatewayConfig) -> Origins:
@@ -207,49 +278,3 @@ def _callback(access: AccessConfig) -> Checker:
     from wtgateway.access.callback import Callback
 
     return Callback(access.callback, timeout_s=access.callback_timeout_s, yes_s=access.callback_cache_s)
-
-
-# --- the file of revocations --------------------------------------------------------------------------
-
-
-def parse_revocations(data: bytes) -> list[Revocation]:
-    """The rows of the file. Raises ValueError or TypeError for anything else."""
-    rows = json.loads(data)
-    if not isinstance(rows, list) or len(rows) > MAX_REVOCATIONS:
-        raise ValueError("no list of revocations")
-    found = []
-    for row in rows:
-        if not isinstance(row, list):
-            raise TypeError("no revocation")
-        found.append(Revocation.from_row(row))
-    return found
-
-
-def _read(path: Path) -> list[Revocation]:
-    """None where there is no file. Raises ConfigError: without it somebody would be let in again."""
-    try:
-        with path.open("rb") as stream:
-            return parse_revocations(stream.read(_MAX_FILE_BYTES))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise ConfigError("access", "", str(path), f"a file that can be read ({error.strerror})") from None
-    except (ValueError, TypeError, RecursionError):
-        raise ConfigError("access", "", str(path), "the revocations that this gateway has written") from None
-
-
-def _write(path: Path, revocations: list[Revocation]) -> None:
-    """Whole or not at all (rename(2)), for this user alone."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(json.dumps([revocation.to_row() for revocation in revocations]).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
-        raise

@@ -24,6 +24,11 @@ class Revocation:
         if len(names) != 1 or len(names[0]) > MAX_NAME_CHARACTERS or self.until_us < 0:
             raise ValueError("either a token's id or an identity is needed, and a time that is not negative")
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What it is known by."""
+        return self.token_id, self.identity
+
     def holds(self, now_us: int) -> bool:
         """Whether it is not over yet."""
         return self.until_us == 0 or now_us < self.until_us
@@ -63,15 +68,14 @@ class Revocations:
 
     def add(self, revocation: Revocation, now_us: int) -> None:
         """Take back; the later end counts of two for the same. Raises RevocationsFullError."""
-        key = (revocation.token_id, revocation.identity)
-        known = self._found.get(key)
+        known = self._found.get(revocation.names)
         if known is None and len(self._found) >= self._most:
             self._tidy(now_us)
             if len(self._found) >= self._most:
                 raise RevocationsFullError
         if known is not None and known.holds(now_us) and _later(known, revocation):
             return
-        self._found[key] = revocation
+        self._found[revocation.names] = revocation
 
     def remove(self, token_id: str, identity: str, now_us: int) -> bool:
         """Have it good again, by the one of the two names that is not empty; False: it was not taken back."""

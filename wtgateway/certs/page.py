@@ -13,8 +13,9 @@ from pathlib import Path
 from wtgateway.certs.certificate import Certificate, make_certificate, parse_pem, subject_names_of, to_pem
 from wtgateway.certs.names import SubjectNames
 from wtgateway.certs.policy import BACKDATE_S, DAY_S, Window
-from wtgateway.certs.store import directory_lock, prepare_directory, read_private, write_private
+from wtgateway.certs.store import MAX_FILE_BYTES
 from wtgateway.errors import CertificateError
+from wtgateway.private_files import directory_lock, prepare_directory, read_private, write_private
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def make_page_certificate(directory: Path, names: SubjectNames, now: float) -> P
     try:
         prepare_directory(directory)
         with directory_lock(directory):
-            data = read_private(path)
+            data = read_private(path, MAX_FILE_BYTES)
             found, intact = parse_pem(data) if data is not None else ([], True)
             if not intact or not found or not _good(found[0], names, now):
                 if not intact:

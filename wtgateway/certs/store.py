@@ -1,32 +1,32 @@
-"""The certificate store: one file with the current and the next certificate, and the lock around it.
+"""The certificate store: one file with the current and the next certificate.
 
 Everything here blocks and belongs in a thread. One file, replaced as a whole, is why no reader and no crash
 ever sees half a rotation. Several processes on one directory agree: whoever holds the lock reads what the
-others made before it plans. Imports errors and this room.
+others made before it plans. Imports errors, private_files and this room.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import os
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wtgateway.certs.certificate import Certificate, CertificateSet, make_certificate, parse_pem, to_pem
 from wtgateway.certs.names import SubjectNames
 from wtgateway.certs.policy import Plan, Window, force, plan
 from wtgateway.errors import CertificateError
+from wtgateway.private_files import (
+    change_mark,
+    directory_lock,
+    prepare_directory,
+    read_private,
+    write_private,
+)
 
 log = logging.getLogger(__name__)
 
 STORE_FILE = "webtransport.pem"
-LOCK_FILE = ".lock"
-LOCK_TIMEOUT_S = 10.0
-LOCK_RETRY_S = 0.02
 MAX_FILE_BYTES = 1 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE)
 
@@ -65,11 +65,7 @@ class CertificateStore:
 
     def change_mark(self) -> tuple[int, int, int] | None:
         """Differs whenever the file was replaced; None when there is none."""
-        try:
-            status = self.path.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        return change_mark(self.path)
 
     def in_memory(self, certificates: Sequence[Certificate], now: float) -> CertificateSet:
         """The policy applied to ``certificates`` without the disk, for when that cannot be written."""
@@ -106,7 +102,7 @@ class CertificateStore:
         return CertificateSet(current, following)
 
     def _read(self) -> tuple[list[Certificate], bool]:
-        data = read_private(self.path)
+        data = read_private(self.path, MAX_FILE_BYTES)
         if data is None:
             return [], True
         found, intact = parse_pem(data)
@@ -117,70 +113,3 @@ class CertificateStore:
                 len(found),
             )
         return sorted(found, key=lambda c: c.window), intact
-
-
-def prepare_directory(directory: Path) -> None:
-    """Make it, for the owner only. One that exists keeps its mode: it may be shared on purpose."""
-    if directory.is_dir():
-        mode = directory.stat().st_mode
-        if mode & 0o002 and not mode & 0o1000:
-            log.warning("anybody may replace files in the certificate store %s; use chmod 700", directory)
-        return
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-@contextlib.contextmanager
-def directory_lock(directory: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-    """Exclusive among processes and threads. Raises :exc:`CertificateError` when it is never free."""
-    import fcntl
-
-    descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise CertificateError(
-                        f"another process has held {directory / LOCK_FILE} for {timeout_s:g} s; "
-                        "stop it or choose another --certs-dir"
-                    ) from None
-                time.sleep(LOCK_RETRY_S)  # in a thread, and held for milliseconds only
-        yield
-    finally:
-        os.close(descriptor)  # frees the lock; the file stays, or two could hold different ones
-
-
-def read_private(path: Path) -> bytes | None:
-    """The file's bytes, None when there is none. A mode open to others is closed and reported."""
-    try:
-        with path.open("rb") as stream:
-            if os.fstat(stream.fileno()).st_mode & 0o077:
-                log.warning("others could read the private keys in %s; now they cannot (mode 0600)", path)
-                with contextlib.suppress(OSError):
-                    os.fchmod(stream.fileno(), 0o600)
-            return stream.read(MAX_FILE_BYTES)
-    except FileNotFoundError:
-        return None
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Replace the file as a whole, mode 0600: a crash leaves the old or the new one, never a part."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:  # mkstemp: mode 0600 from the beginning
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

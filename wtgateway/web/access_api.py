@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from wtgateway import clock
 from wtgateway.access.revocations import Revocation, RevocationsFullError
+from wtgateway.errors import ConfigError
 from wtgateway.web.operations import Call, Operation, Parameter, json_answer
 from wtgateway.web.schemas import Schema, listing, ref
 
@@ -30,10 +31,10 @@ class Revoking(Protocol):
         """Those that hold."""
 
     async def revoke(self, revocation: Revocation) -> None:
-        """Take back, and end the sessions. Raises RevocationsFullError, OSError."""
+        """Take back, and end the sessions. Raises RevocationsFullError, OSError, ConfigError."""
 
     async def restore(self, token_id: str, identity: str) -> bool:
-        """Have it good again; False: it was not taken back. Raises OSError."""
+        """Have it good again; False: it was not taken back. Raises OSError, ConfigError."""
 
 
 class _Handlers:
@@ -49,7 +50,7 @@ class _Handlers:
             await self._revoking.revoke(revocation)
         except RevocationsFullError:
             raise HTTPException(409, "There is no room for more; let some end, or change the key.") from None
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             raise _unwritten(error) from None
         return json_answer(revocation_value(revocation), 201)
 
@@ -61,13 +62,14 @@ class _Handlers:
         try:
             if not await self._revoking.restore(token_id, identity):
                 raise HTTPException(404, "That was not taken back, or its time is over.")
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             raise _unwritten(error) from None
         return Response(status_code=204)
 
 
-def _unwritten(error: OSError) -> HTTPException:
-    return HTTPException(500, f"It holds until the next start, and could not be written: {error.strerror}.")
+def _unwritten(error: OSError | ConfigError) -> HTTPException:
+    why = getattr(error, "strerror", None) or error
+    return HTTPException(500, f"It holds here, but could not be written yet: {why}. That is tried again.")
 
 
 def operations(revoking: Revoking) -> list[Operation]:
