@@ -76,7 +76,7 @@ class Coder:
             height=shape.height,
             fps=shape.fps,
             target_bps=bitrate_bps,
-            bitrate_bps=round(bitrate_bps * profile.rate_factor),
+            bitrate_bps=self._asked(bitrate_bps),
             buffer_s=buffer_s,
             preset=preset,
             threads=threads,
@@ -99,7 +99,14 @@ class Coder:
     def follow(self, bitrate_bps: int) -> None:
         """Take a rate that can_follow allows, from the next picture on."""
         if self.profile.live_bitrate:
-            self._context.bit_rate = round(bitrate_bps * self.profile.rate_factor)
+            self._context.bit_rate = self._asked(bitrate_bps)
+
+    def _asked(self, bitrate_bps: int) -> int:
+        """What to ask of the codec so that this comes out."""
+        shape = self.shape
+        return round(
+            bitrate_bps * self.profile.rate_factor(bitrate_bps / (shape.width * shape.height * shape.fps))
+        )
 
     def encode(self, picture: av.VideoFrame, pts: int, *, keyframe: bool) -> list[Coded]:
         """Encode a picture; ``pts`` in µs must grow. Raises av.FFmpegError, ValueError."""

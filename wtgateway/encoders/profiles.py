@@ -43,6 +43,14 @@ class OpenRequest:
         return max(10, round(self.buffer_s * 1000))
 
 
+def _always(factor: float) -> Callable[[float], float]:
+    """The same factor for all pictures."""
+    return lambda bits_a_pixel: factor
+
+
+_as_asked = _always(1.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodecProfile:
     """One encoder of FFmpeg, as wtgateway uses it."""
@@ -55,7 +63,8 @@ class CodecProfile:
     # The new rate holds from the next frame on, without a keyframe, up to the rate it was opened
     # with. Everything else is opened anew, which begins a group.
     live_bitrate: bool = False
-    rate_factor: float = 1.0  # asked for so much more, it comes out at the target
+    # Asked for so many times the target, it comes out at the target; by bits a pixel.
+    rate_factor: Callable[[float], float] = _as_asked
     all_cores: bool = False  # so slow that small pictures, too, are spread over all cores
     headers_once: bool = False  # parameter sets come alone, before the first picture
     rest_s: float = 0.0  # of peace between an answer and the next picture
@@ -108,6 +117,11 @@ def _svtav1(request: OpenRequest) -> Options:
             f":buf-sz={most}:buf-initial-sz={most * 6 // 10}:buf-optimal-sz={most * 6 // 10}"
         ),
     }
+
+
+def _svtav1_factor(bits_a_pixel: float) -> float:
+    """The fewer bits it has, the more it gives: a tenth too much up to 0.15 a pixel, nothing from 0.3 on."""
+    return min(1.0, max(0.92, 0.92 + 0.5 * (bits_a_pixel - 0.15)))
 
 
 _VP9_AIM = 0.8  # of the cap: libvpx goes beyond its buffer by a tenth
@@ -195,12 +209,14 @@ def _v4l2m2m(request: OpenRequest) -> Options:
 
 
 _SOFTWARE = (
-    CodecProfile(encoder="libx264", codec="h264", options=_x264, live_bitrate=True, rate_factor=1.12),
+    CodecProfile(
+        encoder="libx264", codec="h264", options=_x264, live_bitrate=True, rate_factor=_always(1.12)
+    ),
     CodecProfile(
         encoder="libx265",
         codec="hevc",
         options=_x265,
-        rate_factor=1.03,
+        rate_factor=_always(1.03),
         all_cores=True,
         library_threads=True,
     ),
@@ -208,7 +224,7 @@ _SOFTWARE = (
         encoder="libsvtav1",
         codec="av1",
         options=_svtav1,
-        rate_factor=0.99,
+        rate_factor=_svtav1_factor,
         all_cores=True,
         # Version 4.1 in low delay waits for itself for ever when a picture comes while its threads are
         # still putting the last one away: on a busy machine within a thousand pictures, flat out.
