@@ -94,6 +94,7 @@ async def attend(gateway: Attended, serve: Callable[[Callable[[], None]], Awaita
         tasks.append(asyncio.create_task(body, name=name))
 
     def ready() -> None:
+        notifier.status(gateway.status_words())  # before, so that nobody reads "starting" of what is ready
         notifier.ready()
         start("descriptors", watch_descriptors(gateway.shortages))
         if notifier.listens:
