@@ -97,8 +97,8 @@ async def test_how_viewers_paths_are_is_told_by_broadcast(view: FakeView, http: 
         3_000_000,
     )
     lines = (await http.get("/metrics")).text.splitlines()
-    for quantile, value in (("0", 1), ("0.5", 2), ("1", 3)):  # of the fourth nothing is known yet
-        labels = f'{{broadcast="test",quantile="{quantile}"}}'
+    for viewer, value in (("least", 1), ("median", 2), ("greatest", 3)):  # of the fourth nothing is known yet
+        labels = f'{{broadcast="test",viewer="{viewer}"}}'
         assert f"wtgateway_path_estimate_bps{labels} {value * 1_000_000}" in lines
         for name, expected in (
             ("path_rtt_seconds", value / 100),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
+import subprocess
+
+import pytest
 
 from tests.web.conftest import Api
 from tests.web.metrics_table import DOCS, Full, families, renewed
@@ -40,6 +44,7 @@ def read(text: str) -> dict[str, tuple[str, list[tuple[str, dict[str, str], floa
             assert match is not None, line
             labels = dict(_LABEL.findall(match["labels"] or ""))
             assert _LABEL.sub("", match["labels"] or "") == "", line
+            assert "quantile" not in labels, "which only summaries have"
             suffixes = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
             assert match["name"] in {name + suffix for suffix in suffixes}, line
             key = match["name"], frozenset(labels.items())
@@ -79,6 +84,18 @@ def test_all_of_it_is_what_prometheus_takes() -> None:
     everything = families()
     found = read(metrics.exposition(everything))
     assert set(found) == {family.name for family in everything}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian: prometheus)")
+def test_promtool_has_nothing_to_say() -> None:
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=metrics.exposition(families()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
 async def test_what_is_served_is_the_same_and_documented(api: Api) -> None:

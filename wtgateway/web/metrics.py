@@ -156,17 +156,17 @@ def _of_paths(sessions: Iterable[SessionSummary]) -> list[Family]:
         if session.rtt_us:  # else nothing is known of its path yet
             by_broadcast.setdefault(session.broadcast, []).append(session)
     for name, viewers in sorted(by_broadcast.items()):
-        for quantile in (0.0, 0.5, 1.0):
-            labels = {"broadcast": name, "quantile": f"{quantile:g}"}
-            rtt.add(_quantile([s.rtt_us for s in viewers], quantile) / 1e6, **labels)
-            estimate.add(_quantile([s.estimate_bps for s in viewers], quantile), **labels)
-            loss.add(_quantile([s.loss for s in viewers], quantile), **labels)
-            queueing.add(_quantile([s.queueing_us for s in viewers], quantile) / 1e6, **labels)
+        for share, viewer in ((0.0, "least"), (0.5, "median"), (1.0, "greatest")):
+            labels = {"broadcast": name, "viewer": viewer}
+            rtt.add(_quantile([s.rtt_us for s in viewers], share) / 1e6, **labels)
+            estimate.add(_quantile([s.estimate_bps for s in viewers], share), **labels)
+            loss.add(_quantile([s.loss for s in viewers], share), **labels)
+            queueing.add(_quantile([s.queueing_us for s in viewers], share) / 1e6, **labels)
     return [rtt, estimate, loss, queueing]
 
 
-def _quantile(values: Sequence[float], quantile: float) -> float:
-    return sorted(values)[round(quantile * (len(values) - 1))]
+def _quantile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[round(share * (len(values) - 1))]
 
 
 def _of_traces(workers: list[WorkerSummary]) -> list[Family]:
