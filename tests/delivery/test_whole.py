@@ -39,6 +39,16 @@ def test_pictures_go_on_where_keyframes_come_after_their_deadline(
     assert sum(delay < 0.15 for delay in sounds) >= 0.98 * len(sounds)
 
 
+def test_a_narrow_path_is_kept_free_of_padding_and_of_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue is neither loss nor distance: pictures stay on streams, and probes become rare."""
+    for rate_bps, share in ((0.5e6, 0.95), (1e6, 0.9)):
+        whole = Whole(Conditions(delay=0.020, rate_bps=rate_bps), monkeypatch=monkeypatch)
+        whole.play(10)
+        pictures, sounds = whole.delivered(0, since=4.0), whole.delivered(1, since=4.0)
+        assert sum(delay < 0.15 for delay in pictures) >= share * len(pictures)
+        assert sum(delay < 0.15 for delay in sounds) >= 0.99 * len(sounds)
+
+
 def test_what_was_made_while_the_rate_fell_is_late_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

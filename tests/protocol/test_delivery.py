@@ -26,11 +26,15 @@ LAN = Path(rtt=0.001, datagram_bytes=PIECE + HEADER)
 
 
 def lossy(loss: float, rtt: float = 0.04, queueing: float = 0.0) -> Path:
-    return Path(rtt=rtt, loss=loss, queueing=queueing, datagram_bytes=PIECE + HEADER)
+    return Path(
+        rtt=rtt, base_rtt=rtt - queueing, loss=loss, queueing=queueing, datagram_bytes=PIECE + HEADER
+    )
 
 
-def plan(mode: str, size: int, path: Path, *, time_left: float = 0.15, kind: Kind = Kind.VIDEO) -> Plan:
-    return plan_frame(mode, kind, size, time_left, path, HEADER)
+def plan(
+    mode: str, size: int, path: Path, *, time_left: float = 0.15, worth: float = 0.0, kind: Kind = Kind.VIDEO
+) -> Plan:
+    return plan_frame(mode, kind, size, time_left, worth or time_left, path, HEADER)
 
 
 @pytest.mark.parametrize("path", [LAN, lossy(0.05)])
@@ -49,6 +53,13 @@ def test_where_nothing_is_lost_auto_takes_streams_and_no_parity_is_sent() -> Non
     assert plan("auto", 10_000, LAN) == Plan(False, Reason.LOSSLESS)
     assert plan("datagram", 10_000, LAN) == Plan(True, Reason.WISHED)
     assert plan("auto", 300, LAN, kind=Kind.AUDIO) == Plan(True, Reason.LOSSLESS)
+
+
+def test_what_only_a_queue_holds_up_stays_on_streams() -> None:
+    slow = lossy(0.0, rtt=0.16, queueing=0.12)
+    assert plan("auto", 10_000, slow) == Plan(False, Reason.LOSSLESS)
+    assert plan("auto", 10_000, slow, time_left=0.02, worth=0.15) == Plan(False, Reason.LOSSLESS)
+    assert plan("auto", 10_000, lossy(0.0, rtt=0.16)) == Plan(True, Reason.LATE), "it is far indeed"
 
 
 def test_on_a_lossy_path_auto_takes_datagrams_but_for_what_is_too_large() -> None:

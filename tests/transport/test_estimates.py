@@ -337,6 +337,32 @@ def test_a_train_that_met_a_queue_says_nothing() -> None:
     assert not probed.prober.measuring
 
 
+def test_a_train_that_brings_trouble_has_failed() -> None:
+    """On a narrow path a train is a queue; who tried again after a second each time would always have one."""
+    probed = Probed(rate=50_000, capacity=1e9)
+    probed.estimate.on_round(50_000, limited=False)
+    begun, targets = [], []
+    for _ in range(12_000):
+        probed.run(0.005)
+        if probed.prober.target and (not begun or probed.now - begun[-1] > 0.4):
+            begun.append(probed.now)
+            targets.append(probed.prober.target)
+            probed.prober.on_trouble(probed.now)
+            probed.prober.on_trouble(probed.now + 0.1)  # as a queue goes on for a while
+    pauses = [after - before for before, after in pairwise(begun)]
+    assert pauses[:4] == pytest.approx([1, 2, 4, 8], abs=0.3)
+    assert min(pauses[3:]) > 7.5
+    assert targets == pytest.approx([2.0 * 50_000] + [1.5 * 50_000] * (len(targets) - 1))
+
+
+def test_a_train_on_a_slow_path_is_short() -> None:
+    probed = Probed(rate=50_000, capacity=60_000)
+    probed.estimate.on_round(50_000, limited=False)
+    probed.run(1.0)
+    trains = [asked for asked in probed.asked if asked[1]]
+    assert 0 < sum(size for _, size in trains) <= 0.15 * 2 * 50_000
+
+
 # --- competition -------------------------------------------------------------------------------------
 
 

@@ -47,6 +47,7 @@ class Path:
     """What is known of the way to a viewer; its owner keeps it current."""
 
     rtt: float = 0.1
+    base_rtt: float = 0.0  # the least known: without any queue
     loss: float = 0.0  # share of packets, 0..1
     queueing: float = 0.0
     estimate_bps: int = 0  # 0: not known
@@ -74,10 +75,13 @@ _LOSSLESS_BUT_FAR = Plan(True, Reason.LATE)
 _WISHED_DATAGRAMS = Plan(True, Reason.WISHED)
 
 
-def plan_frame(mode: str, kind: Kind, size: int, time_left: float, path: Path, header_bytes: int) -> Plan:
+def plan_frame(
+    mode: str, kind: Kind, size: int, time_left: float, worth: float, path: Path, header_bytes: int
+) -> Plan:
     """How a frame object of ``size`` bytes that is worth something for ``time_left`` more s is to travel.
 
-    ``mode`` is the subscription's: "stream", "datagram" or "auto".
+    ``mode`` is the subscription's: "stream", "datagram" or "auto". ``worth`` is what ``time_left`` was before
+    the frame had to wait.
     """
     if mode == "stream":
         return _WISHED
@@ -89,10 +93,13 @@ def plan_frame(mode: str, kind: Kind, size: int, time_left: float, path: Path, h
     pieces = -(-size // (path.datagram_bytes - header_bytes))
     if pieces > MOST_PIECES:
         return _LARGE
-    rounds = asking_rounds(time_left, path.rtt)
     if path.loss < LOSSY:
-        # A viewer asks sooner than QUIC notices: where neither is in time it is at least late by less.
-        return _WISHED_DATAGRAMS if mode == "datagram" else _LOSSLESS if rounds else _LOSSLESS_BUT_FAR
+        if mode == "datagram":
+            return _WISHED_DATAGRAMS
+        # A viewer asks sooner than QUIC notices: where neither is in time it is at least late by less. But what
+        # a queue holds up, here or on the way, is not missing, and asking for it makes the queue longer.
+        return _LOSSLESS if asking_rounds(worth, path.base_rtt) else _LOSSLESS_BUT_FAR
+    rounds = asking_rounds(time_left, path.rtt)
     if path.queueing > CROWDED_S:
         return Plan(True, Reason.CROWDED)
     parity = parity_for(pieces, path.loss, rounds)

@@ -171,9 +171,9 @@ class Outgoing:
         return None if ahead is None else self._begin(ahead, now, 0, path)
 
     def _begin(self, queued: QueuedFrame, now: float, room: int, path: Path) -> Whole | Pieces:
-        time_left = queued.deadline - now
+        time_left, worth = queued.deadline - now, queued.deadline - queued.queued_at
         plan = self._plan(
-            queued.delivery, queued.kind, len(queued.data), time_left, path, fragments.HEADER_BYTES
+            queued.delivery, queued.kind, len(queued.data), time_left, worth, path, fragments.HEADER_BYTES
         )
         if queued.kind is Kind.VIDEO:
             self.reason = plan.reason

@@ -10,16 +10,19 @@ sent, with a purse for a few trains in a row, and stops where more would be of n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from wtgateway.transport.delivery_rate import LEAST_INTERVAL_S, RateEstimate
 
-GAIN = 2.0
+GAIN, CAREFUL_GAIN = 2.0, 1.5  # careful after a train that found the path full
 WANTED = 2.5  # the next rendition or an encoder's next step is rarely more than twice this one
 TRAIN_S = 0.060
 LONGEST_TRAIN_S = 0.250
-LEAST_PACKETS = 24  # a browser acknowledges ten at once
+ENOUGH_PACKETS = 24  # a browser acknowledges ten at once
+ENOUGH_S = 0.100  # or every 25 ms: on a slow path a train of so many packets would be a queue of half a second
+OURS_S = 0.5  # trouble within so long of a train is taken for its doing
 LEAST_ACKS = 3  # of a train, or its rate is that of the viewer's timer
 PASSED = 0.85  # of the rate that was sent: arrived as fast
 SHARE = 0.10  # of what is sent may be padding
@@ -48,9 +51,10 @@ class Prober:
         self._rated_at, self._rated_bytes = 0.0, 0
         self._next_at = 0.0
         self._pause_s = PAUSE_S
+        self._failed = False  # the last train
         self._purse = float(LEAST_PURSE)
         self._filled_at: float | None = None
-        self._began = self._ended = 0.0
+        self._began, self._ended = 0.0, -math.inf
         self._began_sent = self._train_bytes = 0
         self._first_ack = 0.0
         self._rates = (0.0, 0.0)  # at the last two ACKs of the train
@@ -58,10 +62,17 @@ class Prober:
         self._acked = 0
 
     def on_trouble(self, now: float) -> None:
-        """A queue or losses showed: no more now, and what a train said does not count."""
+        """A queue or losses showed: no more now, and what a train said does not count.
+
+        Where a train may have brought it on the path is full, and the next waits as after any that failed.
+        """
         if self.target:
             self._end(now)
         self.measuring = False
+        if now - self._ended < OURS_S:
+            if not self._failed:
+                self._wait(now)
+            return
         self._next_at = max(self._next_at, now + FIRST_S)
         self._pause_s = PAUSE_S
 
@@ -73,7 +84,8 @@ class Prober:
             return 0
         self.look_at = 0.0
         elapsed, sent = now - self._began, self.sent - self._began_sent
-        done = elapsed >= self._length(rtt) and sent >= LEAST_PACKETS * mtu
+        enough = min(ENOUGH_PACKETS * mtu, self.target * ENOUGH_S)
+        done = elapsed >= self._length(rtt) and sent >= enough
         if done or elapsed >= LONGEST_TRAIN_S or self._spent(now) > self._purse:
             self._end(now)
             return 0
@@ -117,11 +129,11 @@ class Prober:
         rate, ceiling = self._estimate.rate, self.wanted or WANTED * self._rate
         if not rate or self._rate < LEAST_RATE or rate >= 0.98 * ceiling or self.measuring:
             return False
-        target = min(GAIN * rate, 1.15 * ceiling)
+        target = min((CAREFUL_GAIN if self._failed else GAIN) * rate, 1.15 * ceiling)
         need = max((target - self._rate) * self._length(rtt), 0.0)
         if self._purse < min(need, LEAST_PURSE / 2):
             return False
-        self.target, self.measuring = target, True
+        self.target, self.measuring, self._failed = target, True, False
         self._began, self._began_sent = now, self.sent
         self._acked = self._train_bytes = 0
         self._rates = (0.0, 0.0)
@@ -151,6 +163,7 @@ class Prober:
             self._wait(now)
 
     def _wait(self, now: float) -> None:
+        self._failed = True
         self._next_at = now + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 

@@ -541,7 +541,7 @@ class ViewerSession:
             return
         self._path_at = now
         stats = transport.path()
-        path.rtt, path.loss = stats.rtt_us / 1e6, stats.loss
+        path.rtt, path.base_rtt, path.loss = stats.rtt_us / 1e6, stats.min_rtt_us / 1e6, stats.loss
         path.queueing, path.estimate_bps = stats.queueing_us / 1e6, stats.estimate_bps
         path.estimate_bounded = stats.estimate_bounded
 
