@@ -26,7 +26,7 @@ FRAME_BYTES = 12_500
 DATAGRAM_BYTES = 1_200
 AHEAD_US = 1_000_000_000  # of the viewer's clock is the gateway's
 
-Policy = Callable[[str, Kind, int, float, Path, int], Plan]
+Policy = Callable[[str, Kind, int, float, float, Path, int], Plan]
 
 
 def without(*arguments: object) -> Plan:
@@ -79,7 +79,13 @@ def simulate(case: Case, policy: Policy, seconds: float, seed: int) -> Outcome:
     """One viewer for so long."""
     time = VirtualTime(start=0.0)
     out = Outgoing(SendQueue(), plan=policy)
-    path = Path(rtt=case.rtt, loss=case.loss, datagram_bytes=DATAGRAM_BYTES, estimate_bps=20_000_000)
+    path = Path(
+        rtt=case.rtt,
+        base_rtt=case.rtt,
+        loss=case.loss,
+        datagram_bytes=DATAGRAM_BYTES,
+        estimate_bps=20_000_000,
+    )
     reassembly = Reassembly(deadline_us=round(case.deadline * 1e6), clock_offset_us=AHEAD_US)
     reassembly.set_path(round(case.rtt * 1e6))
     on_time = data = 0

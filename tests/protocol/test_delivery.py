@@ -26,9 +26,7 @@ LAN = Path(rtt=0.001, datagram_bytes=PIECE + HEADER)
 
 
 def lossy(loss: float, rtt: float = 0.04, queueing: float = 0.0) -> Path:
-    return Path(
-        rtt=rtt, base_rtt=rtt - queueing, loss=loss, queueing=queueing, datagram_bytes=PIECE + HEADER
-    )
+    return Path(rtt=rtt, base_rtt=rtt - queueing, loss=loss, queueing=queueing, datagram_bytes=PIECE + HEADER)
 
 
 def plan(

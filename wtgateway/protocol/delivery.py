@@ -96,8 +96,8 @@ def plan_frame(
     if path.loss < LOSSY:
         if mode == "datagram":
             return _WISHED_DATAGRAMS
-        # A viewer asks sooner than QUIC notices: where neither is in time it is at least late by less. But what
-        # a queue holds up, here or on the way, is not missing, and asking for it makes the queue longer.
+        # A viewer asks sooner than QUIC notices: where neither is in time it is at least late by less. But
+        # what a queue holds up, here or on the way, is not missing, and asking makes the queue longer.
         return _LOSSLESS if asking_rounds(worth, path.base_rtt) else _LOSSLESS_BUT_FAR
     rounds = asking_rounds(time_left, path.rtt)
     if path.queueing > CROWDED_S:
