@@ -8,6 +8,7 @@ import pytest
 
 from tests.delivery.whole import Whole
 from tests.netsim import Conditions
+from tests.protocol.pair import GATEWAY_AHEAD_US
 from wtgateway.transport import internals
 
 pytestmark = pytest.mark.skipif(not internals.EXPRESS, reason="urgency within a connection is the lane's")
@@ -66,3 +67,22 @@ def test_a_second_without_any_network_costs_little_more_than_that(monkeypatch: p
     outcome = whole.play(8)
     assert outcome.longest_freeze < 1.45
     assert all(delay < 0.15 for delay in whole.delivered(0, since=6.0))
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.008, 0.016, 0.024])
+def test_after_a_hole_a_picture_comes_within_a_round_trip_and_two_frames(
+    phase: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a path whose rate nothing has bounded, the keyframe of 75 KB leaves as fast as any at the start."""
+    hole = ((4.0 + phase, 1.0),)
+    path = Conditions(delay=0.020, blackouts=hole)
+    whole = Whole(path, up=path, monkeypatch=monkeypatch)
+    began = whole.time.now
+    whole.play(6)
+    shown = [
+        (frame.capture_us - GATEWAY_AHEAD_US) / 1e6 + whole.audience.delays[name]
+        for name, frame in whole.camera.sent.items()
+        if name[0] == 0 and name in whole.audience.delays
+    ]
+    again = min(at for at in shown if at > began + 5.0 + phase) - (began + 5.0 + phase)
+    assert again <= 0.040 + 2 / 30

@@ -268,7 +268,8 @@ class MediaCongestionControl(QuicCongestionControl):
         if not rate:
             return by_window
         if self._resumed or self.estimate.bounded:
-            return max(PACE_OF_ESTIMATE * rate, self.prober.target, LEAST_PACE_PACKETS * mtu / smoothed_rtt)
+            times = PACE_OF_ESTIMATE if self.estimate.bounded else PACE_OF_BOUND
+            return max(times * rate, self.prober.target, LEAST_PACE_PACKETS * mtu / smoothed_rtt)
         return min(by_window, max(PACE_OF_BOUND * rate, INITIAL_WINDOW / smoothed_rtt))
 
     def probe_bytes(self, now: float, room: int) -> int:
