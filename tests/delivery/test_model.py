@@ -56,11 +56,13 @@ def test_nothing_is_corrupt_or_unbounded_and_play_is_good_again_when_the_network
         assert outcome.overhead < 1.5, where
 
 
-def shares(down: Conditions, *, up: Conditions | None = None, deadline: float = 0.15) -> list[float]:
-    """Share of the pictures in time with `auto`, of three viewers, once losses are known."""
+def shares(
+    down: Conditions, *, up: Conditions | None = None, deadline: float = 0.15, viewers: int = 3
+) -> list[float]:
+    """Share of the pictures in time with `auto`, of so many viewers, once losses are known."""
     return [
         Model(down, up=up, mode="auto", deadline=deadline, seed=seed).play(8.0).video_settled
-        for seed in (1, 11, 21)
+        for seed in range(1, 10 * viewers, 10)
     ]
 
 
@@ -94,7 +96,10 @@ def test_5_percent_loss() -> None:
 def test_10_percent_loss_in_bursts() -> None:
     """Wishes and reports are few: a burst counted in them would last seconds, so theirs are single losses."""
     bursts = Conditions(delay=0.02, losses=LossBursts(0.10), rate_bps=RATE)
-    assert mean(shares(bursts, up=Conditions(delay=0.02, loss=0.10))) >= 0.97
+    up = Conditions(delay=0.02, loss=0.10)
+    assert mean(shares(bursts, up=up, viewers=8)) >= 0.97
+    # Where capture and encoder have taken 25 ms, there is one chance less: its copy must not be in the burst.
+    assert mean(shares(bursts, up=up, deadline=0.125, viewers=8)) >= 0.97
 
 
 def test_a_long_path_with_2_percent_loss() -> None:

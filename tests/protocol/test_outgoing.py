@@ -15,6 +15,7 @@ from wtgateway.protocol.delivery import Path, Reason
 from wtgateway.protocol.fragments import HEADER_BYTES, cut, decode_fragment, parity
 from wtgateway.protocol.nacks import NackEntry
 from wtgateway.protocol.outgoing import (
+    APART_S,
     MOST_ANSWERS,
     MOST_WISHES,
     REMEMBERED_BYTES,
@@ -207,6 +208,21 @@ def test_an_answer_that_is_the_last_chance_is_given_twice(out: Outgoing) -> None
     clean = replace(LOSSY, loss=0.0)
     out.asked([ask(frame, 2, 2)], 0.14, clean)
     assert numbers(out.next(0.14, MUCH, clean)) == [2], "a path that loses nothing loses no answers"
+
+
+def test_where_there_is_time_the_copy_of_the_last_answer_leaves_apart(out: Outgoing) -> None:
+    begin(out)
+    frame = make_frame(index=1, size=5_000)
+    put(out, frame, 0.0, deadline=0.2)
+    out.next(0.0, MUCH, LOSSY)
+    out.asked([ask(frame, 1, 2)], 0.125, LOSSY)
+    assert numbers(out.next(0.125, MUCH, LOSSY)) == [1, 2]
+    out.asked([ask(frame, 1, 2)], 0.131, LOSSY)
+    assert out.counters["nacks_early"] == 2, "said once more, as viewers do"
+    assert out.next(0.125 + APART_S - 0.001, MUCH, LOSSY) is None
+    assert numbers(out.next(0.125 + APART_S, MUCH, LOSSY)) == [1, 2]
+    assert out.next(0.2, MUCH, LOSSY) is None
+    assert out.counters["nacks_answered"] == 4
 
 
 def test_a_frame_on_a_stream_is_quics_to_send_again(out: Outgoing) -> None:

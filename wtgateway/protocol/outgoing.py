@@ -18,7 +18,16 @@ from typing import Any
 
 from wtgateway.media import Kind
 from wtgateway.protocol import fragments
-from wtgateway.protocol.delivery import LOSSY, Path, Plan, Reason, plan_frame
+from wtgateway.protocol.delivery import (
+    AGAIN_RTT,
+    AGAIN_S,
+    LOSSY,
+    SHOW_S,
+    Path,
+    Plan,
+    Reason,
+    plan_frame,
+)
 from wtgateway.protocol.lane import CATCH_UP, MOST_CATCH_UP_US
 from wtgateway.protocol.nacks import NackEntry
 from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
@@ -30,10 +39,13 @@ REMEMBERED_S = 2.0
 MOST_ANSWERS = 6  # of one piece
 MOST_WISHES = 256  # pieces that are looked up for one NACK: 14 bytes may name 65536
 GRACE_RTT = 1.0  # what was asked for before the deadline is answered, and arrives, so much later at most
-LAST_CHANCE_RTT = 1.75  # half a round trip for an answer, and 5/4 until it is missed and asked for again
+# Half a round trip for an answer, and the time until it is missed and asked for again; a little more than that,
+# for the viewer reckons by its own clock.
+LAST_CHANCE_RTT, LAST_CHANCE_S = 0.5 + AGAIN_RTT, 2 * AGAIN_S
 TAKES = 1.25  # times what a keyframe takes by the estimate: parity, answers and sound want some as well
 UNKNOWN_TAKES_RTT = 2.0  # round trips that a keyframe takes while the window opens and no rate is known
 UNKNOWN_TAKES_S = 0.3  # the same where no round trip is known, either
+APART_S = 0.020  # between an answer and its copy: losses come in bursts, which other packets use up
 ANSWERS_SHARE = 0.5  # of the path's rate may go into answers
 LEAST_ANSWERS_BPS = 512_000
 MOST_REPEATED_BYTES = 600  # sound that is larger is not repeated, but asked for
@@ -93,6 +105,7 @@ class Outgoing:
         self._parity: tuple[bytes, ...] = ()
         self._parity_of: QueuedFrame | None = None
         self._answers: deque[tuple[Name, int]] = deque()
+        self._copies: deque[tuple[float, Name, int]] = deque()  # of answers, and when they are to leave
         self._allowance = float(LEAST_ANSWERS_BPS / 8)
         self._allowance_at: float | None = None
         self._sound: dict[tuple[int, int], deque[bytes]] = {}
@@ -147,6 +160,8 @@ class Outgoing:
 
     def next(self, now: float, room: int, path: Path) -> Whole | Pieces | None:
         """What is to leave next, of about ``room`` bytes if it is datagrams; None: nothing."""
+        while self._copies and now >= self._copies[0][0]:
+            self._answers.append(self._copies.popleft()[1:])
         while True:
             if self._answers or self._partial is not None:
                 ahead = self.queue.pop(now, ahead_of_video=True)
@@ -304,9 +319,14 @@ class Outgoing:
         self._allowance -= size
         sent.answers[number] = (now, times + 1)
         self._answers.append((name, number))
-        if path.loss >= LOSSY and self.queue.deadline_of(sent.queued) - now < LAST_CHANCE_RTT * path.rtt:
-            self._answers.append((name, number))  # were this one lost, another would come too late
+        time_left = self.queue.deadline_of(sent.queued) - now
+        if path.loss >= LOSSY and time_left < LAST_CHANCE_RTT * path.rtt + LAST_CHANCE_S:
+            # Were this one lost, another would come too late.
             self._allowance -= size
+            if time_left - path.rtt / 2 - SHOW_S > APART_S:
+                self._copies.append((now + APART_S, name, number))
+            else:
+                self._answers.append((name, number))
 
     def _answerable_until(self, sent: Sent, path: Path) -> float:
         """Late, a frame is of use to those behind it; not once a newer group has taken its place."""
