@@ -39,8 +39,8 @@ REMEMBERED_S = 2.0
 MOST_ANSWERS = 6  # of one piece
 MOST_WISHES = 256  # pieces that are looked up for one NACK: 14 bytes may name 65536
 GRACE_RTT = 1.0  # what was asked for before the deadline is answered, and arrives, so much later at most
-# Half a round trip for an answer, and the time until it is missed and asked for again; a little more than that,
-# for the viewer reckons by its own clock.
+# Half a round trip for an answer, and the time until it is missed and asked for again; and a little more, for
+# the viewer reckons by its own clock.
 LAST_CHANCE_RTT, LAST_CHANCE_S = 0.5 + AGAIN_RTT, 2 * AGAIN_S
 TAKES = 1.25  # times what a keyframe takes by the estimate: parity, answers and sound want some as well
 UNKNOWN_TAKES_RTT = 2.0  # round trips that a keyframe takes while the window opens and no rate is known
