@@ -40,9 +40,9 @@ from wtgateway.workers.websockets import WebSocketSessions
 
 TICK_S = 0.25
 CLOSE_PATIENCE_S = 1.0
-DRAIN_PAUSE_S = 0.01  # between two viewers who are sent elsewhere: each costs another node a handshake
+DRAIN_PAUSE_S = 0.04  # between two viewers who are sent elsewhere: each costs another node a handshake
 REMOVED, REMOVED_RETRY_MS = "the broadcast was removed", 5000
-DRAIN_SHARE = 0.25  # of the time they have, at most, until the last one is told
+DRAIN_SHARE = 0.5  # of the time they have, at most, until the last one is told
 
 Hashes = list[dict[str, Any]]
 
