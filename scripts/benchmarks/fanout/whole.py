@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.benchmarks.fanout.content import FPS, Ticks
@@ -17,6 +17,7 @@ from wtgateway import clock
 from wtgateway.config import Address, BroadcastConfig, GatewayConfig
 from wtgateway.gateway import Gateway
 from wtgateway.hub import Broadcast, Status
+from wtgateway.lifecycle.broadcasts import Broadcasts
 from wtgateway.media import BroadcastState, Catalog, Frame, Kind, Rendition, Track
 
 BROADCAST = "fanout"
@@ -25,12 +26,13 @@ _GROUP_FRAMES = FPS
 _RENDITION = Rendition(id=0, codec="avc1.42E01F", bitrate_bps=3_932_160, width=1280, height=720, fps=FPS)
 
 
-class BenchGateway(Gateway):
-    """A gateway whose one broadcast is made here."""
+class BenchBroadcasts(Broadcasts):
+    """One broadcast, which is made here and by no pipeline."""
 
     idle = False
+    _producing: asyncio.Task[None] | None = None
 
-    async def _start_pipelines(self, stack: contextlib.AsyncExitStack) -> None:
+    def start(self, configs: Iterable[BroadcastConfig]) -> None:
         broadcast = self.hub.get(BROADCAST)
         assert broadcast is not None
         broadcast.set_catalog(
@@ -38,8 +40,12 @@ class BenchGateway(Gateway):
         )
         broadcast.set_status(Status(BroadcastState.LIVE))
         if not self.idle:
-            producing = asyncio.create_task(produce(broadcast))
-            stack.callback(producing.cancel)
+            self._producing = asyncio.create_task(produce(broadcast))
+
+    async def close(self) -> None:
+        if self._producing is not None:
+            self._producing.cancel()
+        await super().close()
 
 
 async def produce(broadcast: Broadcast) -> None:
@@ -68,7 +74,8 @@ async def produce(broadcast: Broadcast) -> None:
 
 async def serve(config: GatewayConfig) -> None:
     """Until SIGTERM."""
-    gateway = BenchGateway(config)
+    gateway = Gateway(config)
+    gateway.broadcasts_running = BenchBroadcasts(gateway.hub, gateway.viewers, gateway.events)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, gateway.stop)
     await gateway.run(lambda _: print("ready", flush=True))
 
@@ -89,7 +96,7 @@ def main() -> None:
         broadcasts=(BroadcastConfig(name=BROADCAST, source="test:"),),
         workers=chosen.workers,
     )
-    BenchGateway.idle = chosen.idle
+    BenchBroadcasts.idle = chosen.idle
     try:
         import uvloop
     except ImportError:
