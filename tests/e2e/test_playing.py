@@ -218,7 +218,7 @@ async def test_silence_of_one_byte_a_frame_is_no_loss(
     await watching.until(
         tab,
         "window.player.debug.received().then(({ audio }) => "
-        f"audio.framesReceived - audio.framesDecoded - {joined['dropped']} <= 2)",
+        f"audio.framesReceived - audio.before - audio.framesDecoded - {joined['dropped']} <= 2)",
         "every frame of sound decoded",
     )
     heard = await watching.sound(tab, 2.2)

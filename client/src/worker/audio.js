@@ -195,6 +195,11 @@ export class AudioPath {
     return this.#lostBefore + this.#order.counters.gaps;
   }
 
+  /** Packets of before its beginning. */
+  get before() {
+    return this.#order.counters.before;
+  }
+
   /** Late and discarded packets. */
   get dropped() {
     const { late, discarded } = this.#order.counters;

@@ -45,7 +45,7 @@ export function answer({ video, sound, connector, presenter, clock, report }, co
     case 'dropSession': return connector.drop();
     case 'grab': return grabNext(presenter);
     case 'frames': return report.paintLog.list();
-    case 'received': return { ...received(video, clock), late: video.late, audio: sound.path ? received(sound.path, clock) : null };
+    case 'received': return { ...received(video, clock), late: video.late, audio: sound.path ? { ...received(sound.path, clock), before: sound.path.before } : null };
   }
 }
 
