@@ -8,6 +8,8 @@ import pytest
 
 from tests.delivery.whole import Whole
 from tests.netsim import Conditions
+from tests.netsim_losses import LossBursts
+from tests.netsim_tcp import TcpFlow
 from tests.protocol.pair import GATEWAY_AHEAD_US
 from wtgateway.transport import internals
 
@@ -48,6 +50,31 @@ def test_a_narrow_path_is_kept_free_of_padding_and_of_wishes(monkeypatch: pytest
         pictures, sounds = whole.delivered(0, since=4.0), whole.delivered(1, since=4.0)
         assert sum(delay < 0.15 for delay in pictures) >= share * len(pictures)
         assert sum(delay < 0.15 for delay in sounds) >= 0.99 * len(sounds)
+
+
+def test_beside_a_tcp_flow_little_is_sent_twice_and_groups_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CoDel takes 1 % of packets there, and others' bursts make pauses of 40 ms that are none of ours."""
+    path = Conditions(delay=0.020, rate_bps=6e6, queue_bytes=1_500_000, codel=True)
+    whole = Whole(path, up=Conditions(delay=0.020), monkeypatch=monkeypatch)
+    TcpFlow(whole.time, path, whole.ends.down.bottleneck).start()
+    whole.play(15)
+    pictures, sounds = whole.delivered(0, since=6.0), whole.delivered(1, since=6.0)
+    assert sum(delay < 0.15 for delay in pictures) >= 0.7 * len(pictures)
+    assert sum(delay < 1.0 for delay in pictures) >= 0.9 * len(pictures)
+    assert sum(delay < 0.15 for delay in sounds) >= 0.98 * len(sounds)
+    assert whole.outgoing["nacks_answered"] <= 0.1 * whole.outgoing["fragments_sent"]
+    assert whole.broadcast.keyframe_requests <= 6
+
+
+def test_a_burst_of_losses_does_not_cost_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others need is waited for beyond its deadline: a keyframe in its place would come later."""
+    path = Conditions(delay=0.020, losses=LossBursts(0.1))
+    whole = Whole(path, up=Conditions(delay=0.020), deadline=0.125, monkeypatch=monkeypatch)
+    whole.play(15)
+    pictures = whole.delivered(0, since=3.0)
+    assert sum(delay < 0.125 for delay in pictures) >= 0.99 * len(pictures)
+    assert max(pictures) < 0.3
+    assert whole.broadcast.keyframe_requests <= 1
 
 
 def test_what_was_made_while_the_rate_fell_is_late_not_lost(

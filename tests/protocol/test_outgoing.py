@@ -174,11 +174,27 @@ def test_nothing_is_answered_that_was_not_sent_or_would_come_too_late(out: Outgo
     assert numbers(out.next(0.02, MUCH, LOSSY))[0] == 3
     while out.next(0.02, MUCH, LOSSY):
         pass  # parity
-    out.asked([ask(frame, 0, 0)], 0.119, LOSSY)
-    assert numbers(out.next(0.119, MUCH, LOSSY))[0] == 0, "late, but what follows it is decoded sooner"
-    out.asked([ask(frame, 1, 1)], 0.121, LOSSY)
-    assert out.next(0.121, MUCH, LOSSY) is None
+    until = 0.1 + (1 + 2 - 0.5) * LOSSY.rtt  # its arrival, and the viewer's patience
+    out.asked([ask(frame, 0, 0)], until - 0.001, LOSSY)
+    assert numbers(out.next(until - 0.001, MUCH, LOSSY))[0] == 0, "late, but what follows it is decoded"
+    out.asked([ask(frame, 1, 1)], until + 0.001, LOSSY)
+    assert out.next(until + 0.001, MUCH, LOSSY) is None
     assert out.counters["nacks_late"] == 1
+
+
+def test_a_wish_that_cannot_know_of_a_loss_is_not_granted(out: Outgoing) -> None:
+    begin(out)
+    frame = make_frame(index=1, size=5_000)
+    put(out, frame, 0.0, deadline=0.2)
+    path = replace(LOSSY, rtt=0.08, base_rtt=0.04, queueing=0.01)
+    out.next(0.0, 2 * DATAGRAM, path)
+    while out.next(0.03, MUCH, path):
+        pass  # the rest of it had to wait
+    out.asked([ask(frame)], 0.046, path)
+    assert numbers(out.next(0.046, MUCH, path)) == [0, 1], "what left since, the viewer cannot miss yet"
+    assert out.counters["nacks_early"] == 4
+    out.asked([ask(frame, 2)], 0.0755, path)
+    assert numbers(out.next(0.0755, MUCH, path)) == [2, 3, 4, 5]
 
 
 def test_what_a_newer_group_has_replaced_is_not_answered_late(out: Outgoing) -> None:

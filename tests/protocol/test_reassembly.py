@@ -87,7 +87,7 @@ def test_frames_come_whole_and_once_and_what_is_held_is_bounded(
         if name == key:
             return min(last.get(key, known_us), known_us + KEYFRAME_US - 150_000) + 150_000
         late_us = last[key] + min(3 * (last[key] - begun[name[:3]]), 1_000_000) if key in last else 0
-        return max(known_us, late_us) + 150_000
+        return max(known_us, late_us) + 150_000 + min(2 * rtt_us, 150_000)
 
     for what, wait_us, which in plan:
         now_us += wait_us

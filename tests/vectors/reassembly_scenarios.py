@@ -9,8 +9,9 @@ from typing import Any
 from wtgateway.media import Frame
 from wtgateway.protocol.fragments import cut, decode_fragment, parity
 from wtgateway.protocol.reassembly import Reassembly
-from wtgateway.protocol.wire import encode_frame
+from wtgateway.protocol.wire import FrameFlag, encode_frame
 
+KEYFRAME, DISCARDABLE = FrameFlag.KEYFRAME, FrameFlag.DISCARDABLE
 FRAME_US = 33_333
 PIECE_BYTES = 24
 DEFAULTS = {"deadline_us": 150_000, "max_frames": 128, "max_bytes": 16 * 1024 * 1024}
@@ -103,6 +104,17 @@ def _scenarios() -> dict[str, tuple[dict[str, Any], list[Step]]]:
             {}, [_path(40), *a.pieces(0, 1, 3, 4), *a.pieces(43, 2), *a.pieces(46, 0)],
         ),
         "asked again while there is time, then lost": ({}, [_path(20), *a.pieces(0, 0, 1, 3, 4)]),
+        "what others need is waited for beyond its deadline": (
+            {}, [_path(40), *a.pieces(0), *b.pieces(33, 0, 1, 3, 4), *c.pieces(66), *b.pieces(230, 2)],
+        ),
+        "what nothing needs is not": (
+            {}, [_path(40), *a.pieces(0), *_flagged(b.pieces(33, 0, 1, 3, 4), DISCARDABLE), *c.pieces(66),
+                 *_flagged(b.pieces(230, 2), DISCARDABLE)],
+        ),
+        "nor is sound": (
+            {}, [_path(40), *_flagged(sound[0].pieces(0), KEYFRAME),
+                 *_flagged(sound[1].pieces(20, 0, 2), KEYFRAME), *_flagged(sound[2].pieces(40), KEYFRAME)],
+        ),
         "no answer can come in time": ({"deadline_us": 50_000}, [_path(60), *a.pieces(0, 0, 1, 3, 4)]),
         "six times at most": ({"deadline_us": 2_000_000}, [_path(10), *a.pieces(0, 0, 1, 3, 4)]),
         "the end is missing": ({}, [_path(40), *a.pieces(0, 0, 1, 2), *a.pieces(50, 3, 4)]),
@@ -128,7 +140,7 @@ def _scenarios() -> dict[str, tuple[dict[str, Any], list[Step]]]:
         ),
         "a viewer who begins has missed the keyframe": ({}, [_path(40), *b.pieces(33), *a.pieces(80)]),
         "sound begins anywhere": (
-            {}, [_path(40), _step(0, push=_keyframe(sound[2].pieces(0, 0))), *sound[3].pieces(20)],
+            {}, [_path(40), *_flagged(sound[2].pieces(0, 0), KEYFRAME), *sound[3].pieces(20)],
         ),
         "so many missing frames are not asked for": (
             {}, [_path(100), *a.pieces(0), *Sent(1, 60, 1).pieces(9)],
@@ -138,6 +150,10 @@ def _scenarios() -> dict[str, tuple[dict[str, Any], list[Step]]]:
         ),
         "what is missing is lost with its own deadline": (
             {}, [_path(40), _clock(0), *a.pieces(5), *Sent(1, 3, 5).pieces(105)],
+        ),
+        "a pause among pieces that was taken for the end is not the next time": (
+            {}, [_path(40), *a.pieces(0), *b.pieces(33), *c.pieces(66, 0, 1), *c.pieces(90, 2, 3, 4),
+                 *d.pieces(100, 0, 1), *d.pieces(122, 2, 3, 4)],
         ),
         "parity instead of a fragment": ({}, [_path(40), *a.pieces(0, 0, 1, 2, 4), *a.rows(1, 0)]),
         "parity instead of several, with gaps of its own": (
@@ -244,11 +260,14 @@ def _scenarios() -> dict[str, tuple[dict[str, Any], list[Step]]]:
     }  # fmt: skip
 
 
-def _keyframe(steps: list[Step]) -> str:
-    """The datagram of a step, with the flag of a keyframe, as sound has it."""
-    data = bytearray.fromhex(steps[0]["push"])
-    data[1] |= 1
-    return data.hex()
+def _flagged(steps: list[Step], flag: int) -> list[Step]:
+    """The same with a flag more: that of a keyframe, as all sound has it, or of what nothing refers to."""
+    out = []
+    for step in steps:
+        data = bytearray.fromhex(step["push"])
+        data[1] |= flag
+        out.append(step | {"push": data.hex()})
+    return out
 
 
 def play(options: dict[str, Any], steps: list[Step]) -> tuple[list[Step], dict[str, int]]:

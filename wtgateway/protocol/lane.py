@@ -22,6 +22,7 @@ class Lane:
     newest_capture_us: int
     newest_us: int  # when it was first heard of
     in_datagrams: bool = False  # the newest came in them
+    chained: bool = False  # frames need those before them, unlike sound
     jitter_us: int = 0  # of arrivals (RFC 3550, section 6.4.1)
     overdue_asked_us: int | None = None  # the one after the newest was asked for before anything told of it
     distance_us: int = 0  # between the captures of frames that follow each other, lately; 0: not known

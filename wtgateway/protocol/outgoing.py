@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wtgateway.media import Kind
@@ -30,6 +30,7 @@ from wtgateway.protocol.delivery import (
 )
 from wtgateway.protocol.lane import CATCH_UP, MOST_CATCH_UP_US
 from wtgateway.protocol.nacks import NackEntry
+from wtgateway.protocol.partial import MOST_PATIENCE_US, PATIENCE_RTT
 from wtgateway.protocol.send_queue import QueuedFrame, SendQueue
 
 Name = tuple[int, int, int, int]  # track, rendition, group, index
@@ -49,6 +50,7 @@ APART_S = 0.020  # between an answer and its copy: losses come in bursts, which 
 ANSWERS_SHARE = 0.5  # of the path's rate may go into answers
 LEAST_ANSWERS_BPS = 512_000
 MOST_REPEATED_BYTES = 600  # sound that is larger is not repeated, but asked for
+NEWS_RTT = 0.9  # round trips after which the viewer's word can be of what was sent: less what measures it
 _LEAST_RTT_S = 0.005  # on a short path an answer is not made twice within less
 
 
@@ -88,7 +90,12 @@ class Sent:
     pieces: tuple[bytes, ...] = ()
     parity: int = 0  # rows planned for it
     given: int = 0  # pieces, from the first on
+    slices: list[tuple[int, float]] = field(default_factory=list)  # of them: the first piece, and when
     answers: dict[int, tuple[float, int]] | None = None  # of a piece: when last, how often
+
+    def given_at(self, number: int) -> float:
+        """When a piece was handed over."""
+        return next((at for first, at in reversed(self.slices) if first <= number), self.at)
 
 
 class Outgoing:
@@ -204,7 +211,7 @@ class Outgoing:
         self._remember(sent)
         if queued.kind is not Kind.VIDEO:
             return self._sound_pieces(sent, plan)
-        return self._slice(sent, room)
+        return self._slice(sent, now, room)
 
     def _hold_up(self, queued: QueuedFrame, now: float, path: Path) -> None:
         """What follows a keyframe has the time to catch up that the keyframe takes."""
@@ -230,9 +237,10 @@ class Outgoing:
         self.counters["repeats_sent"] += len(again)
         return Pieces((*pieces, *again) if again else pieces, PieceKind.SOUND, queued, True)
 
-    def _slice(self, sent: Sent, room: int) -> Pieces:
+    def _slice(self, sent: Sent, now: float, room: int) -> Pieces:
         """As many of a frame's pieces as there is room for, one at least."""
         first = sent.given
+        sent.slices.append((first, now))
         count = min(len(sent.pieces) - first, max(1, room // len(sent.pieces[0])))
         sent.given = first + count
         whole = sent.given == len(sent.pieces)
@@ -249,7 +257,7 @@ class Outgoing:
 
     def _carry_on(self, sent: Sent, now: float, room: int, path: Path) -> Whole | Pieces | None:
         if now < self.queue.deadline_of(sent.queued):
-            return self._on_stream(sent) if _outgrown(sent, path) else self._slice(sent, room)
+            return self._on_stream(sent) if _outgrown(sent, path) else self._slice(sent, now, room)
         # Too late to be worth the rest. What depends on it would not decode either.
         self._partial = None
         self.counters["frames_late"] += 1
@@ -307,9 +315,8 @@ class Outgoing:
     def _note_wish(self, name: Name, sent: Sent, number: int, now: float, path: Path) -> None:
         if sent.answers is None:
             sent.answers = {}
-        last, times = sent.answers.get(number, (sent.at, 0))
-        # By when it was first sent, the viewer may know too early on a path that puts packets out of order.
-        if times and now - last < max(path.rtt * 0.9, _LEAST_RTT_S):
+        last, times = sent.answers.get(number, (sent.given_at(number), 0))
+        if now - last < (max(NEWS_RTT * path.rtt, _LEAST_RTT_S) if times else _news_after(path)):
             self.counters["nacks_early"] += 1
             return
         size = len(sent.pieces[number])
@@ -331,7 +338,7 @@ class Outgoing:
     def _answerable_until(self, sent: Sent, path: Path) -> float:
         """Late, a frame is of use to those behind it; not once a newer group has taken its place."""
         deadline = self.queue.deadline_of(sent.queued)
-        return deadline if self.queue.superseded(sent.queued) else deadline + GRACE_RTT * path.rtt
+        return deadline if self.queue.superseded(sent.queued) else deadline + _grace(sent, path)
 
     def _allow(self, now: float, path: Path) -> None:
         rate = max(path.estimate_bps * ANSWERS_SHARE, LEAST_ANSWERS_BPS) / 8
@@ -383,13 +390,29 @@ class Outgoing:
             name, oldest = next(iter(self._sent.items()))
             over = self._sent_bytes > REMEMBERED_BYTES
             deadline = max(oldest.queued.deadline, self.queue.deadline_of(oldest.queued))
-            worth = deadline - oldest.queued.queued_at + GRACE_RTT * path.rtt
+            worth = deadline - oldest.queued.queued_at + _grace(oldest, path)
             lifetime = min(REMEMBERED_S, worth)
             if not over and now - oldest.at < lifetime:
                 return
             if oldest is self._partial and not over:
                 return
             self._forget(name)
+
+
+def _news_after(path: Path) -> float:
+    """How long after a piece was sent the viewer's word can be of its loss, at the soonest.
+
+    What it says before it says of pieces that waited here, while it waited for the rest of their frame.
+    """
+    return NEWS_RTT * (path.base_rtt + path.queueing)
+
+
+def _grace(sent: Sent, path: Path) -> float:
+    """How long after its deadline a frame is still answered for, for the sake of those behind it."""
+    frame = sent.queued.frame
+    needed = sent.queued.kind is Kind.VIDEO and not frame.discardable
+    patience = min(PATIENCE_RTT * path.rtt, MOST_PATIENCE_US / 1e6) if needed else 0.0
+    return GRACE_RTT * path.rtt + patience
 
 
 def _outgrown(sent: Sent, path: Path) -> bool:

@@ -27,6 +27,8 @@ LEAST_QUIET_US = 8_000
 FIRST_DISTANCE_US = 10_000  # as on a path of 1 Mbit/s, before it is known: a wish too many slows it down
 LONGEST_DISTANCE_US = 50_000
 QUIET_DISTANCES = 4
+PATIENCE_RTT, MOST_PATIENCE_US = 2, 150_000
+PAUSE_FADES = 128  # by so much of itself with each piece
 
 
 @dataclass(slots=True)
@@ -36,15 +38,27 @@ class PathTimes:
     rtt_us: int
     reorder_us: int  # a piece may be so much later than one that was sent after it
     distance_us: int = FIRST_DISTANCE_US  # between the pieces of a frame, in the mean
+    pause_us: int = 0  # the longest lately: others' packets come between, or the sender has to wait
 
     def note_distance(self, distance_us: int) -> None:
         """Pieces of a frame came so long after each other."""
-        self.distance_us += (min(distance_us, LONGEST_DISTANCE_US) - self.distance_us) // 8
+        distance_us = min(distance_us, LONGEST_DISTANCE_US)
+        self.distance_us += (distance_us - self.distance_us) // 8
+        self.pause_us = max(distance_us, self.pause_us - self.pause_us // PAUSE_FADES)
 
     @property
     def again_us(self) -> int:
         """After so long without an answer it is asked again."""
         return self.rtt_us + self.rtt_us // 4 + 5_000
+
+    @property
+    def patience_us(self) -> int:
+        """What the rest of a group needs is waited for so long beyond its deadline.
+
+        A keyframe in its place takes as long to come, and many times the bytes: where the path is full that
+        is the next loss.
+        """
+        return min(PATIENCE_RTT * self.rtt_us, MOST_PATIENCE_US)
 
     @property
     def answering_us(self) -> int:
@@ -94,6 +108,7 @@ class PartialFrame:
     count: int = 0
     piece_bytes: int = 0
     keyframe: bool = False  # as its first piece said
+    discardable: bool = False  # the same
     on_stream: bool = False  # begun on a stream, which needs no asking
     belated: bool = False  # what told of it was too late itself: the sender does not go by its capture
     held_bytes: int = OVERHEAD_BYTES
@@ -139,7 +154,7 @@ class PartialFrame:
     def _begin(self, fragment: Fragment) -> None:
         self.object_bytes, self.count = fragment.object_bytes, fragment.count
         self.piece_bytes, self.capture_us = fragment.piece_bytes, fragment.capture_us
-        self.keyframe = fragment.keyframe
+        self.keyframe, self.discardable = fragment.keyframe, fragment.discardable
         asked = self.holes[0] if self.holes and self.holes[0].times else Hole(0, 0)
         self.holes = [asked.part(0, self.count - 1)]
 
@@ -180,9 +195,9 @@ class PartialFrame:
             pause_us = path.answering_us if hole.times else path.reorder_us
             behind.due_us = max(hole.due_us, now_us + pause_us)
         self.holes[place : place + 1] = [part for part in (before, behind) if part.first <= part.last]
-        if before_us is not None and hole.times == 0:
-            path.note_distance(now_us - before_us)
         unasked = hole.times == 0 or (hole.times == 1 and now_us < hole.asked_us + path.rtt_us // 2)
+        if before_us is not None and unasked:
+            path.note_distance(now_us - before_us)
         return now_us - hole.known_us if hole.known_us is not None and unasked else 0
 
     def due(self, expected_rows: int, path: PathTimes) -> Iterator[tuple[Hole, int]]:
@@ -201,7 +216,7 @@ class PartialFrame:
         """When the end of the frame is to be asked for if nothing more comes of it."""
         steps = max(1, len(self.pieces) + len(self.rows) - 1)
         distance_us = max((self.last_us - self.first_us) // steps, path.distance_us)
-        quiet_us = max(LEAST_QUIET_US, path.reorder_us, QUIET_DISTANCES * distance_us)
+        quiet_us = max(LEAST_QUIET_US, path.reorder_us, QUIET_DISTANCES * distance_us, path.pause_us)
         if self.later_us is None:
             return self.last_us + quiet_us
         return min(self.last_us + quiet_us, max(self.later_us, self.last_us) + path.reorder_us)

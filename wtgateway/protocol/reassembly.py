@@ -205,11 +205,14 @@ class Reassembly:
 
     def deadline_of(self, frame: PartialFrame) -> int:
         """Until when a frame is worth something."""
+        usual_us = self._usual_deadline_of(frame)
         if frame.keyframe:
             going_on_us = min(frame.last_us + self.deadline_us, frame.first_us + KEYFRAME_US)
-            return max(self._usual_deadline_of(frame), going_on_us)
+            return max(usual_us, going_on_us)
         lane = self._lanes[frame.name[:2]]
-        return max(self._usual_deadline_of(frame), lane.caught_up_us(frame.name[2], self.deadline_us))
+        deadline_us = max(usual_us, lane.caught_up_us(frame.name[2], self.deadline_us))
+        needed = lane.chained and not frame.discardable
+        return deadline_us + self._path.patience_us if needed else deadline_us
 
     def _usual_deadline_of(self, frame: PartialFrame) -> int:
         latest_us = frame.first_us + self.deadline_us
@@ -299,6 +302,7 @@ class Reassembly:
             lane = self._lanes[key] = Lane(newest, capture_us, now_us)
             if len(self._lanes) > MAX_LANES:
                 self._drop_lane(next(iter(self._lanes)))
+        lane.chained |= not keyframe
         return lane
 
     def _drop_lane(self, key: tuple[int, int]) -> None:

@@ -25,6 +25,7 @@ export class Lane {
   /** @type {Set<string>} */ #streaming = new Set();
   /** Between the captures of frames that follow each other, lately; 0: not known. */ distanceUs = 0;
   /** The newest came in them. */ inDatagrams = false;
+  /** Frames need those before them, unlike sound. */ chained = false;
   /** Of arrivals (RFC 3550, section 6.4.1). */ jitterUs = 0;
   /** @type {number | null} the one after the newest was asked for before anything told of it */ overdueAskedUs = null;
   expectedRows = 0;

@@ -20,6 +20,9 @@ const LEAST_QUIET_US = 8_000;
 const FIRST_DISTANCE_US = 10_000; // as on a path of 1 Mbit/s, before it is known: a wish too many slows it down
 const LONGEST_DISTANCE_US = 50_000;
 const QUIET_DISTANCES = 4;
+const PATIENCE_RTT = 2;
+const MOST_PATIENCE_US = 150_000;
+const PAUSE_FADES = 128; // by so much of itself with each piece
 const MALFORMED = 0x10;
 
 const quarter = (/** @type {number} */ us) => Math.floor(us / 4);
@@ -27,6 +30,7 @@ const quarter = (/** @type {number} */ us) => Math.floor(us / 4);
 /** What a receiver goes by when it asks. */
 export class PathTimes {
   /** Between the pieces of a frame, in the mean. */ distanceUs = FIRST_DISTANCE_US;
+  /** The longest between them lately: others' packets come between, or the sender has to wait. */ pauseUs = 0;
 
   /** @param {number} rttUs @param {number} reorderUs a piece may be so much later than one that was sent after it */
   constructor(rttUs, reorderUs) {
@@ -36,12 +40,22 @@ export class PathTimes {
 
   /** Pieces of a frame came so long after each other. @param {number} distanceUs */
   noteDistance(distanceUs) {
-    this.distanceUs += Math.floor((Math.min(distanceUs, LONGEST_DISTANCE_US) - this.distanceUs) / 8);
+    const distance = Math.min(distanceUs, LONGEST_DISTANCE_US);
+    this.distanceUs += Math.floor((distance - this.distanceUs) / 8);
+    this.pauseUs = Math.max(distance, this.pauseUs - Math.floor(this.pauseUs / PAUSE_FADES));
   }
 
   /** After so long without an answer it is asked again. */
   get againUs() {
     return this.rttUs + this.answeringUs;
+  }
+
+  /**
+   * What the rest of a group needs is waited for so long beyond its deadline. A keyframe in its place takes as
+   * long to come, and many times the bytes: where the path is full that is the next loss.
+   */
+  get patienceUs() {
+    return Math.min(PATIENCE_RTT * this.rttUs, MOST_PATIENCE_US);
   }
 
   /** The pieces of an answer follow each other within this. */
@@ -86,6 +100,7 @@ export class PartialFrame {
   count = 0;
   pieceBytes = 0;
   keyframe = false; // as its first piece said
+  discardable = false; // the same
   /** Begun on a stream, which needs no asking. */ onStream = false;
   /** What told of it was too late itself: the sender does not go by its capture. */ belated = false;
   heldBytes = OVERHEAD_BYTES;
@@ -116,9 +131,9 @@ export class PartialFrame {
   }
 
   /** Whether a fragment's layout is that of the first one; the first one decides. @param {Fragment} fragment */
-  fits({ objectBytes, count, pieceBytes, captureUs, keyframe }) {
+  fits({ objectBytes, count, pieceBytes, captureUs, keyframe, discardable }) {
     if (this.count === 0) {
-      Object.assign(this, { objectBytes, count, pieceBytes, captureUs, keyframe });
+      Object.assign(this, { objectBytes, count, pieceBytes, captureUs, keyframe, discardable });
       const [asked] = this.holes;
       this.holes = [{ ...(asked?.times ? asked : newHole(0, 0)), first: 0, last: count - 1 }];
     }
@@ -170,8 +185,8 @@ export class PartialFrame {
       behind.dueUs = Math.max(hole.dueUs, nowUs + (hole.times ? path.answeringUs : path.reorderUs));
     }
     this.holes.splice(place, 1, ...[before, behind].filter(({ first, last }) => first <= last));
-    if (beforeUs !== null && hole.times === 0) path.noteDistance(nowUs - beforeUs);
     const unasked = hole.times === 0 || (hole.times === 1 && nowUs < hole.askedUs + Math.floor(path.rttUs / 2));
+    if (beforeUs !== null && unasked) path.noteDistance(nowUs - beforeUs);
     return hole.knownUs !== null && unasked ? nowUs - hole.knownUs : 0;
   }
 
@@ -193,10 +208,10 @@ export class PartialFrame {
   }
 
   /** When the end of the frame is to be asked for if nothing more comes of it. @param {PathTimes} path */
-  #endDueUs({ distanceUs, reorderUs }) {
+  #endDueUs({ distanceUs, pauseUs, reorderUs }) {
     const steps = Math.max(1, this.pieces.size + this.rows.size - 1);
     const distance = Math.max(Math.floor((this.lastUs - this.firstUs) / steps), distanceUs);
-    const quiet = this.lastUs + Math.max(LEAST_QUIET_US, reorderUs, QUIET_DISTANCES * distance);
+    const quiet = this.lastUs + Math.max(LEAST_QUIET_US, reorderUs, QUIET_DISTANCES * distance, pauseUs);
     return this.laterUs === null ? quiet : Math.min(quiet, Math.max(this.laterUs, this.lastUs) + reorderUs);
   }
 

@@ -201,10 +201,12 @@ export class Reassembly {
 
   /** Until when a frame is worth something. @param {PartialFrame} frame */
   deadlineOf(frame) {
-    const { keyframe, firstUs, lastUs, name } = frame;
+    const { keyframe, discardable, firstUs, lastUs, name } = frame;
     const usual = this.#usualDeadlineOf(frame);
     if (keyframe) return Math.max(usual, Math.min(lastUs + this.deadlineUs, firstUs + KEYFRAME_US));
-    return Math.max(usual, this.#laneOf(name)?.caughtUpUs(name.group, this.deadlineUs) ?? 0);
+    const lane = this.#laneOf(name);
+    const deadline = Math.max(usual, lane?.caughtUpUs(name.group, this.deadlineUs) ?? 0);
+    return lane?.chained && !discardable ? deadline + this.#path.patienceUs : deadline;
   }
 
   /** @param {PartialFrame} frame */
@@ -277,11 +279,13 @@ export class Reassembly {
   #lane({ track, rendition, group, index, captureUs, keyframe }, nowUs) {
     const key = `${track}:${rendition}`;
     let lane = this.#lanes.get(key);
-    if (lane) return lane;
-    // A keyframe may be the first thing that is sent; anything else has one before it.
-    lane = new Lane({ group, index: keyframe ? index - 1 : -1 }, captureUs, nowUs);
-    this.#lanes.set(key, lane);
-    if (this.#lanes.size > MAX_LANES) this.#dropLane(/** @type {string} */ (this.#lanes.keys().next().value));
+    if (!lane) {
+      // A keyframe may be the first thing that is sent; anything else has one before it.
+      lane = new Lane({ group, index: keyframe ? index - 1 : -1 }, captureUs, nowUs);
+      this.#lanes.set(key, lane);
+      if (this.#lanes.size > MAX_LANES) this.#dropLane(/** @type {string} */ (this.#lanes.keys().next().value));
+    }
+    lane.chained ||= !keyframe;
     return lane;
   }
 
