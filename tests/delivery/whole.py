@@ -22,7 +22,7 @@ from tests.protocol.pair import AUDIO, CATALOG, GATEWAY_AHEAD_US, VIDEO
 from tests.transport.ends import Ends
 from wtgateway import clock
 from wtgateway.hub import Broadcast, Status
-from wtgateway.media import BroadcastState, Frame, Kind
+from wtgateway.media import BroadcastState, Catalog, Frame, Kind
 from wtgateway.protocol import client_events
 from wtgateway.protocol.client_session import ClientLimits, ClientSession
 from wtgateway.protocol.governor import Governor
@@ -92,6 +92,14 @@ class Viewer:
                 self._show(event.frame)
 
 
+def _catalog(bps: int) -> Catalog:
+    """Of pictures with so many bits a second, and sound."""
+    pictures, *others = CATALOG.tracks
+    renditions = tuple(dataclasses.replace(r, bitrate_bps=bps) for r in pictures.renditions)
+    tracks = (dataclasses.replace(pictures, renditions=renditions), *others)
+    return dataclasses.replace(CATALOG, tracks=tracks)
+
+
 class Whole:
     """A broadcast of ``bps`` with one viewer; ``follows``: its encoder does what the gateway tells it."""
 
@@ -116,7 +124,7 @@ class Whole:
         monkeypatch.setattr(clock, "now_us", self.gateway_us)
         self.broadcast = Broadcast("cam")
         self.broadcast.bind(self)
-        self.broadcast.set_catalog(CATALOG)
+        self.broadcast.set_catalog(_catalog(round(bps)))
         self.broadcast.set_status(Status(BroadcastState.LIVE))
         self.camera = Camera(
             self.time, self.gateway_us, self._publish, bps=bps, keyframe_size=keyframe_size, seed=seed

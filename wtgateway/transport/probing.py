@@ -25,10 +25,12 @@ ENOUGH_S = 0.100  # or every 25 ms: on a slow path so many packets would be a qu
 OURS_S = 0.5  # trouble within so long of a train is taken for its doing
 LEAST_ACKS = 3  # of a train, or its rate is that of the viewer's timer
 PASSED = 0.85  # of the rate that was sent: arrived as fast
+BETTER = 1.1  # times what was known before: worth the next train at once
 SHARE = 0.10  # of what is sent may be padding
 PURSE_S = 0.3  # so much of the estimate may be saved up
 LEAST_PURSE = 48 * 1024
 PAUSE_S, LONGEST_PAUSE_S = 1.0, 4.0
+FALLEN, FALLEN_PAUSE_S, FALLEN_FOR_S = 0.5, 2.0, 60.0  # what a path had a minute ago may come back any time
 FIRST_S = 0.25  # after the connection's begin, or after trouble
 AHEAD_S = 0.005  # what a call may hand out beyond now: the next comes that much later
 RATE_S = 1.0
@@ -59,6 +61,8 @@ class Prober:
         self._first_ack = 0.0
         self._rates = (0.0, 0.0)  # at the last two ACKs of the train
         self._sent_rate = 0.0
+        self._known = 0.0  # the estimate when it began
+        self._best, self._best_at = 0.0, -math.inf  # and the greatest lately
         self._acked = 0
 
     def on_trouble(self, now: float) -> None:
@@ -127,13 +131,14 @@ class Prober:
 
     def _begin(self, now: float, rtt: float) -> bool:
         rate, ceiling = self._estimate.rate, self.wanted or WANTED * self._rate
-        if not rate or self._rate < LEAST_RATE or rate >= 0.98 * ceiling or self.measuring:
+        if not rate or self._rate < LEAST_RATE or rate * BETTER >= ceiling or self.measuring:
             return False
         target = min((CAREFUL_GAIN if self._failed else GAIN) * rate, 1.15 * ceiling)
         need = max((target - self._rate) * self._length(rtt), 0.0)
         if self._purse < min(need, LEAST_PURSE / 2):
             return False
         self.target, self.measuring, self._failed = target, True, False
+        self._known = rate
         self._began, self._began_sent = now, self.sent
         self._acked = self._train_bytes = 0
         self._rates = (0.0, 0.0)
@@ -155,7 +160,7 @@ class Prober:
             return
         rate = min(arrived, self._sent_rate)
         passed = arrived >= PASSED * self._sent_rate
-        better = rate > 1.1 * self._estimate.rate
+        better = rate > BETTER * self._known  # rounds may have shown meanwhile what the train did
         self._estimate.on_probe(rate if passed else 0.95 * rate, saturated=not passed)
         if passed and better:
             self._next_at, self._pause_s, self.look_at = now, PAUSE_S, 0.0
@@ -164,7 +169,11 @@ class Prober:
 
     def _wait(self, now: float) -> None:
         self._failed = True
-        self._next_at = now + self._pause_s
+        rate = self._estimate.rate
+        if rate > self._best or now - self._best_at > FALLEN_FOR_S:
+            self._best, self._best_at = rate, now
+        longest = FALLEN_PAUSE_S if rate < FALLEN * self._best else LONGEST_PAUSE_S
+        self._next_at = now + min(self._pause_s, longest)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def _count(self, now: float) -> None:
