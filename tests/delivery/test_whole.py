@@ -87,6 +87,19 @@ def test_what_was_made_while_the_rate_fell_is_late_not_lost(
     assert all(delay < 0.15 for delay in whole.delivered(1, since=4.0))
 
 
+@pytest.mark.parametrize("seed", [3, 20, 23])
+def test_a_link_that_has_become_slower_is_not_taken_for_a_shared_one(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who competes holds its window, and its estimate with it: two to three seconds of pictures were lost."""
+    slower = replace(NEAR, rate_bps=8e6, queue_bytes=250_000, steps=((4.0 + seed * 0.037, 1e6),))
+    whole = Whole(slower, bps=9e6, seed=seed, monkeypatch=monkeypatch)
+    whole.play(4.0 + seed * 0.037 + 1.5)
+    assert whole.session is not None
+    assert whole.session.core.path.estimate_bps < 1.2e6
+    assert whole.camera.bps < 1.1e6
+
+
 def test_a_second_without_any_network_costs_little_more_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
     hole = ((4.0, 1.0),)
     up = Conditions(delay=0.020, blackouts=hole)

@@ -366,11 +366,14 @@ def test_a_train_on_a_slow_path_is_short() -> None:
 # --- competition -------------------------------------------------------------------------------------
 
 
-def cut(competition: Competition, *, queue: float, rates: list[float], step: float = 0.3) -> bool:
-    now = 1_000.0
+def cut(
+    competition: Competition, *, queue: float, rates: list[float], step: float = 0.3, left: float = 0.6
+) -> bool:
+    """Cuts for ``queue``, each of which leaves ``left`` of a window that brought a rate."""
+    now, window = 1_000.0, 60_000.0
     for rate in rates:
-        competition.on_queue(now, queue, rate, 60_000)
-        now += step
+        competition.on_queue(now, queue, rate, int(window))
+        now, window = now + step, max(4_800.0, window * left)
     return competition.on
 
 
@@ -381,6 +384,15 @@ def test_a_queue_that_stands_though_one_yields_is_others() -> None:
         Competition(), queue=0.08, rates=[1e6, 6e5, 4e5, 3e5, 2e5], step=0.05
     )  # a newcomer's start
     assert not cut(Competition(), queue=0.08, rates=[1e6] * 10)  # all of the link is its own: a slow link
+    assert cut(Competition(), queue=0.08, rates=[1e6, 6e5, 4e5, 2e5, 1e5, 9e4, 9e4]), (
+        "down to the least window"
+    )
+
+
+def test_a_link_that_has_become_slower_is_not_shared() -> None:
+    """Its queue is one's own and takes a while to drain; what it gives does not go with the window."""
+    assert not cut(Competition(), queue=0.08, rates=[1e6, 1.3e5, 1.25e5, 1.25e5, 1.25e5])
+    assert not cut(Competition(), queue=0.30, rates=[1e6, 4e5, 1.25e5, 1.25e5, 1.25e5, 1.2e5])
 
 
 def test_calm_in_between_counts_as_calm() -> None:

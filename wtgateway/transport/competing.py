@@ -16,6 +16,9 @@ REMEMBERED_S = 15.0  # who was there is taken for being there again at once
 DRAINED = 0.75  # of the target: below that the queue was its own, for it went when it was cut
 STANDING = 0.5  # of what it was at the first of them
 YIELDED = 0.6  # of the rate at the first of them: alone before a queue, one would have had all of the link
+FELL = 0.5  # of what a cut takes from the window it takes from the rate, where others take what one leaves:
+TELLING = 10_000  # bytes of window: below, the rate is that of the viewer's timer
+CUT = 0.9  # a link that has become slower gives the same whatever the window is
 CALM_S = 1.0  # under the target for so long: the others have gone
 LIMIT_S = 0.130  # of queueing, so that its peaks stay under 150 ms
 DECREASE = 0.7  # cubic's (RFC 9438, section 4.6)
@@ -41,9 +44,11 @@ class Competition:
         "_first_rate",
         "_floor_rtt",
         "_full",
+        "_last",
         "_left_at",
         "_look_at",
         "_looked",
+        "_shared",
         "on",
     )
 
@@ -51,6 +56,8 @@ class Competition:
         self.on = False
         self._cuts = 0
         self._first = self._first_rate = self._first_at = 0.0
+        self._last = (0, 0.0)  # window and rate at the cut before
+        self._shared = False  # the link, by the last cut that told
         self._left_at = -REMEMBERED_S
         self._calm_since = -1.0
         self._before = 0  # window of before the first cut, or of before a look
@@ -69,9 +76,12 @@ class Competition:
         if not self._cuts:
             self._first, self._first_rate, self._before = queueing, rate, window
             self._first_at = now
+            self._shared, self._last = False, (0, 0.0)
         self._cuts += 1
+        self._compare(rate, window)
         if (
-            self._cuts > VAIN_CUTS
+            self._shared
+            and self._cuts > VAIN_CUTS
             and (now - self._first_at >= VAIN_S or now - self._left_at < REMEMBERED_S)
             and queueing >= STANDING * self._first
             and rate <= YIELDED * self._first_rate
@@ -80,6 +90,13 @@ class Competition:
             self.on, self._cuts, self._full, self._look_at, self._looked = True, 0, queueing, 0.0, 0
             self._floor_rtt = 0.0
         return self.on
+
+    def _compare(self, rate: float, window: int) -> None:
+        """Whether the rate goes with the window, as it does where others are there to take the rest."""
+        window_before, rate_before = self._last
+        if rate_before and window_before >= TELLING and window < CUT * window_before:
+            self._shared = 1.0 - rate / rate_before >= FELL * (1.0 - window / window_before)
+        self._last = (window, rate)
 
     def window(self, mtu: int) -> int:
         """To begin with."""

@@ -60,6 +60,7 @@ GREATEST_WINDOW = 1.5  # times what the estimate fills, queue and all: growth is
 STARTING_WINDOW = 2.5  # while that is a lower bound
 FAIR_STEP_PACKETS = 3  # a round, whatever the window is: who has less gains on who has more
 LEAST_CUT = 0.8  # of the estimate is left by a round: part of it the sender may have been held back
+FAR = 3.0  # times the target: a queue that stood so long kept the path busy for all of the round
 SILENT_PACE = 50  # packets a second go on while nothing is acknowledged: the first to arrive tells at once
 SILENT_PACKETS = 100  # for each probe timeout; as long as they go on, none follows; the next are half as fast
 LEAST_SILENT_PACE = 5  # a viewer that went away without a word is sent no more than that after 14 s
@@ -356,7 +357,8 @@ class MediaCongestionControl(QuicCongestionControl):
         """The queue is over its target: the window becomes what the path delivers, most of the queue gone."""
         window, target, way = self.congestion_window, self.target_delay(), self._way(now)
         # A sender far below its window sees others' queues, or jitter: what it knows of the path stays.
-        self._trouble(now, max(rate, LEAST_CUT * self.estimate.rate) if busy else 0.0)
+        least = LEAST_CUT * self.estimate.rate if queueing < FAR * target else 0.0
+        self._trouble(now, max(rate, least) if busy else 0.0)
         self._shrink(
             min(max((way + target / 2) / (way + queueing), 0.25), 0.95),
             MINIMUM_PACKETS if busy else QUIET_MINIMUM_PACKETS,
