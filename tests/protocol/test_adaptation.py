@@ -98,6 +98,17 @@ def test_a_standing_queue_is_drained() -> None:
     assert budget_bps(full, 0) == round((budget_bps(clean, 0) or 0) * DRAINING)
 
 
+def test_what_waits_in_our_own_queue_is_drained_too() -> None:
+    """What is over capacity by nothing stays as late as it is."""
+    clean, full = (PathState(estimate_bps=1_000_000, waiting_us=us) for us in (STANDING_US - 1, STANDING_US))
+    at_ease = budget_bps(clean, 0)
+    assert at_ease is not None
+    assert budget_bps(full, 0) == pytest.approx(DRAINING * at_ease, abs=1)
+    budget = Budget()
+    for now, path, left in ((0.0, clean, 1.0), (0.25, full, DRAINING), (0.5, clean, 1.0)):
+        assert updated(budget, path, now) == pytest.approx(left * at_ease, abs=1)
+
+
 def test_sound_comes_first() -> None:
     assert budget_bps(PathState(estimate_bps=100_000), 128_000) == 0
 

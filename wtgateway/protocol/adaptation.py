@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 HEADROOM = 0.9  # of the estimate is used: rate control swings, and so does the estimate
 MOST_REPAIR = 0.5  # of what is sent; beyond, pictures would only get worse
 STANDING_US = 100_000  # a queue that stands so long is to be drained:
-DRAINING = 0.85  # so much of what could be sent, while it stands
+DRAINING = 0.7  # so much of what could be sent, while it stands
 CALM_US, CALM_S = 40_000, 3.0  # queues below that for so long, there and here: the path is at ease
 TROUBLE_US = 150_000  # in our own queue
 LONGEST_CALM_S = 60.0  # after growth that ended in trouble, again and again
@@ -83,7 +83,7 @@ def budget_bps(path: PathState, audio_bps: int) -> int | None:
         return None
     repair = min(MOST_REPAIR, max(path.repair, path.loss, 0.0))
     usable = path.estimate_bps * HEADROOM * (1 - repair)
-    if path.queueing_us >= STANDING_US:
+    if _standing(path):
         usable *= DRAINING
     return max(0, round(usable - audio_bps * AUDIO_OVERHEAD))
 
@@ -92,7 +92,7 @@ def within_limit(budget: int | None, path: PathState, audio_bps: int) -> int | N
     """The budget of :class:`Budget`, or what a limit of the gateway leaves for pictures if that is less."""
     if not path.limit_bps:
         return budget
-    bound = replace(path, estimate_bps=path.limit_bps, queueing_us=0)
+    bound = replace(path, estimate_bps=path.limit_bps, queueing_us=0, waiting_us=0)
     return _least(budget, budget_bps(bound, audio_bps))
 
 
@@ -114,7 +114,7 @@ class Budget:
 
     def update(self, path: PathState, audio_bps: int, *, now: float, used: bool, most: int) -> int | None:
         """``used``: pictures take about what they may. ``most`` is what they could use in the best case."""
-        known, undrained = budget_bps(path, audio_bps), budget_bps(replace(path, queueing_us=0), audio_bps)
+        known, undrained = budget_bps(path, audio_bps), budget_bps(replace(path, queueing_us=0, waiting_us=0), audio_bps)
         elapsed, self._at = min(now - self._at, LONGEST_STEP_S), now
         calm = self._is_calm(path, now)
         if known is None or undrained is None:
@@ -122,7 +122,7 @@ class Budget:
         fallen = undrained < TOLERANCE * self._known_bps
         if self.bps is None:
             self.bps = known if path.bounded else None
-        elif known > self.bps or (path.bounded and (fallen or _troubled(path))):
+        elif known > self.bps or (path.bounded and (fallen or _troubled(path) or _standing(path))):
             if undrained < TOLERANCE * self.bps and _troubled(path):  # it had grown
                 self._calm_s = min(2 * self._calm_s, LONGEST_CALM_S)
             self.bps = known
@@ -142,6 +142,10 @@ class Budget:
         if self._calm_since is None:
             self._calm_since = now
         return now - self._calm_since >= self._calm_s
+
+
+def _standing(path: PathState) -> bool:
+    return max(path.queueing_us, path.waiting_us) >= STANDING_US
 
 
 def _troubled(path: PathState) -> bool:

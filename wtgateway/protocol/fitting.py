@@ -89,6 +89,7 @@ class Fitting:
             or path.bounded != before.bounded
             or (path.queueing_us >= STANDING_US) != (before.queueing_us >= STANDING_US)
             or (path.waiting_us >= TROUBLE_US) > (before.waiting_us >= TROUBLE_US)
+            or (path.waiting_us >= STANDING_US) != (before.waiting_us >= STANDING_US)
             or self._choices.changes != self._seen
             or (not self._caps.visible and self.state.choice.rendition is not None)
         )

@@ -357,13 +357,16 @@ class MediaCongestionControl(QuicCongestionControl):
         """The queue is over its target: the window becomes what the path delivers, most of the queue gone."""
         window, target, way = self.congestion_window, self.target_delay(), self._way(now)
         # A sender far below its window sees others' queues, or jitter: what it knows of the path stays.
-        least = LEAST_CUT * self.estimate.rate if queueing < FAR * target else 0.0
+        far = queueing >= FAR * target
+        least = 0.0 if far else LEAST_CUT * self.estimate.rate
         self._trouble(now, max(rate, least) if busy else 0.0)
         self._shrink(
             min(max((way + target / 2) / (way + queueing), 0.25), 0.95),
             MINIMUM_PACKETS if busy else QUIET_MINIMUM_PACKETS,
         )
         self._cut_at = now
+        if far:
+            self._judge.answered(now)  # what it lost while it grew is of before the cut
         if busy and self._competition.on_queue(now, queueing, rate, window):
             self._set(self._competition.window(self._mtu))
 
@@ -380,6 +383,8 @@ class MediaCongestionControl(QuicCongestionControl):
             if busy:
                 self._competition.on_queue(now, queueing, rate, self.congestion_window)
             self._fit(now, rate)
+            if queueing >= FAR * self.target_delay():
+                self._judge.answered(now)
 
     def _fit(self, now: float, rate: float) -> None:
         """The window becomes what ``rate`` fills without a queue."""
