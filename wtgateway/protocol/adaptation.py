@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 HEADROOM = 0.9  # of the estimate is used: rate control swings, and so does the estimate
 MOST_REPAIR = 0.5  # of what is sent; beyond, pictures would only get worse
 STANDING_US = 100_000  # a queue that stands so long is to be drained:
-DRAINING = 0.7  # so much of what could be sent, while it stands
+DRAINING = 0.7  # so much of what could be sent, while it stands: 30 KB at 2 Mbit/s are gone in half a second
 CALM_US, CALM_S = 40_000, 3.0  # queues below that for so long, there and here: the path is at ease
 TROUBLE_US = 150_000  # in our own queue
 LONGEST_CALM_S = 60.0  # after growth that ended in trouble, again and again
@@ -114,7 +114,8 @@ class Budget:
 
     def update(self, path: PathState, audio_bps: int, *, now: float, used: bool, most: int) -> int | None:
         """``used``: pictures take about what they may. ``most`` is what they could use in the best case."""
-        known, undrained = budget_bps(path, audio_bps), budget_bps(replace(path, queueing_us=0, waiting_us=0), audio_bps)
+        known = budget_bps(path, audio_bps)
+        undrained = budget_bps(replace(path, queueing_us=0, waiting_us=0), audio_bps)
         elapsed, self._at = min(now - self._at, LONGEST_STEP_S), now
         calm = self._is_calm(path, now)
         if known is None or undrained is None:
