@@ -266,7 +266,7 @@ class MediaCongestionControl(QuicCongestionControl):
             return max(SILENT_PACE * 2.0 ** (1 - self._timeouts), LEAST_SILENT_PACE) * mtu
         smoothed_rtt = max(smoothed_rtt, 1e-6)
         by_window = PACE_OF_WINDOW * self.congestion_window / smoothed_rtt
-        if not rate:
+        if not rate or self._competition.on:  # beside others a rate is what left, and would be less each time
             return by_window
         if self._resumed or self.estimate.bounded:
             times = PACE_OF_ESTIMATE if self.estimate.bounded else PACE_OF_BOUND
@@ -404,7 +404,7 @@ class MediaCongestionControl(QuicCongestionControl):
         self.prober.on_trouble(now)
 
     def _compete(self, now: float, rate: float, loss: float, queueing: float, target: float) -> None:
-        self.estimate.on_round(rate, limited=True)
+        self.estimate.on_round(rate, limited=self._limited())
         window = self._competition.on_round(
             now,
             window=self.congestion_window,
