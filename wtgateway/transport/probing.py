@@ -29,8 +29,8 @@ BETTER = 1.1  # times what was known before: worth the next train at once
 SHARE = 0.10  # of what is sent may be padding
 PURSE_S = 0.3  # so much of the estimate may be saved up
 LEAST_PURSE = 48 * 1024
-PAUSE_S, LONGEST_PAUSE_S = 1.0, 4.0
-FALLEN, FALLEN_PAUSE_S, FALLEN_FOR_S = 0.5, 2.0, 60.0  # what a path had a minute ago may come back any time
+PAUSE_S, LONGEST_PAUSE_S = 1.0, 16.0  # on a path of 0.5 Mbit/s each train makes a picture or two late
+FALLEN, FALLEN_PAUSE_S, FALLEN_FOR_S = 0.75, 2.0, 60.0  # what a path had a minute ago may come back any time
 FIRST_S = 0.25  # after the connection's begin, or after trouble
 AHEAD_S = 0.005  # what a call may hand out beyond now: the next comes that much later
 RATE_S = 1.0
@@ -169,10 +169,7 @@ class Prober:
 
     def _wait(self, now: float) -> None:
         self._failed = True
-        rate = self._estimate.rate
-        if rate > self._best or now - self._best_at > FALLEN_FOR_S:
-            self._best, self._best_at = rate, now
-        longest = FALLEN_PAUSE_S if rate < FALLEN * self._best else LONGEST_PAUSE_S
+        longest = FALLEN_PAUSE_S if self._estimate.rate < FALLEN * self._best else LONGEST_PAUSE_S
         self._next_at = now + min(self._pause_s, longest)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
@@ -189,4 +186,6 @@ class Prober:
             rate = (self.sent - self._rated_bytes) / (now - self._rated_at)
             share = min(1.0, (now - self._rated_at) / RATE_S) if self._rate else 1.0
             self._rate += (rate - self._rate) * share
+            if self._estimate.rate > self._best or now - self._best_at > FALLEN_FOR_S:
+                self._best, self._best_at = self._estimate.rate, now
             self._rated_at, self._rated_bytes = now, self.sent
