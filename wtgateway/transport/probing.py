@@ -186,6 +186,7 @@ class Prober:
             rate = (self.sent - self._rated_bytes) / (now - self._rated_at)
             share = min(1.0, (now - self._rated_at) / RATE_S) if self._rate else 1.0
             self._rate += (rate - self._rate) * share
-            if self._estimate.rate > self._best or now - self._best_at > FALLEN_FOR_S:
-                self._best, self._best_at = self._estimate.rate, now
+            known = self._estimate.rate if self._estimate.bounded else 0.0  # the burst of a start says little
+            if known > self._best or now - self._best_at > FALLEN_FOR_S:
+                self._best, self._best_at = known, now
             self._rated_at, self._rated_bytes = now, self.sent
