@@ -190,11 +190,11 @@ def test_a_wish_that_cannot_know_of_a_loss_is_not_granted(out: Outgoing) -> None
     out.next(0.0, 2 * DATAGRAM, path)
     while out.next(0.03, MUCH, path):
         pass  # the rest of it had to wait
-    out.asked([ask(frame)], 0.046, path)
-    assert numbers(out.next(0.046, MUCH, path)) == [0, 1], "what left since, the viewer cannot miss yet"
+    out.asked([ask(frame)], 0.037, path)
+    assert numbers(out.next(0.037, MUCH, path)) == [0, 1], "what left since, the viewer cannot miss yet"
     assert out.counters["nacks_early"] == 4
-    out.asked([ask(frame, 2)], 0.0755, path)
-    assert numbers(out.next(0.0755, MUCH, path)) == [2, 3, 4, 5]
+    out.asked([ask(frame, 2)], 0.067, path)
+    assert numbers(out.next(0.067, MUCH, path)) == [2, 3, 4, 5]
 
 
 def test_what_a_newer_group_has_replaced_is_not_answered_late(out: Outgoing) -> None:

@@ -402,9 +402,10 @@ class Outgoing:
 def _news_after(path: Path) -> float:
     """How long after a piece was sent the viewer's word can be of its loss, at the soonest.
 
-    What it says before it says of pieces that waited here, while it waited for the rest of their frame.
+    What it says before it says of pieces that waited here, while it waited for the rest of their frame. By
+    the least round trip: what a viewer that delays its acknowledgements seems to have of a queue is none.
     """
-    return NEWS_RTT * (path.base_rtt + path.queueing)
+    return NEWS_RTT * path.base_rtt
 
 
 def _grace(sent: Sent, path: Path) -> float:
